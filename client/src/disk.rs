@@ -1,0 +1,201 @@
+//! What the core asks of hash threads and disks: every operation an action with a ticket.
+//!
+//! The driver executes and decides nothing. Two operations without a completed ticket between them
+//! may run in any order; whoever needs an order waits for the ticket.
+
+use crate::payload::Payload;
+
+/// Names one operation; its result comes back under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names a file that the core has asked to open. Unique within a session while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u64);
+
+/// The folder that all paths of one torrent lie beneath: an index the driver resolves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RootId(pub u32);
+
+/// A path beneath a root: its elements, each checked (no separator, no `..`, not empty).
+pub type RelPath = Vec<String>;
+
+/// A run of bytes in one open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The file.
+    pub file: FileId,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It must exist; only reads.
+    Read,
+    /// Created where missing, never truncated; reads and writes.
+    Write,
+    /// As `Write`, and locked for this process; `DiskErrorKind::Locked` if another holds it.
+    WriteLocked,
+}
+
+/// One operation. Paths are beneath the root that the storage was made with.
+#[derive(Debug)]
+pub enum DiskOp<P: Payload> {
+    /// Answered by `Stat`: `None` if there is no such file.
+    Stat {
+        /// The file.
+        path: RelPath,
+    },
+    /// Answered by `FreeSpace`.
+    FreeSpace,
+    /// Makes a folder and those above it. `Done` also if it exists.
+    MakeFolder {
+        /// The folder.
+        path: RelPath,
+    },
+    /// Opens `path` as `file`. Symbolic links do not lead out of the root.
+    Open {
+        /// The name that later operations use.
+        file: FileId,
+        /// The file.
+        path: RelPath,
+        /// How.
+        mode: OpenMode,
+    },
+    /// Forgets an open file; what still reads from it may finish.
+    Close {
+        /// The file.
+        file: FileId,
+    },
+    /// Sets the length, sparse where it grows.
+    SetLen {
+        /// The file.
+        file: FileId,
+        /// Bytes.
+        len: u64,
+    },
+    /// Reads small things (a journal) whole; answered by `Bytes`, which is short at the end of the
+    /// file.
+    Read {
+        /// Where.
+        extent: Extent,
+    },
+    /// Writes small things (journal records).
+    Write {
+        /// The file.
+        file: FileId,
+        /// First byte in the file.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Writes the blocks one after the other over the extents, whose lengths add up to theirs.
+    /// Answered by `Blocks`, which gives the blocks back.
+    WriteBlocks {
+        /// Where.
+        extents: Vec<Extent>,
+        /// What.
+        blocks: Vec<P>,
+    },
+    /// Reads the extents and answers with their SHA-1 as `Digest`.
+    HashExtents {
+        /// Where.
+        extents: Vec<Extent>,
+    },
+    /// Reads one block over the extents into payload; answered by `Blocks` of one.
+    ReadBlock {
+        /// Where.
+        extents: Vec<Extent>,
+    },
+    /// fdatasync of one file.
+    Sync {
+        /// The file.
+        file: FileId,
+    },
+    /// fsync of a folder, so that the names in it last.
+    SyncFolder {
+        /// The folder; empty is the root.
+        path: RelPath,
+    },
+    /// Renames a file, over another if there is one.
+    Rename {
+        /// From.
+        from: RelPath,
+        /// To.
+        to: RelPath,
+    },
+    /// Removes a file. `Done` also if it does not exist.
+    Unlink {
+        /// The file.
+        path: RelPath,
+    },
+}
+
+/// A file's state, by which a later start tells whether it was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// Bytes.
+    pub len: u64,
+    /// Last modification, nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// What an operation came to.
+#[derive(Debug)]
+pub enum DiskResult<P: Payload> {
+    /// Done, nothing to tell.
+    Done,
+    /// Of `Stat`.
+    Stat(Option<FileStat>),
+    /// Of `FreeSpace`, in bytes.
+    FreeSpace(u64),
+    /// Of `Read`.
+    Bytes(Vec<u8>),
+    /// Of `WriteBlocks` (the same blocks) and `ReadBlock` (a new one).
+    Blocks(Vec<P>),
+    /// Of `HashExtents`.
+    Digest([u8; 20]),
+    /// It failed. Blocks that it was given come back.
+    Failed {
+        /// Why.
+        error: DiskError,
+        /// The blocks of a failed `WriteBlocks`.
+        blocks: Vec<P>,
+    },
+}
+
+/// What sort of failure, as far as the core acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskErrorKind {
+    /// No space or quota left.
+    Full,
+    /// No such file, or it ends too early.
+    NotFound,
+    /// Not allowed.
+    Denied,
+    /// Another process holds the lock.
+    Locked,
+    /// Anything else.
+    Other,
+}
+
+/// A failed operation, with the words for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// What sort.
+    pub kind: DiskErrorKind,
+    /// The system's words, with the path where there is one.
+    pub message: String,
+}
+
+impl std::fmt::Display for DiskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DiskError {}

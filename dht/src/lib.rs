@@ -1,0 +1,1 @@
+//! A standalone Mainline DHT node (BEP 5).
