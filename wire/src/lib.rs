@@ -7,6 +7,7 @@ pub mod bencode;
 pub mod compact;
 pub mod id;
 pub mod map;
+pub mod peer;
 pub mod rng;
 pub mod scope;
 pub mod time;
