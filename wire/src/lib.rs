@@ -6,6 +6,7 @@
 pub mod bencode;
 pub mod compact;
 pub mod id;
+pub mod krpc;
 pub mod map;
 pub mod peer;
 pub mod rng;

@@ -1,0 +1,246 @@
+//! Queries (BEP 5, "DHT Queries"; BEP 32 for `want`).
+
+use super::message::Head;
+use crate::bencode::{Encoder, Value};
+use crate::compact::Family;
+use crate::id::{Id, InfoHash, NodeId};
+
+/// Which families of nodes the asker wants (BEP 32, "want"). None of them: the family that the
+/// query came by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Want {
+    /// `n4`
+    pub v4: bool,
+    /// `n6`
+    pub v6: bool,
+}
+
+impl Want {
+    /// Both families.
+    pub const BOTH: Want = Want { v4: true, v6: true };
+
+    /// Whether nodes of `family` are wanted by a query that came by `by`.
+    pub fn wants(self, family: Family, by: Family) -> bool {
+        match (self.v4, self.v6, family) {
+            (false, false, _) => family == by,
+            (v4, _, Family::V4) => v4,
+            (_, v6, Family::V6) => v6,
+        }
+    }
+
+    pub(super) fn parse(value: Value<'_>) -> Want {
+        let mut want = Want::default();
+        for flag in value.as_list().into_iter().flatten() {
+            match flag.as_bytes() {
+                Some(b"n4") => want.v4 = true,
+                Some(b"n6") => want.v6 = true,
+                _ => {}
+            }
+        }
+        want
+    }
+
+    fn encode(self, d: &mut Encoder<'_>) {
+        if self != Want::default() {
+            d.key(b"want").list(|l| {
+                if self.v4 {
+                    l.bytes(b"n4");
+                }
+                if self.v6 {
+                    l.bytes(b"n6");
+                }
+            });
+        }
+    }
+}
+
+/// A question and who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Query<'a> {
+    /// The asker's id.
+    pub id: NodeId,
+    /// What is asked.
+    pub method: Method<'a>,
+}
+
+/// What is asked, with its arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method<'a> {
+    /// Are you there?
+    Ping,
+    /// Which nodes do you know near `target`?
+    FindNode {
+        /// The id sought.
+        target: NodeId,
+        /// Families of the nodes to return.
+        want: Want,
+    },
+    /// Which peers have this torrent, and which nodes are near it?
+    GetPeers {
+        /// The torrent.
+        info_hash: InfoHash,
+        /// Families of the nodes to return.
+        want: Want,
+    },
+    /// I have this torrent.
+    AnnouncePeer {
+        /// The torrent.
+        info_hash: InfoHash,
+        /// The peer's TCP port, 1 to 65,535; means nothing if `implied_port`.
+        port: u16,
+        /// Take the port from which this datagram came.
+        implied_port: bool,
+        /// What the answer to `get_peers` gave.
+        token: &'a [u8],
+    },
+    /// A method from the future. With a target it is served as find_node, as BEP 5
+    /// implementations do for forward compatibility.
+    Unknown {
+        /// Its name.
+        name: &'a [u8],
+        /// Its `target`, or else its `info_hash`.
+        target: Option<Id>,
+        /// Families of the nodes to return.
+        want: Want,
+    },
+}
+
+/// The arguments of all methods, as they came.
+#[derive(Default)]
+struct Args<'a> {
+    id: Option<Value<'a>>,
+    implied_port: Option<Value<'a>>,
+    info_hash: Option<Value<'a>>,
+    port: Option<Value<'a>>,
+    target: Option<Value<'a>>,
+    token: Option<Value<'a>>,
+    want: Option<Value<'a>>,
+}
+
+impl<'a> Args<'a> {
+    fn collect(dict: Value<'a>) -> Option<Args<'a>> {
+        let mut args = Args::default();
+        for (key, value) in dict.as_dict()? {
+            let slot = match key {
+                b"id" => &mut args.id,
+                b"implied_port" => &mut args.implied_port,
+                b"info_hash" => &mut args.info_hash,
+                b"port" => &mut args.port,
+                b"target" => &mut args.target,
+                b"token" => &mut args.token,
+                b"want" => &mut args.want,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        Some(args)
+    }
+
+    fn want(&self) -> Want {
+        self.want.map(Want::parse).unwrap_or_default()
+    }
+
+    fn announce(&self) -> Result<Method<'a>, &'static str> {
+        let implied_port = self.implied_port.and_then(|v| v.as_int()).is_some_and(|flag| flag != 0);
+        let port = self.port.and_then(|v| v.as_int()).and_then(|port| u16::try_from(port).ok());
+        let port = match port.filter(|&port| port != 0) {
+            Some(port) => port,
+            None if implied_port => 0,
+            None => return Err("port missing or out of range"),
+        };
+        Ok(Method::AnnouncePeer {
+            info_hash: id(self.info_hash).ok_or("info_hash missing or not 20 bytes")?,
+            port,
+            implied_port,
+            token: self.token.and_then(|v| v.as_bytes()).ok_or("token missing")?,
+        })
+    }
+}
+
+fn id(value: Option<Value<'_>>) -> Option<Id> {
+    value.and_then(|v| v.as_bytes()).and_then(Id::from_slice)
+}
+
+impl<'a> Query<'a> {
+    /// Reads the values of `q` and `a`; an error says what is wrong with them.
+    pub(super) fn parse(
+        name: Option<Value<'a>>,
+        args: Option<Value<'a>>,
+    ) -> Result<Query<'a>, &'static str> {
+        let name = name.and_then(|v| v.as_bytes()).ok_or("method missing")?;
+        let args = args.and_then(Args::collect).ok_or("arguments missing")?;
+        let sender = id(args.id).ok_or("id missing or not 20 bytes")?;
+        let method = match name {
+            b"ping" => Method::Ping,
+            b"find_node" => Method::FindNode {
+                target: id(args.target).ok_or("target missing or not 20 bytes")?,
+                want: args.want(),
+            },
+            b"get_peers" => Method::GetPeers {
+                info_hash: id(args.info_hash).ok_or("info_hash missing or not 20 bytes")?,
+                want: args.want(),
+            },
+            b"announce_peer" => args.announce()?,
+            _ => Method::Unknown {
+                name,
+                target: id(args.target).or(id(args.info_hash)),
+                want: args.want(),
+            },
+        };
+        Ok(Query { id: sender, method })
+    }
+
+    /// Appends the message. `head.ip` belongs to answers and is not written.
+    pub fn encode(&self, head: &Head<'_>, out: &mut Vec<u8>) {
+        Encoder::new(out).dict(|d| {
+            d.key(b"a").dict(|a| self.put_args(a));
+            d.key(b"q").bytes(self.method.name());
+            if head.read_only {
+                d.key(b"ro").int(1);
+            }
+            head.put_tail(d, b"q");
+        });
+    }
+
+    fn put_args(&self, a: &mut Encoder<'_>) {
+        a.key(b"id").bytes(self.id.as_bytes());
+        match self.method {
+            Method::Ping => {}
+            Method::FindNode { target, want } => {
+                a.key(b"target").bytes(target.as_bytes());
+                want.encode(a);
+            }
+            Method::GetPeers { info_hash, want } => {
+                a.key(b"info_hash").bytes(info_hash.as_bytes());
+                want.encode(a);
+            }
+            Method::AnnouncePeer { info_hash, port, implied_port, token } => {
+                if implied_port {
+                    a.key(b"implied_port").int(1);
+                }
+                a.key(b"info_hash").bytes(info_hash.as_bytes());
+                a.key(b"port").int(i64::from(port));
+                a.key(b"token").bytes(token);
+            }
+            Method::Unknown { target, want, .. } => {
+                if let Some(target) = target {
+                    a.key(b"target").bytes(target.as_bytes());
+                }
+                want.encode(a);
+            }
+        }
+    }
+}
+
+impl<'a> Method<'a> {
+    /// The name on the wire.
+    pub fn name(&self) -> &'a [u8] {
+        match self {
+            Method::Ping => b"ping",
+            Method::FindNode { .. } => b"find_node",
+            Method::GetPeers { .. } => b"get_peers",
+            Method::AnnouncePeer { .. } => b"announce_peer",
+            Method::Unknown { name, .. } => name,
+        }
+    }
+}
