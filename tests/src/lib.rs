@@ -1,1 +1,16 @@
-//! Builders and real peers for the tests.
+//! What the tests share: content to move, networks to move it over, and the real programs that
+//! Trackerless has to get along with.
+//!
+//! Every helper here panics with a sentence that says what was awaited or missing: a test's
+//! failure is read by people. Processes and networks end when their values are dropped.
+
+pub mod aria2;
+pub mod content;
+pub mod lan;
+pub mod libtorrent;
+pub mod ours;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod transmission;
+pub mod wait;

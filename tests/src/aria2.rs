@@ -1,0 +1,77 @@
+//! aria2: one process a torrent, with a DHT node in it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::lan::Host;
+use crate::process::Process;
+
+/// aria2's port for peers.
+const PEER_PORT: u16 = 6991;
+
+/// aria2's port for its DHT, which cannot be the other one.
+const DHT_PORT: u16 = 6992;
+
+/// A running aria2.
+pub struct Aria2 {
+    process: Process,
+}
+
+impl Aria2 {
+    /// Fetches `source` (a magnet link or torrent file) into `folder` and ends when it is
+    /// complete.
+    pub fn fetch(host: &Host, bootstrap: SocketAddr, source: &str, folder: &Path) -> Self {
+        let mut command = command(host, bootstrap, folder);
+        command.arg("--seed-time=0").arg(source);
+        Self { process: Process::spawn("aria2", command, &host.folder) }
+    }
+
+    /// Seeds `torrent`, whose content lies in `folder`, until it is dropped; `upload_limit` in
+    /// bytes a second, 0 for none.
+    pub fn seed(
+        host: &Host,
+        bootstrap: SocketAddr,
+        torrent: &Path,
+        folder: &Path,
+        upload_limit: u32,
+    ) -> Self {
+        let mut command = command(host, bootstrap, folder);
+        command.args(["--check-integrity=true", "--seed-ratio=0.0"]);
+        command.arg(format!("--max-upload-limit={upload_limit}")).arg(torrent);
+        let mut process = Process::spawn("aria2", command, &host.folder);
+        process.assert_running();
+        Self { process }
+    }
+
+    /// Where it takes peers.
+    pub fn peer_address(host: &Host) -> SocketAddr {
+        host.at(PEER_PORT)
+    }
+
+    /// Where its DHT node listens.
+    pub fn dht_address(host: &Host) -> SocketAddr {
+        host.at(DHT_PORT)
+    }
+
+    /// Waits until a [`Self::fetch`] is complete.
+    pub fn wait_complete(&mut self, limit: Duration) {
+        self.process.wait_success(limit);
+    }
+}
+
+fn command(host: &Host, bootstrap: SocketAddr, folder: &Path) -> Command {
+    let mut command = host.command("aria2c");
+    command.args(["--no-conf", "--summary-interval=1", "--console-log-level=notice"]);
+    command.args(["--log=aria2.log", "--log-level=info", "--file-allocation=none"]);
+    command.args(["--bt-enable-lpd=false", "--enable-peer-exchange=true", "--enable-dht6=false"]);
+    command.args(["--bt-require-crypto=false", "--bt-min-crypto-level=plain"]);
+    command.args(["--enable-dht=true", "--follow-torrent=mem", "--allow-overwrite=true"]);
+    command.arg(format!("--listen-port={PEER_PORT}"));
+    command.arg(format!("--dht-listen-port={DHT_PORT}"));
+    command.arg(format!("--dht-entry-point={bootstrap}"));
+    command.arg(format!("--dht-file-path={}", host.folder.join("dht.dat").display()));
+    command.arg(format!("--dir={}", folder.display()));
+    command
+}

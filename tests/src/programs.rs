@@ -1,0 +1,34 @@
+//! Where the programs are: ours beside the test binaries, other people's in the search path.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
+}
+
+/// One of the project's binaries, of the profile that this test was built with.
+pub fn our_binary(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap_or_else(|error| panic!("no path of this test: {error}"));
+    // target/PROFILE/deps/TEST-HASH
+    let folder = test.parent().and_then(Path::parent).unwrap_or(&test);
+    let path = folder.join(name);
+    assert!(path.exists(), "{path:?} is missing: build it with `cargo build -p {name}`");
+    path
+}
+
+/// A Python that can import libtorrent: `PEERS_PYTHON`, else the environment that `tests/run`
+/// makes.
+pub fn peers_python() -> PathBuf {
+    let path = env::var_os("PEERS_PYTHON")
+        .map_or_else(|| repository().join("target/peers-venv/bin/python"), PathBuf::from);
+    assert!(path.exists(), "{path:?} is missing: run `tests/run` once, it installs libtorrent");
+    path
+}
+
+/// A script of `tests/peers`.
+pub fn peer_script(name: &str) -> PathBuf {
+    repository().join("tests/peers").join(name)
+}

@@ -1,0 +1,125 @@
+//! transmission 3.00: a daemon, and `transmission-remote` to tell it what to do.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::lan::Host;
+use crate::process::{Process, output_of};
+use crate::wait::{secs, wait_for};
+
+/// Its port for peers and DHT alike.
+const PEER_PORT: u16 = 6993;
+
+/// The port it is told what to do by, on the loopback of its host.
+const CONTROL: &str = "127.0.0.1:9091";
+
+/// A running daemon.
+///
+/// Its DHT is of use only once it knows 9 nodes, 4 of them good (`tr_dhtStatus`): give it a
+/// network of at least a dozen.
+pub struct Transmission {
+    host: Host,
+    process: Process,
+}
+
+impl Transmission {
+    /// Starts the daemon, with `bootstrap` as the nodes that it first asks; `upload_limit` in kB
+    /// a second for all that it uploads, 0 for none.
+    pub fn start(host: &Host, bootstrap: &[SocketAddr], upload_limit_kb: u32) -> Self {
+        let folder = host.folder.join("transmission");
+        write_settings(&folder, host, bootstrap, upload_limit_kb);
+        let mut command = host.command("transmission-daemon");
+        command.args(["--foreground", "--log-debug", "--config-dir"]).arg(&folder);
+        let process = Process::spawn("transmission", command, &host.folder);
+        let mut node = Self { host: host.clone(), process };
+        wait_for("transmission to listen", secs(20), || {
+            node.process.assert_running();
+            let output = node.remote_command(&["--session-info"]).output();
+            output.is_ok_and(|output| output.status.success()).then_some(()).ok_or("deaf".into())
+        });
+        node
+    }
+
+    /// Where it takes peers and DHT nodes.
+    pub fn address(&self) -> SocketAddr {
+        self.host.at(PEER_PORT)
+    }
+
+    /// Adds a magnet link or torrent file, with its content in (or to come to) `folder`.
+    pub fn add(&self, source: &str, folder: &Path) {
+        let folder = folder.to_string_lossy();
+        self.remote(&["--download-dir", &folder, "--add", source]);
+    }
+
+    /// Adds a torrent file whose content lies in `folder`, and waits until that is checked.
+    pub fn seed(&self, torrent: &Path, folder: &Path) {
+        self.add(&torrent.to_string_lossy(), folder);
+        self.wait_complete(secs(30));
+    }
+
+    /// Waits until its one torrent is complete.
+    pub fn wait_complete(&self, limit: Duration) {
+        wait_for("transmission to complete", limit, || {
+            let info = self.info();
+            let is = |key: &str, values: &[&str]| {
+                info.lines().any(|line| {
+                    line.trim().strip_prefix(key).is_some_and(|v| values.contains(&v.trim()))
+                })
+            };
+            if is("Percent Done:", &["100%"]) && is("State:", &["Seeding", "Idle", "Finished"]) {
+                Ok(())
+            } else {
+                Err(info)
+            }
+        });
+    }
+
+    /// All that `transmission-remote` knows of its one torrent, with its peers.
+    pub fn info(&self) -> String {
+        self.remote(&["--torrent", "all", "--info"])
+            + &self.remote(&["--torrent", "all", "--info-peers"])
+    }
+
+    fn remote(&self, arguments: &[&str]) -> String {
+        output_of(self.remote_command(arguments))
+    }
+
+    fn remote_command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = self.host.command("transmission-remote");
+        command.arg(CONTROL).args(arguments);
+        command
+    }
+}
+
+fn write_settings(folder: &PathBuf, host: &Host, bootstrap: &[SocketAddr], upload_limit_kb: u32) {
+    let settings = json!({
+        "bind-address-ipv4": host.ip.to_string(),
+        "peer-port": PEER_PORT,
+        "rpc-bind-address": "127.0.0.1",
+        "rpc-whitelist-enabled": false,
+        "dht-enabled": true,
+        "lpd-enabled": false,
+        "pex-enabled": true,
+        "utp-enabled": false,
+        "port-forwarding-enabled": false,
+        "encryption": 0,
+        "download-queue-enabled": false,
+        "seed-queue-enabled": false,
+        "speed-limit-up": upload_limit_kb,
+        "speed-limit-up-enabled": upload_limit_kb > 0,
+        "download-dir": host.folder,
+    });
+    // One line a node; read when the saved table gave too few.
+    let nodes: String = bootstrap.iter().map(|n| format!("{} {}\n", n.ip(), n.port())).collect();
+    let write = |name: &str, text: String| {
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(folder.join(name), text))
+            .unwrap_or_else(|error| panic!("write {name} in {folder:?}: {error}"));
+    };
+    write("settings.json", settings.to_string());
+    write("dht.bootstrap", nodes);
+}
