@@ -1,1 +1,35 @@
-//! A standalone Mainline DHT node (BEP 5).
+//! A standalone BitTorrent Mainline DHT node (BEP 5, 32, 42, 43).
+//!
+//! [`Node`] is a pure state machine: datagrams, commands and the time go in; datagrams, events and
+//! a deadline come out. It opens no socket and reads no clock. After each input the caller drains
+//! [`Node::poll_transmit`] and [`Node::poll_event`] until they are empty, and calls
+//! [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] says. A late, early or repeated
+//! timeout does no harm. The same seed and the same inputs give the same outputs.
+
+mod answers;
+mod bootstrap;
+mod config;
+mod contact;
+mod event;
+pub mod lookup;
+mod node;
+mod peer_store;
+mod rtt;
+mod search;
+mod security;
+mod server;
+mod snapshot;
+mod stats;
+mod table;
+mod tables;
+mod tokens;
+mod transactions;
+
+pub use config::Config;
+pub use contact::Status;
+pub use event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+pub use node::{ContactInfo, Node};
+pub use security::{fits, make_id};
+pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot, SnapshotError};
+pub use stats::Stats;
+pub use tokens::{TOKEN_LEN, Tokens};

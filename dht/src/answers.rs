@@ -1,0 +1,153 @@
+//! The half of the node that asks: datagrams in, answers matched, failures counted.
+
+use std::net::SocketAddr;
+
+use wire::NodeId;
+use wire::bencode::Value;
+use wire::compact::Family;
+use wire::krpc::{Body, Dropped, GetPeersReply, Message, PingReply};
+use wire::scope::{AddrScope, is_unicast};
+use wire::time::Time;
+
+use crate::node::Node;
+use crate::transactions::{Ask, Purpose, Transaction};
+use crate::{Event, NodeInfo, SocketId};
+
+impl Node {
+    /// A datagram from `from` came by our socket `local`. Whatever it says is counted, answered or
+    /// dropped.
+    pub fn handle_datagram(&mut self, now: Time, local: SocketId, from: SocketAddr, bytes: &[u8]) {
+        self.advance(now);
+        self.stats.received += 1;
+        self.stats.received_bytes += bytes.len() as u64;
+        let own = self.config.sockets.get(usize::from(local.0));
+        let same_family = own.is_some_and(|own| Family::of(own) == Family::of(&from));
+        if !same_family || !is_unicast(from) || self.config.sockets.contains(&from) {
+            self.stats.dropped_address += 1;
+            return;
+        }
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(why) => {
+                *match why {
+                    Dropped::Bencode(_) => &mut self.stats.dropped_bencode,
+                    Dropped::Malformed => &mut self.stats.dropped_malformed,
+                    Dropped::LongTid => &mut self.stats.dropped_long_tid,
+                } += 1;
+                return;
+            }
+        };
+        let head = &message.head;
+        match message.body {
+            Body::Query(_) | Body::BadQuery(_) if self.config.read_only => {
+                self.stats.dropped_read_only += 1;
+            }
+            Body::Query(query) => self.on_query(local, from, head, &query),
+            Body::BadQuery(reason) => self.refuse(local, from, head, reason),
+            Body::Reply(body) => match self.transactions.answer(head.tid, from, local) {
+                Some(transaction) => self.on_reply(transaction, body),
+                None => self.stats.dropped_unsolicited += 1,
+            },
+            Body::Error(_) => match self.transactions.answer(head.tid, from, local) {
+                Some(transaction) => {
+                    self.stats.errors += 1;
+                    self.on_no_answer(&transaction);
+                }
+                None => self.stats.dropped_unsolicited += 1,
+            },
+        }
+    }
+
+    /// The node that was asked replied.
+    fn on_reply(&mut self, transaction: Transaction, body: Value<'_>) {
+        let Some(id) = PingReply::parse(body).map(|reply| reply.id) else {
+            self.stats.dropped_bad_reply += 1;
+            self.on_no_answer(&transaction);
+            return;
+        };
+        let own = id == self.id || id == NodeId::ZERO;
+        if own || transaction.expected.is_some_and(|expected| expected != id) {
+            self.stats.dropped_wrong_id += 1;
+            if let Some(expected) = transaction.expected {
+                self.tables.evict(&expected, &transaction.to);
+            }
+            self.on_no_answer(&transaction);
+            return;
+        }
+        self.stats.answered += 1;
+        let node = NodeInfo { id, addr: transaction.to };
+        self.heard(node, transaction.via, transaction.sent);
+        match transaction.purpose {
+            Purpose::Ping(ping) => {
+                let rtt = self.now.since(transaction.sent);
+                self.events.push_back(Event::PingReply { ping, node, rtt });
+            }
+            Purpose::Verify => {
+                self.verifying.remove(&transaction.to);
+            }
+            Purpose::Maintenance => {}
+            Purpose::Lookup(lookup, key) => {
+                let Some(reply) = GetPeersReply::parse(body) else { return };
+                let (mut same, other) = self.believable(&transaction, reply.found.nodes());
+                if matches!(transaction.ask, Ask::GetPeers { .. }) {
+                    self.on_peers(lookup, &transaction, reply.peers());
+                }
+                let token = reply.token.filter(|t| t.len() <= self.config.token_bytes_max);
+                self.on_lookup_reply(lookup, key, node, token, &mut same, &other, transaction.via);
+                self.pump(lookup);
+            }
+            Purpose::Announce(lookup) => self.on_announced(lookup, true),
+        }
+    }
+
+    /// The nodes of a reply that may be asked: those of the replier's family, and the others.
+    fn believable(
+        &mut self,
+        transaction: &Transaction,
+        nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
+    ) -> (Vec<NodeInfo>, Vec<NodeInfo>) {
+        let source = AddrScope::of(transaction.to.ip());
+        let (mut same, mut other) = (Vec::new(), Vec::new());
+        for (id, addr) in nodes.take(self.config.reply_nodes_max) {
+            let scope = AddrScope::of(addr.ip());
+            if id == self.id || !self.may_ask(&addr) || !scope.acceptable_from(source) {
+                self.stats.refused_nodes += 1;
+                continue;
+            }
+            let list = match Family::of(&addr) == Family::of(&transaction.to) {
+                true => &mut same,
+                false => &mut other,
+            };
+            list.push(NodeInfo { id, addr });
+        }
+        (same, other)
+    }
+
+    /// A query was not answered in time.
+    pub(crate) fn on_timeout(&mut self, transaction: Transaction) {
+        self.stats.timeouts += 1;
+        if let Some(id) = transaction.expected {
+            self.tables.on_failure(self.now, &id, &transaction.to);
+            self.hasten_maintenance(5);
+        }
+        self.on_no_answer(&transaction);
+    }
+
+    /// A query brought nothing: tells who waits for it.
+    fn on_no_answer(&mut self, transaction: &Transaction) {
+        match transaction.purpose {
+            Purpose::Ping(ping) => {
+                self.events.push_back(Event::PingFailed { ping, addr: transaction.to });
+            }
+            Purpose::Verify => {
+                self.verifying.remove(&transaction.to);
+            }
+            Purpose::Maintenance => {}
+            Purpose::Lookup(lookup, key) => {
+                self.on_lookup_failure(lookup, key, transaction.to);
+                self.pump(lookup);
+            }
+            Purpose::Announce(lookup) => self.on_announced(lookup, false),
+        }
+    }
+}

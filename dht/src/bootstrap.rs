@@ -1,0 +1,135 @@
+//! How a node finds its first contacts, and when it tries again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::time::Time;
+
+use crate::LookupId;
+use crate::config::Config;
+
+/// The bootstrap contacts and the state of asking them.
+#[derive(Clone, Debug)]
+pub(crate) struct Bootstrap {
+    contacts: Vec<SocketAddr>,
+    contacts_max: usize,
+    backoff: Backoff,
+    /// When the lookup for our own id starts.
+    due: Option<Time>,
+    /// That lookup, while it runs.
+    pub(crate) running: Option<LookupId>,
+    /// Whether the caller was told that it succeeded.
+    pub(crate) announced: bool,
+}
+
+impl Bootstrap {
+    pub(crate) fn new(config: &Config) -> Bootstrap {
+        Bootstrap {
+            contacts: Vec::new(),
+            contacts_max: config.bootstrap_contacts_max,
+            backoff: Backoff::new(config.bootstrap_retry_ms, config.bootstrap_retry_max_ms),
+            due: None,
+            running: None,
+            announced: false,
+        }
+    }
+
+    /// The addresses to ask.
+    pub(crate) fn contacts(&self) -> &[SocketAddr] {
+        &self.contacts
+    }
+
+    /// Remembers an address; the oldest gives way.
+    pub(crate) fn add(&mut self, addr: SocketAddr) {
+        if self.contacts.contains(&addr) {
+            return;
+        }
+        if self.contacts.len() >= self.contacts_max && !self.contacts.is_empty() {
+            self.contacts.remove(0);
+        }
+        self.contacts.push(addr);
+    }
+
+    /// Wants to start at `at`, or earlier if that was wanted; not while it runs.
+    pub(crate) fn schedule(&mut self, at: Time) {
+        if self.running.is_none() {
+            self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        }
+    }
+
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// There is nobody to ask: waits until somebody is named or heard.
+    pub(crate) fn idle(&mut self) {
+        self.due = None;
+    }
+
+    pub(crate) fn started(&mut self, lookup: LookupId) {
+        self.due = None;
+        self.running = Some(lookup);
+    }
+
+    /// The lookup ended; if nobody answered it is repeated after a pause.
+    pub(crate) fn ended(&mut self, now: Time, success: bool) {
+        self.running = None;
+        if success {
+            self.backoff.reset();
+        } else {
+            self.due = Some(now + self.backoff.next());
+        }
+    }
+}
+
+/// Pauses that double: 1, 2, 4, 8 ... up to a bound.
+#[derive(Clone, Debug)]
+struct Backoff {
+    first_ms: u64,
+    max_ms: u64,
+    failures: u32,
+}
+
+impl Backoff {
+    fn new(first_ms: u64, max_ms: u64) -> Backoff {
+        Backoff { first_ms, max_ms, failures: 0 }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.first_ms.saturating_mul(1 << self.failures.min(30)).min(self.max_ms);
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_millis(pause)
+    }
+
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let mut backoff = Backoff::new(1_000, 60_000);
+        let secs: Vec<_> = (0..9).map(|_| backoff.next().as_secs()).collect();
+        assert_eq!(secs, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        backoff.failures = u32::MAX;
+        assert_eq!(backoff.next().as_secs(), 60);
+        backoff.reset();
+        assert_eq!(backoff.next().as_secs(), 1);
+    }
+
+    #[test]
+    fn contacts_are_bounded_and_distinct() {
+        let mut config = Config::new(vec![]);
+        config.bootstrap_contacts_max = 3;
+        let mut bootstrap = Bootstrap::new(&config);
+        for port in [1, 1, 2, 3, 4] {
+            bootstrap.add(([1, 1, 1, 1], port).into());
+        }
+        let ports: Vec<_> = bootstrap.contacts().iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, [2, 3, 4]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Every number of the node, with its unit, default and source.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use wire::NodeId;
+
+/// How a node behaves. `Config::new(sockets)` gives the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The addresses that the caller's UDP sockets are bound to; a [`crate::SocketId`] is an index
+    /// into this list. Their families decide which of the two DHTs (BEP 32) the node takes part in.
+    pub sockets: Vec<SocketAddr>,
+    /// The node's id, if it had one before; else one is made.
+    pub id: Option<NodeId>,
+    /// The address that the world sees; ids are made from it (BEP 42).
+    pub external_ip: Option<IpAddr>,
+    /// Client and version to send as `v` (BEP 5, "KRPC Protocol"; BEP 20).
+    pub version: Option<[u8; 4]>,
+    /// Answer no queries and ask not to be listed (BEP 43). Default false.
+    pub read_only: bool,
+
+    /// Contacts a bucket, nodes a reply, nodes that end a lookup. BEP 5, "Routing Table": 8.
+    pub k: usize,
+    /// Queries of a lookup that may wait for an answer at once while it converges. Default 4, as
+    /// jech's dht; Kademlia has 3, libtorrent 5.
+    pub alpha: usize,
+    /// Candidates that a lookup remembers. Default 100 (libtorrent, traversal_algorithm.cpp).
+    pub lookup_candidates_max: usize,
+    /// Nodes that are looked at in one reply. Default 32; BEP 5 allows 8, mainline sends 20.
+    pub reply_nodes_max: usize,
+    /// Distinct peers that one lookup reports. Default 5,000.
+    pub lookup_peers_max: usize,
+    /// How long a lookup waits for a first answer while no contact is usable. Default 15 s: three
+    /// rounds of bootstrap.
+    pub lookup_wait_ms: u64,
+
+    /// A query without answer frees its place in the lookup after this many median round trips.
+    /// Default 3.
+    pub soft_timeout_rtts: u32,
+    /// ... but not before this. Default 100 ms.
+    pub soft_timeout_min_ms: u64,
+    /// ... and not after this, nor while no round trip was measured. Default 1 s (libtorrent).
+    pub soft_timeout_max_ms: u64,
+    /// A query without answer has failed. Default 4 s; mainline 2 s, libtorrent 15 s.
+    pub hard_timeout_ms: u64,
+
+    /// A contact stays good this long after it was heard. BEP 5, "Routing Table": 15 min.
+    pub contact_good_secs: u32,
+    /// Failures in a row that make a contact bad. BEP 5, "Routing Table": "multiple"; 2.
+    pub contact_fails_max: u8,
+    /// A bucket that nobody changed for so long is refreshed. BEP 5, "Routing Table": 15 min.
+    pub bucket_refresh_secs: u32,
+    /// Contacts in a table's replacement cache, over all buckets. Default 64: eight buckets' worth.
+    pub replacements_max: usize,
+    /// Contacts of one /24 (v6: /64) in a bucket; Global addresses only. Default 1 (libtorrent).
+    pub bucket_subnet_max: usize,
+    /// Refuse Global contacts whose id does not fit their address (BEP 42). Default false: such
+    /// contacts only give way to those that fit.
+    pub enforce_ids: bool,
+    /// Nodes that queried us and are being verified at once. Default 64.
+    pub verifying_max: usize,
+    /// Time between two rounds of maintenance. Default 60 s.
+    pub maintenance_ms: u64,
+    /// Pings a round of maintenance; more rounds follow each second. Default 8.
+    pub maintenance_pings_max: usize,
+
+    /// The first pause before the bootstrap contacts are asked again; it doubles. Default 1 s.
+    pub bootstrap_retry_ms: u64,
+    /// The longest such pause. Default 60 s.
+    pub bootstrap_retry_max_ms: u64,
+    /// Bootstrap contacts that are remembered. Default 64.
+    pub bootstrap_contacts_max: usize,
+
+    /// How long a token secret is used; tokens are valid for one to two such times. BEP 5,
+    /// "get_peers": 5 min, accepted up to 10.
+    pub token_secs: u64,
+    /// A token that another node gave and that is longer is not kept. Default 128 bytes; others
+    /// send 4 to 20.
+    pub token_bytes_max: usize,
+    /// Torrents in the peer store. Default 4,096; libtorrent 2,000, jech's dht 16,384.
+    pub store_torrents_max: usize,
+    /// Peers of one torrent in the store. Default 500 (libtorrent).
+    pub store_peers_per_torrent_max: usize,
+    /// Peers in the store. Default 100,000: 1.2 MB of v4 peers.
+    pub store_peers_max: usize,
+    /// Peers of one IP address in the store. Default 2,000.
+    pub store_peers_per_ip_max: u32,
+    /// Ports of one IP address in one torrent. Default 8: some hosts of one household.
+    pub store_ports_per_ip_max: usize,
+    /// An announced peer is forgotten after this. Default 45 min (libtorrent).
+    pub store_peer_secs: u32,
+    /// Bytes of a reply. BEP 32, "Maximum packet size": 1,024.
+    pub reply_bytes_max: usize,
+}
+
+impl Config {
+    /// The defaults, for a node with these sockets.
+    pub fn new(sockets: Vec<SocketAddr>) -> Config {
+        Config {
+            sockets,
+            id: None,
+            external_ip: None,
+            version: Some(*b"tk\0\x01"),
+            read_only: false,
+            k: 8,
+            alpha: 4,
+            lookup_candidates_max: 100,
+            reply_nodes_max: 32,
+            lookup_peers_max: 5_000,
+            lookup_wait_ms: 15_000,
+            soft_timeout_rtts: 3,
+            soft_timeout_min_ms: 100,
+            soft_timeout_max_ms: 1_000,
+            hard_timeout_ms: 4_000,
+            contact_good_secs: 15 * 60,
+            contact_fails_max: 2,
+            bucket_refresh_secs: 15 * 60,
+            replacements_max: 64,
+            bucket_subnet_max: 1,
+            enforce_ids: false,
+            verifying_max: 64,
+            maintenance_ms: 60_000,
+            maintenance_pings_max: 8,
+            bootstrap_retry_ms: 1_000,
+            bootstrap_retry_max_ms: 60_000,
+            bootstrap_contacts_max: 64,
+            token_secs: 300,
+            token_bytes_max: 128,
+            store_torrents_max: 4_096,
+            store_peers_per_torrent_max: 500,
+            store_peers_max: 100_000,
+            store_peers_per_ip_max: 2_000,
+            store_ports_per_ip_max: 8,
+            store_peer_secs: 45 * 60,
+            reply_bytes_max: 1_024,
+        }
+    }
+
+    pub(crate) fn hard_timeout(&self) -> Duration {
+        Duration::from_millis(self.hard_timeout_ms)
+    }
+}

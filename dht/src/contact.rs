@@ -1,0 +1,197 @@
+//! One entry of a routing table, small enough for millions of simulated ones.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use wire::NodeId;
+use wire::compact;
+use wire::scope::AddrScope;
+use wire::time::Time;
+
+use crate::SocketId;
+
+/// An address of one family, stored compactly.
+pub(crate) trait Address: Copy + Eq + Debug {
+    /// The compact form of `addr`, if it is of this family.
+    fn new(addr: &SocketAddr) -> Option<Self>;
+
+    /// The address as sockets take it.
+    fn get(&self) -> SocketAddr;
+
+    /// The IP address without the port.
+    fn ip_bytes(&self) -> &[u8];
+
+    /// The network that one owner is likely to hold: /24 or /64.
+    fn subnet(&self) -> &[u8];
+}
+
+/// IPv4 address and port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct V4([u8; 6]);
+
+/// IPv6 address and port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct V6([u8; 18]);
+
+impl Address for V4 {
+    fn new(addr: &SocketAddr) -> Option<V4> {
+        let SocketAddr::V4(addr) = addr else { return None };
+        let ([a, b, c, d], [e, f]) = (addr.ip().octets(), addr.port().to_be_bytes());
+        Some(V4([a, b, c, d, e, f]))
+    }
+
+    fn get(&self) -> SocketAddr {
+        let [a, b, c, d, e, f] = self.0;
+        SocketAddr::from(([a, b, c, d], u16::from_be_bytes([e, f])))
+    }
+
+    fn ip_bytes(&self) -> &[u8] {
+        &self.0[..4]
+    }
+
+    fn subnet(&self) -> &[u8] {
+        &self.0[..3]
+    }
+}
+
+impl Address for V6 {
+    fn new(addr: &SocketAddr) -> Option<V6> {
+        let SocketAddr::V6(addr) = addr else { return None };
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&addr.ip().octets());
+        bytes[16..].copy_from_slice(&addr.port().to_be_bytes());
+        Some(V6(bytes))
+    }
+
+    fn get(&self) -> SocketAddr {
+        compact::addr(&self.0).unwrap_or(SocketAddr::from(([0u8; 16], 0)))
+    }
+
+    fn ip_bytes(&self) -> &[u8] {
+        &self.0[..16]
+    }
+
+    fn subnet(&self) -> &[u8] {
+        &self.0[..8]
+    }
+}
+
+/// How much a contact can be relied on (BEP 5, "Routing Table").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Status {
+    /// It failed several times in a row.
+    Bad,
+    /// It was not heard for some time, or never.
+    Questionable,
+    /// It answered lately, or answered once and asked us lately.
+    Good,
+}
+
+/// A node in a routing table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contact<A> {
+    pub(crate) id: NodeId,
+    pub(crate) addr: A,
+    /// Smoothed round trip in milliseconds.
+    rtt_ms: u16,
+    /// When it last answered, or asked after it had answered once: seconds on the node's clock.
+    seen_secs: u32,
+    /// Queries in a row that it did not answer.
+    pub(crate) fails: u8,
+    flags: u8,
+    pub(crate) via: SocketId,
+}
+
+const _: () = assert!(size_of::<Contact<V4>>() <= 36);
+const _: () = assert!(size_of::<Contact<V6>>() <= 48);
+
+const ANSWERED: u8 = 1;
+const ID_FITS: u8 = 2;
+const PINGED: u8 = 4;
+
+impl<A: Address> Contact<A> {
+    /// A node that was only heard of.
+    pub(crate) fn new(id: NodeId, addr: A, via: SocketId) -> Contact<A> {
+        let fits = crate::security::fits(&id, addr.get().ip());
+        let flags = if fits { ID_FITS } else { 0 };
+        Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags, via }
+    }
+
+    pub(crate) fn status(&self, now: Time, good_secs: u32, fails_max: u8) -> Status {
+        if self.fails >= fails_max {
+            Status::Bad
+        } else if self.answered() && self.fails == 0 && self.idle_secs(now) < good_secs {
+            Status::Good
+        } else {
+            Status::Questionable
+        }
+    }
+
+    /// Seconds since it was heard.
+    pub(crate) fn idle_secs(&self, now: Time) -> u32 {
+        secs(now).saturating_sub(self.seen_secs)
+    }
+
+    /// Whether it ever answered a query of ours.
+    pub(crate) fn answered(&self) -> bool {
+        self.flags & ANSWERED != 0
+    }
+
+    /// Whether its id fits its address (BEP 42).
+    pub(crate) fn id_fits(&self) -> bool {
+        self.flags & ID_FITS != 0
+    }
+
+    /// Whether a maintenance ping is on its way.
+    pub(crate) fn pinged(&self) -> bool {
+        self.flags & PINGED != 0
+    }
+
+    pub(crate) fn set_pinged(&mut self) {
+        self.flags |= PINGED;
+    }
+
+    pub(crate) fn scope(&self) -> AddrScope {
+        AddrScope::of(self.ip())
+    }
+
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.addr.get().ip()
+    }
+
+    /// It answered.
+    pub(crate) fn on_reply(&mut self, now: Time, rtt: Duration) {
+        let rtt = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX);
+        self.rtt_ms = match self.answered() {
+            true => ((u32::from(self.rtt_ms) * 2 + u32::from(rtt)) / 3) as u16,
+            false => rtt,
+        };
+        self.flags = (self.flags | ANSWERED) & !PINGED;
+        self.fails = 0;
+        self.seen_secs = secs(now);
+    }
+
+    /// It asked us something.
+    pub(crate) fn on_query(&mut self, now: Time) {
+        if self.answered() {
+            self.seen_secs = secs(now);
+        }
+    }
+
+    /// It did not answer.
+    pub(crate) fn on_failure(&mut self) {
+        self.fails = self.fails.saturating_add(1);
+        self.flags &= !PINGED;
+    }
+
+    /// Smoothed round trip, if one was measured.
+    pub(crate) fn rtt_ms(&self) -> u16 {
+        self.rtt_ms
+    }
+}
+
+/// Whole seconds on the node's clock.
+pub(crate) fn secs(now: Time) -> u32 {
+    u32::try_from(now.as_micros() / 1_000_000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,126 @@
+//! What a node tells its caller, and the ids that commands return.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::{Id, InfoHash, NodeId};
+
+/// One of the caller's UDP sockets: an index into [`crate::Config::sockets`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SocketId(pub u8);
+
+/// A lookup that was commanded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LookupId(pub u64);
+
+/// A ping that was commanded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PingId(pub u64);
+
+/// A node and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: NodeId,
+    /// Its address.
+    pub addr: SocketAddr,
+}
+
+/// A datagram to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Transmit {
+    /// The socket to send it by.
+    pub via: SocketId,
+    /// The receiver.
+    pub to: SocketAddr,
+    /// Its bytes: all of the buffer.
+    pub len: usize,
+}
+
+/// Why a node wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Timer {
+    /// A query was not answered in time.
+    Query,
+    /// The bootstrap contacts are to be asked.
+    Bootstrap,
+    /// A lookup waited long enough for a first contact.
+    Lookup,
+    /// Contacts, buckets and announced peers grow old.
+    Maintenance,
+}
+
+/// How far a lookup is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Nodes that were asked.
+    pub asked: u32,
+    /// Nodes that answered.
+    pub answered: u32,
+    /// Distinct peers that they gave.
+    pub peers_found: u32,
+    /// No contact is usable yet: the lookup waits for the bootstrap.
+    pub waiting: bool,
+}
+
+/// Something happened that the caller may care about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The first lookup for the node's own id ended: it is part of the DHT.
+    Bootstrapped {
+        /// Nodes in the routing tables.
+        contacts: usize,
+    },
+    /// Peers that this lookup had not reported before.
+    PeersFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// The torrent.
+        info_hash: InfoHash,
+        /// The node that gave them; one of our own sockets if they were announced to us.
+        from: SocketAddr,
+        /// The peers.
+        peers: Vec<SocketAddr>,
+    },
+    /// A lookup ended. That of an announce is followed by [`Event::Announced`].
+    LookupDone {
+        /// The lookup.
+        lookup: LookupId,
+        /// The key that was looked for.
+        target: Id,
+        /// Nodes that were asked.
+        asked: u32,
+        /// Nodes that answered.
+        answered: u32,
+        /// Distinct peers that they gave.
+        peers_found: u32,
+        /// The closest nodes that answered, closest first; at most k a family.
+        closest: Vec<NodeInfo>,
+    },
+    /// An announce ended.
+    Announced {
+        /// The lookup that it began with.
+        lookup: LookupId,
+        /// The torrent.
+        info_hash: InfoHash,
+        /// Nodes that accepted it.
+        accepted: u32,
+    },
+    /// A commanded ping was answered.
+    PingReply {
+        /// The ping.
+        ping: PingId,
+        /// The node.
+        node: NodeInfo,
+        /// Time until the answer.
+        rtt: Duration,
+    },
+    /// A commanded ping was not answered.
+    PingFailed {
+        /// The ping.
+        ping: PingId,
+        /// Who did not answer.
+        addr: SocketAddr,
+    },
+}

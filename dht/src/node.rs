@@ -1,0 +1,456 @@
+//! The node: its commands, its outputs and its clockwork.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use wire::NodeId;
+use wire::compact::Family;
+use wire::krpc::{Head, Method, Query, Want};
+use wire::rng::{Rng, Seed, child_seed};
+use wire::scope::{AddrScope, is_unicast};
+use wire::time::Time;
+use wire::{Id, InfoHash};
+
+use crate::bootstrap::Bootstrap;
+use crate::config::Config;
+use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+use crate::peer_store::PeerStore;
+use crate::rtt::RttEstimate;
+use crate::search::{Goal, Search};
+use crate::server::Answer;
+use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+use crate::table::{Heard, Wanted};
+use crate::tables::{Found, Tables};
+use crate::tokens::Tokens;
+use crate::transactions::{Ask, Overdue, Purpose, Transaction, Transactions};
+use crate::{Status, security};
+
+/// A contact of the routing tables, as a caller sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ContactInfo {
+    /// Id and address.
+    pub node: NodeInfo,
+    /// How much it can be relied on.
+    pub status: Status,
+    /// Smoothed round trip, once it answered.
+    pub rtt_ms: Option<u16>,
+    /// Seconds since it was heard.
+    pub idle_secs: u32,
+    /// Whether its id fits its address (BEP 42).
+    pub id_fits: bool,
+}
+
+/// A datagram to be written when it is polled.
+#[derive(Clone, Debug)]
+pub(crate) enum Outgoing {
+    /// The query of this transaction.
+    Query(u32),
+    /// An answer.
+    Answer(Answer),
+}
+
+/// A DHT node.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) id: NodeId,
+    pub(crate) now: Time,
+    pub(crate) rng: Rng,
+    pub(crate) tables: Tables,
+    pub(crate) transactions: Transactions,
+    pub(crate) tokens: Tokens,
+    pub(crate) store: PeerStore,
+    pub(crate) rtt: RttEstimate,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) searches: BTreeMap<LookupId, Box<Search>>,
+    /// Lookups that wait for a first contact, by the time when they give up.
+    pub(crate) waiting: BTreeSet<(Time, LookupId)>,
+    /// Nodes that asked us and are being pinged.
+    pub(crate) verifying: BTreeSet<SocketAddr>,
+    pub(crate) maintenance_at: Time,
+    pub(crate) out: VecDeque<Outgoing>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) stats: Stats,
+    pub(crate) found: Found,
+    pub(crate) next_lookup: u64,
+    next_ping: u64,
+}
+
+impl Node {
+    /// A node with these sockets that starts at `now`. All its randomness comes from `seed`.
+    pub fn new(config: Config, seed: &Seed, now: Time) -> Node {
+        let mut ids = Rng::new(&child_seed(seed, "id", 0));
+        let id = config.id.unwrap_or_else(|| match config.external_ip {
+            Some(ip) => security::make_id(ip, &mut ids),
+            None => NodeId::random(&mut ids),
+        });
+        let mut tokens = Rng::new(&child_seed(seed, "tokens", 0));
+        Node {
+            id,
+            now,
+            rng: Rng::new(&child_seed(seed, "node", 0)),
+            tables: Tables::new(id, &config),
+            transactions: Transactions::default(),
+            tokens: Tokens::new(&mut tokens, config.token_secs),
+            store: PeerStore::new(&config),
+            rtt: RttEstimate::new(&config),
+            bootstrap: Bootstrap::new(&config),
+            searches: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            verifying: BTreeSet::new(),
+            maintenance_at: now + std::time::Duration::from_millis(config.maintenance_ms),
+            out: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            found: Vec::new(),
+            next_lookup: 0,
+            next_ping: 0,
+            config,
+        }
+    }
+
+    // Commands
+
+    /// Adds a bootstrap contact: it is asked at once, and again while no contact is usable.
+    pub fn bootstrap(&mut self, now: Time, addr: SocketAddr) {
+        self.advance(now);
+        let Some(via) = self.socket_for(&addr).filter(|_| self.may_ask(&addr)) else { return };
+        self.bootstrap.add(addr);
+        self.bootstrap.schedule(now);
+        self.seed_waiting(addr, via);
+    }
+
+    /// Pings a node that was heard of, as from a peer's `port` message; it is listed if it answers.
+    pub fn add_contact(&mut self, now: Time, addr: SocketAddr) {
+        self.advance(now);
+        if self.may_ask(&addr)
+            && let Some(via) = self.socket_for(&addr)
+        {
+            self.verify(addr, via, None);
+        }
+    }
+
+    /// Lists the contacts of an earlier run, unverified, and asks them soon. The earlier id comes
+    /// in by [`Config::id`].
+    pub fn restore(&mut self, now: Time, contacts: &[NodeInfo]) {
+        self.advance(now);
+        for contact in contacts {
+            if let Some(via) =
+                self.socket_for(&contact.addr).filter(|_| self.may_ask(&contact.addr))
+            {
+                let _ = self.tables.restore(now, contact, via);
+            }
+        }
+        if self.tables.len() > 0 {
+            self.bootstrap.schedule(now);
+            self.hasten_maintenance(1);
+        }
+    }
+
+    /// Pings an address; ends with [`Event::PingReply`] or [`Event::PingFailed`].
+    pub fn ping(&mut self, now: Time, addr: SocketAddr) -> PingId {
+        self.advance(now);
+        let ping = PingId(self.next_ping);
+        self.next_ping += 1;
+        match self.socket_for(&addr).filter(|_| is_unicast(addr)) {
+            Some(via) => self.ask(addr, via, None, Ask::Ping, Purpose::Ping(ping)),
+            None => self.events.push_back(Event::PingFailed { ping, addr }),
+        }
+        ping
+    }
+
+    /// Looks for the nodes closest to `target`; ends with [`Event::LookupDone`].
+    pub fn find_node(&mut self, now: Time, target: NodeId) -> LookupId {
+        self.advance(now);
+        self.start(Goal::FindNode, target)
+    }
+
+    /// Looks for peers; [`Event::PeersFound`] as they come, [`Event::LookupDone`] at the end.
+    pub fn get_peers(&mut self, now: Time, info_hash: InfoHash) -> LookupId {
+        self.advance(now);
+        self.start(Goal::GetPeers, info_hash)
+    }
+
+    /// Looks for peers like [`Node::get_peers`] and then tells the closest nodes that we are one,
+    /// on TCP port `port` or on the port that they see (`None`, BEP 5 `implied_port`); ends with
+    /// [`Event::Announced`]. Others forget it after 30 to 45 minutes.
+    pub fn announce(&mut self, now: Time, info_hash: InfoHash, port: Option<u16>) -> LookupId {
+        self.advance(now);
+        self.start(Goal::Announce { port: port.filter(|&port| port != 0) }, info_hash)
+    }
+
+    /// Ends a lookup without a further event.
+    pub fn cancel(&mut self, now: Time, lookup: LookupId) {
+        self.advance(now);
+        if let Some(search) = self.searches.remove(&lookup) {
+            self.waiting.remove(&(search.give_up, lookup));
+        }
+    }
+
+    // Outputs
+
+    /// The next datagram, written into `buf` in place of what was there.
+    pub fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            buf.clear();
+            let (via, to) = match self.out.pop_front()? {
+                Outgoing::Query(tid) => match self.write_query(tid, buf) {
+                    Some(target) => target,
+                    None => continue,
+                },
+                Outgoing::Answer(answer) => {
+                    self.write_answer(&answer, buf);
+                    (answer.via, answer.to)
+                }
+            };
+            self.stats.sent += 1;
+            self.stats.sent_bytes += buf.len() as u64;
+            return Some(Transmit { via, to, len: buf.len() });
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Node::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<(Time, Timer)> {
+        let query = self.transactions.deadline().map(|at| (at, Timer::Query));
+        let bootstrap = self.bootstrap.due().map(|at| (at, Timer::Bootstrap));
+        let lookup = self.waiting.first().map(|&(at, _)| (at, Timer::Lookup));
+        let maintenance = Some((self.maintenance_at, Timer::Maintenance));
+        [query, bootstrap, lookup, maintenance].into_iter().flatten().min()
+    }
+
+    /// Does what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.advance(now);
+        while let Some(overdue) = self.transactions.overdue(self.now) {
+            match overdue {
+                Overdue::Late(lookup) => self.pump(lookup),
+                Overdue::Failed(transaction) => self.on_timeout(transaction),
+            }
+        }
+        if self.bootstrap.due().is_some_and(|at| at <= self.now) {
+            self.start_bootstrap();
+        }
+        while let Some(&(_, lookup)) = self.waiting.first().filter(|(at, _)| *at <= self.now) {
+            self.give_up(lookup);
+        }
+        if self.maintenance_at <= self.now {
+            self.maintain();
+        }
+    }
+
+    // Getters
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The numbers that the node was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Contacts in the routing table of `family`.
+    pub fn table_len(&self, family: Family) -> usize {
+        self.tables.len_of(family)
+    }
+
+    /// Nodes in the replacement caches.
+    pub fn replacements_len(&self) -> usize {
+        self.tables.spare_len()
+    }
+
+    /// Every contact, bucket by bucket.
+    pub fn contacts(&self) -> Vec<ContactInfo> {
+        let mut out = Vec::new();
+        self.tables.contacts(self.now, &mut out);
+        out
+    }
+
+    /// The `n` contacts of `family` closest to `target` that it would tell others, closest first.
+    pub fn closest(&self, family: Family, target: &Id, n: usize) -> Vec<NodeInfo> {
+        let mut found = Vec::new();
+        self.tables.closest(family, target, n, Wanted::Proven, &mut found);
+        found.into_iter().map(|(node, _)| node).collect()
+    }
+
+    /// Torrents and peers in the store.
+    pub fn stored(&self) -> (usize, usize) {
+        (self.store.torrents(), self.store.peers())
+    }
+
+    /// Queries that wait for an answer.
+    pub fn in_flight(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether the node became part of the DHT.
+    pub fn is_bootstrapped(&self) -> bool {
+        self.bootstrap.announced
+    }
+
+    /// How far a running lookup is; `None` once it ended.
+    pub fn progress(&self, lookup: LookupId) -> Option<Progress> {
+        self.searches.get(&lookup).map(|search| search.progress())
+    }
+
+    /// Id and contacts, to start warm from: proven ones first, without bad ones.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut contacts = self.contacts();
+        contacts.retain(|c| c.status != Status::Bad);
+        contacts.sort_by_key(|c| std::cmp::Reverse(c.status));
+        Snapshot { id: self.id, contacts: contacts.into_iter().map(|c| c.node).collect() }
+    }
+
+    // Shared by the parts
+
+    /// Time never goes back.
+    pub(crate) fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    /// The socket to reach `addr` by when nothing else is known: of its family, and of its scope
+    /// if there is a choice.
+    pub(crate) fn socket_for(&self, addr: &SocketAddr) -> Option<SocketId> {
+        let scope = AddrScope::of(addr.ip());
+        let fits = |own: &&SocketAddr| Family::of(own) == Family::of(addr);
+        let sockets = || (0u8..).map(SocketId).zip(&self.config.sockets).filter(|(_, s)| fits(s));
+        let best = sockets()
+            .find(|(_, own)| own.ip().is_unspecified() || AddrScope::of(own.ip()) == scope);
+        best.or_else(|| sockets().next()).map(|(id, _)| id)
+    }
+
+    /// Whether a query may go to `addr`: it can be sent to, and is not our own.
+    pub(crate) fn may_ask(&self, addr: &SocketAddr) -> bool {
+        is_unicast(*addr)
+            && !self.config.sockets.contains(addr)
+            && !self.config.external_ip.is_some_and(|ip| {
+                ip == addr.ip() && self.config.sockets.iter().any(|s| s.port() == addr.port())
+            })
+    }
+
+    /// Queues a query.
+    pub(crate) fn ask(
+        &mut self,
+        to: SocketAddr,
+        via: SocketId,
+        expected: Option<NodeId>,
+        ask: Ask,
+        purpose: Purpose,
+    ) {
+        let (sent, soft) = (self.now, self.rtt.soft_timeout());
+        let fails_at = sent + self.config.hard_timeout();
+        let mut transaction = Transaction {
+            to,
+            via,
+            expected,
+            sent,
+            ask,
+            purpose,
+            late_at: None,
+            over_at: None,
+            fails_at,
+        };
+        if matches!(purpose, Purpose::Lookup(..)) {
+            transaction.late_at = Some(sent + soft);
+            transaction.over_at = Some(sent + soft + soft);
+        }
+        let tid = self.transactions.open(&mut self.rng, transaction);
+        self.out.push_back(Outgoing::Query(tid));
+        self.stats.asked += 1;
+    }
+
+    /// Pings a node that is listed if it answers, unless that is going on.
+    pub(crate) fn verify(&mut self, addr: SocketAddr, via: SocketId, expected: Option<NodeId>) {
+        if self.verifying.len() < self.config.verifying_max && self.verifying.insert(addr) {
+            self.ask(addr, via, expected, Ask::Ping, Purpose::Verify);
+        }
+    }
+
+    /// Writes the query of a transaction; `None` if that has ended.
+    fn write_query(&self, tid: u32, buf: &mut Vec<u8>) -> Option<(SocketId, SocketAddr)> {
+        let transaction = self.transactions.get(tid)?;
+        let method = match &transaction.ask {
+            Ask::Ping => Method::Ping,
+            Ask::FindNode { target, want } => Method::FindNode { target: *target, want: *want },
+            Ask::GetPeers { info_hash } => {
+                Method::GetPeers { info_hash: *info_hash, want: Want::default() }
+            }
+            Ask::Announce { info_hash, port, token } => {
+                let own = self.config.sockets.get(usize::from(transaction.via.0));
+                Method::AnnouncePeer {
+                    info_hash: *info_hash,
+                    // Those who do not know `implied_port` get the best guess.
+                    port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
+                    implied_port: port.is_none(),
+                    token,
+                }
+            }
+        };
+        let tid = tid.to_be_bytes();
+        let head = Head {
+            tid: &tid,
+            version: self.config.version.as_ref().map(|v| &v[..]),
+            read_only: self.config.read_only,
+            ip: None,
+        };
+        Query { id: self.id, method }.encode(&head, buf);
+        Some((transaction.via, transaction.to))
+    }
+
+    /// Brings the next round of maintenance forward.
+    pub(crate) fn hasten_maintenance(&mut self, secs: u64) {
+        let at = self.now + std::time::Duration::from_secs(secs);
+        self.maintenance_at = self.maintenance_at.min(at);
+    }
+
+    /// A round of maintenance: pings, one refresh a family, expiry.
+    fn maintain(&mut self) {
+        let now = self.now;
+        self.maintenance_at = now + std::time::Duration::from_millis(self.config.maintenance_ms);
+        let pings_max = self.config.maintenance_pings_max;
+        let mut due = std::mem::take(&mut self.found);
+        due.clear();
+        self.tables.questionable(now, pings_max, &mut due);
+        if due.len() >= pings_max {
+            self.hasten_maintenance(1);
+        }
+        for (node, via) in due.drain(..) {
+            self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
+        }
+        self.found = due;
+        if let Some(target) = self.tables.refresh(now, &mut self.rng) {
+            self.start(Goal::Refresh, target);
+            self.hasten_maintenance(1);
+        }
+        self.store.expire(now);
+        if !self.tables.has_usable() && !self.bootstrap.contacts().is_empty() {
+            self.bootstrap.schedule(now);
+        }
+    }
+
+    /// A node answered: marks or lists it.
+    pub(crate) fn heard(&mut self, node: NodeInfo, via: SocketId, sent: Time) {
+        let rtt = self.now.since(sent);
+        self.rtt.add(rtt);
+        let first = self.tables.len() == 0;
+        if self.tables.on_reply(self.now, &node, via, rtt) == Heard::Added {
+            if first {
+                // BEP 5, "Routing Table": look for our own id upon the first node.
+                self.bootstrap.schedule(self.now);
+            }
+            self.wake_waiting(node, via);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Lookups as the node runs them: one [`Lookup`] a family, and what its end means.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::compact::Family;
+use wire::krpc::Want;
+use wire::scope::{AddrScope, is_unicast};
+use wire::time::Time;
+use wire::{Id, InfoHash};
+
+use crate::lookup::{Key, Lookup, Rules, Step};
+use crate::node::Node;
+use crate::table::Wanted;
+use crate::transactions::{Ask, Purpose, Transaction};
+use crate::{Event, LookupId, NodeInfo, Progress, SocketId};
+
+/// Why a lookup runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goal {
+    /// To become part of the DHT.
+    Bootstrap,
+    /// To fill a bucket.
+    Refresh,
+    FindNode,
+    GetPeers,
+    Announce {
+        port: Option<u16>,
+    },
+}
+
+/// A lookup of one or two families.
+#[derive(Clone)]
+pub(crate) struct Search {
+    goal: Goal,
+    target: Id,
+    v4: Option<Lookup>,
+    v6: Option<Lookup>,
+    peers: BTreeSet<SocketAddr>,
+    /// When it ends if nobody answered by then.
+    pub(crate) give_up: Time,
+    waiting: bool,
+    /// Announces that wait for an answer, and those that were accepted.
+    announcing: Option<(u32, u32)>,
+}
+
+impl Search {
+    fn side(&mut self, family: Family) -> Option<&mut Lookup> {
+        match family {
+            Family::V4 => self.v4.as_mut(),
+            Family::V6 => self.v6.as_mut(),
+        }
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &Lookup> {
+        self.v4.iter().chain(self.v6.iter())
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            asked: self.sides().map(Lookup::asked).sum(),
+            answered: self.sides().map(Lookup::answered).sum(),
+            peers_found: self.peers.len() as u32,
+            waiting: self.waiting,
+        }
+    }
+}
+
+impl Node {
+    /// Starts a lookup from the closest contacts, or from the bootstrap contacts if there are none.
+    pub(crate) fn start(&mut self, goal: Goal, target: Id) -> LookupId {
+        let id = LookupId(self.next_lookup);
+        self.next_lookup += 1;
+        let rules = Rules {
+            k: self.config.k,
+            alpha: self.config.alpha,
+            candidates_max: self.config.lookup_candidates_max,
+        };
+        let mut search = Box::new(Search {
+            goal,
+            target,
+            v4: None,
+            v6: None,
+            peers: BTreeSet::new(),
+            give_up: self.now + Duration::from_millis(self.config.lookup_wait_ms),
+            waiting: false,
+            announcing: None,
+        });
+        let wanted = if self.tables.has_usable() { Wanted::Usable } else { Wanted::Any };
+        let mut found = std::mem::take(&mut self.found);
+        let mut none = true;
+        for family in self.tables.families() {
+            found.clear();
+            self.tables.closest(family, &target, self.config.k, wanted, &mut found);
+            let mut lookup = Lookup::new(target, rules);
+            for (node, via) in found.drain(..) {
+                lookup.add(node, via);
+                none = false;
+            }
+            match family {
+                Family::V4 => search.v4 = Some(lookup),
+                Family::V6 => search.v6 = Some(lookup),
+            }
+        }
+        self.found = found;
+        if none || wanted == Wanted::Any || goal == Goal::Bootstrap {
+            for &seed in self.bootstrap.contacts() {
+                if let (Some(via), Some(side)) =
+                    (self.socket_for(&seed), search.side(Family::of(&seed)))
+                {
+                    side.add_seed(seed, via);
+                }
+            }
+        }
+        if matches!(goal, Goal::GetPeers | Goal::Announce { .. }) {
+            self.own_peers(id, &mut search);
+        }
+        self.searches.insert(id, search);
+        self.pump(id);
+        id
+    }
+
+    /// Reports the peers that were announced to ourselves.
+    fn own_peers(&mut self, id: LookupId, search: &mut Search) {
+        let Some(&from) = self.config.sockets.first() else { return };
+        let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
+        for family in self.tables.families() {
+            self.store.sample(self.now, &search.target, family, n, &mut self.rng, &mut peers);
+        }
+        if !peers.is_empty() {
+            search.peers.extend(&peers);
+            let info_hash = search.target;
+            self.events.push_back(Event::PeersFound { lookup: id, info_hash, from, peers });
+        }
+    }
+
+    /// Starts the lookup for our own id, if there is anybody to ask.
+    pub(crate) fn start_bootstrap(&mut self) {
+        if self.tables.len() == 0 && self.bootstrap.contacts().is_empty() {
+            self.bootstrap.idle();
+            return;
+        }
+        // The id is taken before, as the lookup may end at once.
+        self.bootstrap.started(LookupId(self.next_lookup));
+        self.start(Goal::Bootstrap, self.id);
+    }
+
+    /// Lets a lookup ask whom it may, and ends it if it is done.
+    pub(crate) fn pump(&mut self, id: LookupId) {
+        let Some(mut search) = self.searches.remove(&id) else { return };
+        let mut done = search.announcing.is_none() && !search.waiting;
+        if done {
+            for family in [Family::V4, Family::V6] {
+                done &= self.pump_side(id, &mut search, family);
+            }
+        }
+        if !done || self.finish(id, &mut search) {
+            self.searches.insert(id, search);
+        }
+    }
+
+    /// Returns whether the lookup of this family is done.
+    fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
+        let (goal, target) = (search.goal, search.target);
+        let both = search.v4.is_some() && search.v6.is_some();
+        let Some(lookup) = search.side(family) else { return true };
+        loop {
+            match lookup.next(self.now, self.rtt.soft_timeout()) {
+                Step::Wait(_) => return false,
+                Step::Done => return true,
+                Step::Ask { key, id: expected, addr, via } => {
+                    let ask = match goal {
+                        Goal::GetPeers | Goal::Announce { .. } => {
+                            Ask::GetPeers { info_hash: target }
+                        }
+                        // BEP 32, "Bootstrapping": nodes of both families, to be faster.
+                        Goal::Bootstrap if both => Ask::FindNode { target, want: Want::BOTH },
+                        _ => Ask::FindNode { target, want: Want::default() },
+                    };
+                    self.ask(addr, via, expected, ask, Purpose::Lookup(id, key));
+                }
+            }
+        }
+    }
+
+    /// A lookup is done. Returns whether it goes on, waiting or announcing.
+    fn finish(&mut self, id: LookupId, search: &mut Search) -> bool {
+        let progress = search.progress();
+        match search.goal {
+            Goal::Refresh => return false,
+            Goal::Bootstrap => {
+                self.bootstrap_ended(progress.answered > 0);
+                return false;
+            }
+            _ => {}
+        }
+        if progress.answered == 0 && self.now < search.give_up {
+            search.waiting = true;
+            self.waiting.insert((search.give_up, id));
+            if !self.bootstrap.contacts().is_empty() {
+                self.bootstrap
+                    .schedule(self.now + Duration::from_millis(self.config.bootstrap_retry_ms));
+            }
+            return true;
+        }
+        let closest = search.sides().flat_map(Lookup::closest).map(|(node, ..)| node).collect();
+        self.events.push_back(Event::LookupDone {
+            lookup: id,
+            target: search.target,
+            asked: progress.asked,
+            answered: progress.answered,
+            peers_found: progress.peers_found,
+            closest,
+        });
+        match search.goal {
+            Goal::Announce { port } => self.send_announces(id, search, port),
+            _ => false,
+        }
+    }
+
+    /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
+    fn send_announces(&mut self, id: LookupId, search: &mut Search, port: Option<u16>) -> bool {
+        let info_hash = search.target;
+        let mut sent = 0;
+        for (node, via, token) in search.sides().flat_map(Lookup::closest) {
+            if let Some(token) = token {
+                let ask = Ask::Announce { info_hash, port, token: token.into() };
+                self.ask(node.addr, via, Some(node.id), ask, Purpose::Announce(id));
+                sent += 1;
+            }
+        }
+        search.announcing = Some((sent, 0));
+        if sent == 0 {
+            self.events.push_back(Event::Announced { lookup: id, info_hash, accepted: 0 });
+        }
+        sent > 0
+    }
+
+    /// An announce was accepted, or not.
+    pub(crate) fn on_announced(&mut self, id: LookupId, ok: bool) {
+        let Some(search) = self.searches.get_mut(&id) else { return };
+        let Some((pending, accepted)) = &mut search.announcing else { return };
+        *pending = pending.saturating_sub(1);
+        *accepted += u32::from(ok);
+        if *pending == 0 {
+            let (info_hash, accepted) = (search.target, *accepted);
+            self.searches.remove(&id);
+            self.events.push_back(Event::Announced { lookup: id, info_hash, accepted });
+        }
+    }
+
+    fn bootstrap_ended(&mut self, success: bool) {
+        self.bootstrap.ended(self.now, success);
+        if success {
+            self.tables.joined();
+            self.hasten_maintenance(1);
+        }
+        if success && !self.bootstrap.announced {
+            self.bootstrap.announced = true;
+            self.events.push_back(Event::Bootstrapped { contacts: self.tables.len() });
+        }
+    }
+
+    /// A node that a lookup asked has replied, with these nodes of its family and of the other.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn on_lookup_reply(
+        &mut self,
+        id: LookupId,
+        key: Key,
+        node: NodeInfo,
+        token: Option<&[u8]>,
+        same: &mut Vec<NodeInfo>,
+        other: &[NodeInfo],
+        via: SocketId,
+    ) {
+        let other_via = other.first().and_then(|node| self.socket_for(&node.addr));
+        let Some(search) = self.searches.get_mut(&id) else { return };
+        let family = Family::of(&node.addr);
+        if let Some(side) = search.side(family) {
+            side.on_reply(key, node.id, token, same, via);
+        }
+        let other_family = if family == Family::V4 { Family::V6 } else { Family::V4 };
+        if let (Some(via), Some(side)) = (other_via, search.side(other_family)) {
+            for node in other.iter().take(8) {
+                side.add(*node, via);
+            }
+        }
+    }
+
+    /// A node that a lookup asked did not answer.
+    pub(crate) fn on_lookup_failure(&mut self, id: LookupId, key: Key, addr: SocketAddr) {
+        if let Some(side) = self.searches.get_mut(&id).and_then(|s| s.side(Family::of(&addr))) {
+            side.on_failure(key);
+        }
+    }
+
+    /// A node gave peers for a torrent.
+    pub(crate) fn on_peers(
+        &mut self,
+        id: LookupId,
+        transaction: &Transaction,
+        peers: impl Iterator<Item = SocketAddr>,
+    ) {
+        let Some(search) = self.searches.get_mut(&id) else { return };
+        let (from, source) = (transaction.to, AddrScope::of(transaction.to.ip()));
+        let mut new = Vec::new();
+        for peer in peers {
+            if !is_unicast(peer) || !AddrScope::of(peer.ip()).acceptable_from(source) {
+                self.stats.refused_peers += 1;
+            } else if search.peers.len() < self.config.lookup_peers_max && search.peers.insert(peer)
+            {
+                new.push(peer);
+            }
+        }
+        if !new.is_empty() {
+            let info_hash: InfoHash = search.target;
+            self.events.push_back(Event::PeersFound { lookup: id, info_hash, from, peers: new });
+        }
+    }
+
+    /// A contact became usable: lookups that wait start from it.
+    pub(crate) fn wake_waiting(&mut self, node: NodeInfo, via: SocketId) {
+        self.wake(Family::of(&node.addr), |side| {
+            side.add(node, via);
+        });
+    }
+
+    /// A bootstrap contact was named: lookups that wait ask it.
+    pub(crate) fn seed_waiting(&mut self, addr: SocketAddr, via: SocketId) {
+        self.wake(Family::of(&addr), |side| side.add_seed(addr, via));
+    }
+
+    fn wake(&mut self, family: Family, tell: impl Fn(&mut Lookup)) {
+        for (_, id) in std::mem::take(&mut self.waiting) {
+            if let Some(search) = self.searches.get_mut(&id) {
+                search.waiting = false;
+                if let Some(side) = search.side(family) {
+                    tell(side);
+                }
+                self.pump(id);
+            }
+        }
+    }
+
+    /// A lookup has waited long enough.
+    pub(crate) fn give_up(&mut self, id: LookupId) {
+        self.waiting.retain(|(_, waiting)| *waiting != id);
+        if let Some(search) = self.searches.get_mut(&id) {
+            search.waiting = false;
+            search.give_up = Time::ZERO;
+            self.pump(id);
+        }
+    }
+}

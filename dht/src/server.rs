@@ -1,0 +1,187 @@
+//! The half of the node that answers queries.
+
+use std::net::SocketAddr;
+
+use arrayvec::ArrayVec;
+use wire::compact::Family;
+use wire::krpc::{
+    self, Head, METHOD_UNKNOWN, Method, PROTOCOL_ERROR, Query, SERVER_ERROR, TID_LEN_MAX, Want,
+};
+use wire::scope::AddrScope;
+use wire::{Id, InfoHash, NodeId};
+
+use crate::node::{Node, Outgoing};
+use crate::table::Wanted;
+use crate::{NodeInfo, SocketId};
+
+/// An answer to be written when it is polled.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) to: SocketAddr,
+    pub(crate) via: SocketId,
+    tid: ArrayVec<u8, TID_LEN_MAX>,
+    says: Says,
+}
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug)]
+enum Says {
+    Id,
+    Nodes { target: Id, want: Want },
+    Peers { info_hash: InfoHash, want: Want },
+    Error { code: i64, text: &'static str },
+}
+
+impl Node {
+    /// Serves a query from `from` by our socket `via`.
+    pub(crate) fn on_query(
+        &mut self,
+        via: SocketId,
+        from: SocketAddr,
+        head: &Head<'_>,
+        query: &Query<'_>,
+    ) {
+        if query.id == self.id {
+            self.stats.dropped_own_id += 1;
+            return;
+        }
+        let says = self.serve(from, &query.method);
+        self.answer(via, from, head, says);
+        if !head.read_only && query.id != NodeId::ZERO {
+            let node = NodeInfo { id: query.id, addr: from };
+            if self.may_ask(&from) && self.tables.on_query(self.now, &node) {
+                self.verify(from, via, Some(query.id));
+            }
+        }
+    }
+
+    /// Refuses a query that says `reason` wrong.
+    pub(crate) fn refuse(
+        &mut self,
+        via: SocketId,
+        from: SocketAddr,
+        head: &Head<'_>,
+        reason: &'static str,
+    ) {
+        self.stats.queries_malformed += 1;
+        self.answer(via, from, head, Says::Error { code: PROTOCOL_ERROR, text: reason });
+    }
+
+    fn answer(&mut self, via: SocketId, to: SocketAddr, head: &Head<'_>, says: Says) {
+        let tid = head.tid.iter().copied().take(TID_LEN_MAX).collect();
+        self.out.push_back(Outgoing::Answer(Answer { to, via, tid, says }));
+    }
+
+    fn serve(&mut self, from: SocketAddr, method: &Method<'_>) -> Says {
+        match *method {
+            Method::Ping => {
+                self.stats.queries_ping += 1;
+                Says::Id
+            }
+            Method::FindNode { target, want }
+            | Method::Unknown { target: Some(target), want, .. } => {
+                self.stats.queries_find_node += 1;
+                Says::Nodes { target, want }
+            }
+            Method::GetPeers { info_hash, want } => {
+                self.stats.queries_get_peers += 1;
+                Says::Peers { info_hash, want }
+            }
+            Method::Unknown { target: None, .. } => {
+                self.stats.queries_unknown += 1;
+                Says::Error { code: METHOD_UNKNOWN, text: "method unknown" }
+            }
+            Method::AnnouncePeer { info_hash, port, implied_port, token } => {
+                self.stats.queries_announce += 1;
+                let peer =
+                    SocketAddr::new(from.ip(), if implied_port { from.port() } else { port });
+                if !self.tokens.check(self.now, from.ip(), &info_hash, token) {
+                    self.stats.bad_tokens += 1;
+                    return Says::Error { code: PROTOCOL_ERROR, text: "bad token" };
+                }
+                if !self.store.announce(self.now, &info_hash, peer) {
+                    self.stats.store_full += 1;
+                    return Says::Error { code: SERVER_ERROR, text: "no room" };
+                }
+                Says::Id
+            }
+        }
+    }
+
+    /// Writes an answer into `buf`.
+    pub(crate) fn write_answer(&mut self, answer: &Answer, buf: &mut Vec<u8>) {
+        let version = self.config.version;
+        let head = Head {
+            tid: &answer.tid,
+            version: version.as_ref().map(|v| &v[..]),
+            read_only: false,
+            ip: Some(answer.to),
+        };
+        let mut reply = krpc::Reply { id: self.id, ..krpc::Reply::default() };
+        match answer.says {
+            Says::Id => reply.encode(&head, buf),
+            Says::Error { code, text } => {
+                krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
+            }
+            Says::Nodes { target, want } => {
+                let nodes = self.nodes_for(answer, target, want, Family::V4);
+                let nodes6 = self.nodes_for(answer, target, want, Family::V6);
+                reply.nodes = nodes.as_deref();
+                reply.nodes6 = nodes6.as_deref();
+                reply.encode(&head, buf);
+            }
+            Says::Peers { info_hash, want } => {
+                let nodes = self.nodes_for(answer, info_hash, want, Family::V4);
+                let nodes6 = self.nodes_for(answer, info_hash, want, Family::V6);
+                reply.nodes = nodes.as_deref();
+                reply.nodes6 = nodes6.as_deref();
+                let token = self.tokens.make(self.now, answer.to.ip(), &info_hash);
+                // BEP 33: no token when an announce would not be stored.
+                reply.token = self.store.has_room(&info_hash).then_some(&token[..]);
+                let family = Family::of(&answer.to);
+                let room = self.room_for_values(answer, &reply, family);
+                let mut values = Vec::new();
+                self.store.sample(self.now, &info_hash, family, room, &mut self.rng, &mut values);
+                reply.values = &values;
+                reply.encode(&head, buf);
+            }
+        }
+        debug_assert!(buf.len() <= self.config.reply_bytes_max.max(512));
+    }
+
+    /// How many peers still fit into the reply.
+    fn room_for_values(&self, answer: &Answer, reply: &krpc::Reply<'_>, family: Family) -> usize {
+        // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
+        const FRAME: usize = 140;
+        let nodes = reply.nodes.map_or(0, |n| n.len() * Family::V4.node_len());
+        let nodes6 = reply.nodes6.map_or(0, |n| n.len() * Family::V6.node_len());
+        let used = FRAME + answer.tid.len() + nodes + nodes6;
+        let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
+        self.config.reply_bytes_max.saturating_sub(used) / value
+    }
+
+    /// The nodes of `family` to tell, if the asker wants them: the k closest proven contacts
+    /// without the asker itself, and no local ones to a global asker.
+    fn nodes_for(
+        &mut self,
+        answer: &Answer,
+        target: Id,
+        want: Want,
+        family: Family,
+    ) -> Option<ArrayVec<(NodeId, SocketAddr), NODES_MAX>> {
+        if !want.wants(family, Family::of(&answer.to)) {
+            return None;
+        }
+        let k = self.config.k.min(NODES_MAX);
+        self.found.clear();
+        self.tables.closest(family, &target, k + 1, Wanted::Proven, &mut self.found);
+        let asker = AddrScope::of(answer.to.ip());
+        let others = self.found.iter().filter(|(node, _)| {
+            node.addr != answer.to && AddrScope::of(node.addr.ip()).acceptable_from(asker)
+        });
+        Some(others.take(k).map(|(node, _)| (node.id, node.addr)).collect())
+    }
+}
+
+/// Nodes of a family in one reply, whatever k is: 8 of both families are 512 bytes.
+const NODES_MAX: usize = 8;

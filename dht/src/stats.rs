@@ -1,0 +1,63 @@
+//! Counters, one for each kind of input that is dropped.
+
+/// What a node counted since its start. All are numbers of datagrams unless they say otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Received.
+    pub received: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+
+    /// Queries served: ping.
+    pub queries_ping: u64,
+    /// Queries served: find_node, and unknown methods with a target.
+    pub queries_find_node: u64,
+    /// Queries served: get_peers.
+    pub queries_get_peers: u64,
+    /// Queries served: announce_peer.
+    pub queries_announce: u64,
+    /// Queries refused with error 203 for what they say.
+    pub queries_malformed: u64,
+    /// Queries refused with error 204.
+    pub queries_unknown: u64,
+    /// Announces refused for their token.
+    pub bad_tokens: u64,
+    /// Announces refused because the store is full.
+    pub store_full: u64,
+
+    /// Queries sent.
+    pub asked: u64,
+    /// Replies to them.
+    pub answered: u64,
+    /// Errors in answer to them.
+    pub errors: u64,
+    /// Queries that got no answer in time.
+    pub timeouts: u64,
+
+    /// Dropped: from or by an address that cannot be.
+    pub dropped_address: u64,
+    /// Dropped: no bencode, or too large.
+    pub dropped_bencode: u64,
+    /// Dropped: no KRPC envelope.
+    pub dropped_malformed: u64,
+    /// Dropped: a transaction id of more than 64 bytes.
+    pub dropped_long_tid: u64,
+    /// Dropped: queries while read-only.
+    pub dropped_read_only: u64,
+    /// Dropped: queries with our own id.
+    pub dropped_own_id: u64,
+    /// Dropped: replies and errors that nobody asked for, or from another address.
+    pub dropped_unsolicited: u64,
+    /// Dropped: replies without a valid id.
+    pub dropped_bad_reply: u64,
+    /// Dropped: replies by another node than the one that was asked.
+    pub dropped_wrong_id: u64,
+    /// Nodes in replies that were not believed: bogus, our own, or local from afar.
+    pub refused_nodes: u64,
+    /// Peers in replies that were not believed.
+    pub refused_peers: u64,
+}

@@ -1,0 +1,100 @@
+//! Write tokens (BEP 5, "get_peers"): they prove that an announcer receives at its address.
+
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+use wire::InfoHash;
+use wire::rng::Rng;
+use wire::time::Time;
+
+/// Bytes of a token: short enough for every implementation, too long to guess.
+pub const TOKEN_LEN: usize = 8;
+
+/// Makes and checks tokens without storing any: a keyed hash of the period, the asker's address
+/// and the torrent. What is made in one period is valid until the end of the next.
+#[derive(Clone)]
+pub struct Tokens {
+    keys: (u64, u64),
+    period_micros: u64,
+}
+
+impl Tokens {
+    /// Secrets from `rng`, changed every `period_secs`.
+    pub fn new(rng: &mut Rng, period_secs: u64) -> Tokens {
+        let period_micros = period_secs.max(1).saturating_mul(1_000_000);
+        Tokens { keys: (rng.u64(), rng.u64()), period_micros }
+    }
+
+    /// The token for `ip` and this torrent now.
+    pub fn make(&self, now: Time, ip: IpAddr, info_hash: &InfoHash) -> [u8; TOKEN_LEN] {
+        self.hash(self.period(now), ip, info_hash)
+    }
+
+    /// Whether `token` was made for `ip` and this torrent in this period or the one before. Takes
+    /// the same time whatever the token.
+    pub fn check(&self, now: Time, ip: IpAddr, info_hash: &InfoHash, token: &[u8]) -> bool {
+        let Ok(token) = <[u8; TOKEN_LEN]>::try_from(token) else { return false };
+        let token = u64::from_be_bytes(token);
+        let period = self.period(now);
+        let differs = |period| {
+            let made = u64::from_be_bytes(self.hash(period, ip, info_hash));
+            std::hint::black_box(made ^ token) != 0
+        };
+        !(differs(period) & differs(period.wrapping_sub(1)))
+    }
+
+    fn period(&self, now: Time) -> u64 {
+        now.as_micros() / self.period_micros
+    }
+
+    fn hash(&self, period: u64, ip: IpAddr, info_hash: &InfoHash) -> [u8; TOKEN_LEN] {
+        let mut hash = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        hash.write(&period.to_le_bytes());
+        match ip {
+            IpAddr::V4(ip) => hash.write(&ip.octets()),
+            IpAddr::V6(ip) => hash.write(&ip.octets()),
+        }
+        hash.write(info_hash.as_bytes());
+        hash.finish().to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Id;
+
+    #[test]
+    fn a_token_is_valid_for_one_to_two_periods() {
+        let tokens = Tokens::new(&mut Rng::new(&[1; 32]), 300);
+        let ip = "1.2.3.4".parse().unwrap();
+        let made_at = Time::from_secs(1000);
+        let token = tokens.make(made_at, ip, &Id::ZERO);
+        for (secs, valid) in
+            [(1000, true), (1199, true), (1300, true), (1499, true), (1500, false), (1900, false)]
+        {
+            assert_eq!(
+                tokens.check(Time::from_secs(secs), ip, &Id::ZERO, &token),
+                valid,
+                "{secs} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_bound_to_address_torrent_and_node() {
+        let now = Time::from_secs(1);
+        let tokens = Tokens::new(&mut Rng::new(&[1; 32]), 300);
+        let ip = "1.2.3.4".parse().unwrap();
+        let token = tokens.make(now, ip, &Id::ZERO);
+        assert!(tokens.check(now, ip, &Id::ZERO, &token));
+        assert!(!tokens.check(now, "1.2.3.5".parse().unwrap(), &Id::ZERO, &token));
+        assert!(!tokens.check(now, "::1.2.3.4".parse().unwrap(), &Id::ZERO, &token));
+        assert!(!tokens.check(now, ip, &Id([1; 20]), &token));
+        assert!(!tokens.check(now, ip, &Id::ZERO, &token[..7]));
+        assert!(!tokens.check(now, ip, &Id::ZERO, b""));
+        let other = Tokens::new(&mut Rng::new(&[2; 32]), 300);
+        assert!(!other.check(now, ip, &Id::ZERO, &token));
+    }
+}

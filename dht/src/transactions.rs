@@ -1,0 +1,137 @@
+//! Queries that wait for an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use wire::krpc::Want;
+use wire::rng::Rng;
+use wire::time::Time;
+use wire::{Id, InfoHash, NodeId};
+
+use crate::lookup::Key;
+use crate::{LookupId, PingId, SocketId};
+
+/// What was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Ping,
+    FindNode { target: Id, want: Want },
+    GetPeers { info_hash: InfoHash },
+    Announce { info_hash: InfoHash, port: Option<u16>, token: Box<[u8]> },
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// The caller.
+    Ping(PingId),
+    /// A node that asked us, or that the caller named: it is listed if it answers.
+    Verify,
+    /// A questionable contact.
+    Maintenance,
+    /// A lookup.
+    Lookup(LookupId, Key),
+    /// The end of an announce.
+    Announce(LookupId),
+}
+
+/// One query on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction {
+    pub(crate) to: SocketAddr,
+    pub(crate) via: SocketId,
+    /// The id that must answer, if it is known.
+    pub(crate) expected: Option<NodeId>,
+    pub(crate) sent: Time,
+    pub(crate) ask: Ask,
+    pub(crate) purpose: Purpose,
+    /// When its lookup wants to be told that it is late, and then that it is over.
+    pub(crate) late_at: Option<Time>,
+    pub(crate) over_at: Option<Time>,
+    pub(crate) fails_at: Time,
+}
+
+impl Transaction {
+    fn deadline(&self) -> Time {
+        self.late_at.or(self.over_at).unwrap_or(self.fails_at).min(self.fails_at)
+    }
+}
+
+/// A deadline that passed.
+#[derive(Debug)]
+pub(crate) enum Overdue {
+    /// A lookup's query is late or over; an answer still counts.
+    Late(LookupId),
+    /// A query failed and is forgotten.
+    Failed(Transaction),
+}
+
+/// All queries that wait, by an unpredictable id of 4 bytes: the one length that every
+/// implementation measured accepts.
+#[derive(Clone, Default)]
+pub(crate) struct Transactions {
+    open: BTreeMap<u32, Transaction>,
+    deadlines: BTreeSet<(Time, u32)>,
+}
+
+impl Transactions {
+    pub(crate) fn open(&mut self, rng: &mut Rng, transaction: Transaction) -> u32 {
+        let mut tid = rng.u32();
+        while self.open.contains_key(&tid) {
+            tid = rng.u32();
+        }
+        self.deadlines.insert((transaction.deadline(), tid));
+        self.open.insert(tid, transaction);
+        tid
+    }
+
+    pub(crate) fn get(&self, tid: u32) -> Option<&Transaction> {
+        self.open.get(&tid)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Ends the query that this answer belongs to; `None` if it was not asked of that address.
+    pub(crate) fn answer(
+        &mut self,
+        tid: &[u8],
+        from: SocketAddr,
+        via: SocketId,
+    ) -> Option<Transaction> {
+        let tid = u32::from_be_bytes(tid.try_into().ok()?);
+        let asked = self.open.get(&tid)?;
+        if asked.to != from || asked.via != via {
+            return None;
+        }
+        let transaction = self.open.remove(&tid)?;
+        self.deadlines.remove(&(transaction.deadline(), tid));
+        Some(transaction)
+    }
+
+    /// The next deadline.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(time, _)| *time)
+    }
+
+    /// A deadline that has passed by `now`; call again until `None`.
+    pub(crate) fn overdue(&mut self, now: Time) -> Option<Overdue> {
+        let &(time, tid) = self.deadlines.first()?;
+        if time > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        let transaction = self.open.get_mut(&tid)?;
+        if transaction.fails_at > now
+            && let Purpose::Lookup(lookup, _) = transaction.purpose
+        {
+            if transaction.late_at.take().is_none() {
+                transaction.over_at = None;
+            }
+            self.deadlines.insert((transaction.deadline(), tid));
+            return Some(Overdue::Late(lookup));
+        }
+        self.open.remove(&tid).map(Overdue::Failed)
+    }
+}

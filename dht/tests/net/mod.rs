@@ -1,0 +1,156 @@
+//! A tiny network of nodes in one thread: every datagram takes the same time.
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht::{Config, Event, Node, SocketId, Transmit};
+use wire::rng::seed_from_u64;
+use wire::time::Time;
+
+pub struct Host {
+    pub node: Node,
+    pub sockets: Vec<SocketAddr>,
+    pub up: bool,
+    pub events: Vec<Event>,
+}
+
+pub struct Net {
+    pub hosts: Vec<Host>,
+    pub now: Time,
+    pub latency: Duration,
+    /// Every datagram that was sent.
+    pub log: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    routes: BTreeMap<SocketAddr, (usize, SocketId)>,
+    flying: BTreeMap<(Time, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    sent: u64,
+}
+
+impl Net {
+    pub fn new() -> Net {
+        Net {
+            hosts: Vec::new(),
+            now: Time::from_secs(100),
+            latency: Duration::from_millis(20),
+            log: Vec::new(),
+            routes: BTreeMap::new(),
+            flying: BTreeMap::new(),
+            sent: 0,
+        }
+    }
+
+    /// Adds a node with the defaults at a local v4 address of its own.
+    pub fn add(&mut self) -> usize {
+        let n = self.hosts.len() as u16;
+        let addr = SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 6881));
+        self.add_with(Config::new(vec![addr]))
+    }
+
+    pub fn add_with(&mut self, config: Config) -> usize {
+        let index = self.hosts.len();
+        let sockets = config.sockets.clone();
+        for (id, addr) in sockets.iter().enumerate() {
+            self.routes.insert(*addr, (index, SocketId(id as u8)));
+        }
+        let node = Node::new(config, &seed_from_u64(index as u64), self.now);
+        self.hosts.push(Host { node, sockets, up: true, events: Vec::new() });
+        index
+    }
+
+    /// `count` nodes that all bootstrap from the first, and the time to do so.
+    pub fn joined(count: usize) -> Net {
+        let mut net = Net::new();
+        for _ in 0..count {
+            let index = net.add();
+            if index > 0 {
+                let (now, first) = (net.now, net.addr(0));
+                net.hosts[index].node.bootstrap(now, first);
+            }
+            net.run_for(Duration::from_millis(300));
+        }
+        net.run_for(Duration::from_secs(5));
+        net
+    }
+
+    pub fn addr(&self, index: usize) -> SocketAddr {
+        self.hosts[index].sockets[0]
+    }
+
+    pub fn node(&mut self, index: usize) -> &mut Node {
+        &mut self.hosts[index].node
+    }
+
+    /// Does to a node what `command` says, now.
+    pub fn command<T>(&mut self, index: usize, command: impl FnOnce(&mut Node, Time) -> T) -> T {
+        let out = command(&mut self.hosts[index].node, self.now);
+        self.drain(index);
+        out
+    }
+
+    pub fn take_events(&mut self, index: usize) -> Vec<Event> {
+        std::mem::take(&mut self.hosts[index].events)
+    }
+
+    fn drain(&mut self, index: usize) {
+        let mut buf = Vec::new();
+        let host = &mut self.hosts[index];
+        while let Some(Transmit { via, to, len }) = host.node.poll_transmit(&mut buf) {
+            assert_eq!(len, buf.len());
+            assert!(len <= 1024, "datagram of {len} bytes");
+            if !host.up {
+                continue;
+            }
+            let from = host.sockets[usize::from(via.0)];
+            self.log.push((from, to, buf.clone()));
+            self.sent += 1;
+            self.flying.insert((self.now + self.latency, self.sent), (from, to, buf.clone()));
+        }
+        while let Some(event) = host.node.poll_event() {
+            host.events.push(event);
+        }
+    }
+
+    /// Does what comes next, if that is before `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let datagram = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let timers = self.hosts.iter().enumerate().filter(|(_, host)| host.up);
+        let timer = timers.filter_map(|(i, h)| h.node.poll_timeout().map(|(at, _)| (at, i))).min();
+        let next = datagram.into_iter().chain(timer.map(|(at, _)| at)).min();
+        let Some(at) = next.filter(|at| *at <= end) else { return false };
+        self.now = self.now.max(at);
+        if datagram == Some(at) {
+            if let Some((_, (from, to, bytes))) = self.flying.pop_first()
+                && let Some(&(index, local)) = self.routes.get(&to)
+                && self.hosts[index].up
+            {
+                self.hosts[index].node.handle_datagram(self.now, local, from, &bytes);
+                self.drain(index);
+            }
+        } else if let Some((_, index)) = timer {
+            self.hosts[index].node.handle_timeout(self.now);
+            self.drain(index);
+        }
+        true
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        for index in 0..self.hosts.len() {
+            self.drain(index);
+        }
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until `done` says so of a node's events; panics after a minute.
+    pub fn run_until(&mut self, index: usize, done: impl Fn(&Event) -> bool) -> Duration {
+        let start = self.now;
+        let end = start + Duration::from_secs(60);
+        self.drain(index);
+        while !self.hosts[index].events.iter().any(&done) {
+            assert!(self.step(end), "nothing came within a minute");
+        }
+        self.now.since(start)
+    }
+}
