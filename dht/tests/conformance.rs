@@ -403,6 +403,7 @@ fn the_largest_reply_fits_and_its_peers_differ() {
     );
     let samples: Vec<Vec<u8>> =
         (0..2).map(|_| check(node, now, "K143", ask.as_bytes(), Both)).collect();
-    assert!(samples[0].len() > 980);
+    // Full but for the room of a token and of one value.
+    assert!(samples[0].len() > 1024 - 60);
     assert_ne!(samples[0], samples[1], "random samples");
 }
