@@ -28,18 +28,21 @@ impl Aria2 {
         Self { process: Process::spawn("aria2", command, &host.folder) }
     }
 
-    /// Seeds `torrent`, whose content lies in `folder`, until it is dropped; `upload_limit` in
-    /// bytes a second, 0 for none.
+    /// Seeds `torrents`, whose content lies in `folder`, until it is dropped; `upload_limit` in
+    /// bytes a second for each, 0 for none.
     pub fn seed(
         host: &Host,
         bootstrap: SocketAddr,
-        torrent: &Path,
+        torrents: &[impl AsRef<Path>],
         folder: &Path,
         upload_limit: u32,
     ) -> Self {
         let mut command = command(host, bootstrap, folder);
-        command.args(["--check-integrity=true", "--seed-ratio=0.0"]);
-        command.arg(format!("--max-upload-limit={upload_limit}")).arg(torrent);
+        command.args(["--check-integrity=true", "--seed-ratio=0.0", "--force-sequential"]);
+        command.arg(format!("--max-upload-limit={upload_limit}"));
+        for torrent in torrents {
+            command.arg(torrent.as_ref());
+        }
         let mut process = Process::spawn("aria2", command, &host.folder);
         process.assert_running();
         Self { process }

@@ -8,6 +8,7 @@ pub mod aria2;
 pub mod content;
 pub mod lan;
 pub mod libtorrent;
+pub mod network;
 pub mod ours;
 pub mod ports;
 pub mod process;

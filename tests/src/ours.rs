@@ -1,1 +1,173 @@
-//! The project's own programs.
+//! The project's own programs, by their command lines.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lan::Host;
+use crate::process::{Process, output_of};
+use crate::programs::our_binary;
+use crate::wait::{secs, wait_until};
+
+/// The port of our client, for peers and DHT alike.
+const PEER_PORT: u16 = 6994;
+
+/// How long a `dht-node` command may look around.
+const LOOKUP_LIMIT: Duration = secs(10);
+
+/// A `dht-node bootstrap` that runs.
+pub struct DhtNode {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl DhtNode {
+    /// Starts a node on `address`, which belongs to `host`, and waits until it answers a ping.
+    pub fn start(host: &Host, address: SocketAddr, bootstrap: &[SocketAddr]) -> Self {
+        let mut command = host.command(our_binary("dht-node"));
+        let name = format!("dht-node-{}", address.ip());
+        command.arg("bootstrap").arg("--bind").arg(address.to_string());
+        command.arg("--data-dir").arg(host.folder.join(&name));
+        for node in bootstrap {
+            command.arg("--bootstrap").arg(node.to_string());
+        }
+        let mut process = Process::spawn(&name, command, &host.folder);
+        wait_until("our node to answer", secs(20), || {
+            process.assert_running();
+            ping(host, address)
+        });
+        Self { process, address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Whether a node answers `dht-node ping` from `host`.
+pub fn ping(host: &Host, node: SocketAddr) -> bool {
+    let mut command = host.command(our_binary("dht-node"));
+    command.arg("ping").arg(node.to_string());
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// The peers that `dht-node lookup` finds from `host`.
+pub fn lookup(host: &Host, info_hash: &str, bootstrap: SocketAddr) -> Vec<SocketAddr> {
+    let mut command = dht_command(host, "lookup", info_hash, bootstrap);
+    command.args(["--timeout", &LOOKUP_LIMIT.as_secs().to_string(), "--json"]);
+    let output = match command.output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => panic!("run dht-node lookup: {error}"),
+    };
+    let mut peers: Vec<SocketAddr> = json_lines(&output).iter().flat_map(peers_of).collect();
+    peers.sort();
+    peers.dedup();
+    peers
+}
+
+/// Announces `port` of `host` under `info_hash` by `dht-node announce`.
+pub fn announce(host: &Host, info_hash: &str, port: u16, bootstrap: SocketAddr) {
+    let mut command = dht_command(host, "announce", info_hash, bootstrap);
+    command.args(["--port", &port.to_string()]);
+    output_of(command);
+}
+
+fn dht_command(host: &Host, operation: &str, target: &str, bootstrap: SocketAddr) -> Command {
+    let mut command = host.command(our_binary("dht-node"));
+    command.args([operation, target, "--bootstrap", &bootstrap.to_string()]);
+    command
+}
+
+/// The addresses under `peers` or `peer` of a JSON value.
+fn peers_of(value: &Value) -> Vec<SocketAddr> {
+    let listed = value["peers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    listed.iter().chain([&value["peer"]]).filter_map(|peer| peer.as_str()?.parse().ok()).collect()
+}
+
+/// The lines of `text` that are JSON.
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// A `trackerless get` or `trackerless seed` that runs.
+pub struct Trackerless {
+    process: Process,
+}
+
+impl Trackerless {
+    /// Fetches `source` (an info-hash, magnet link or torrent file) into `folder`; `more` stands
+    /// at the end of the command line.
+    pub fn get(
+        host: &Host,
+        source: &str,
+        folder: &Path,
+        bootstrap: SocketAddr,
+        more: &[&str],
+    ) -> Self {
+        let mut command = host.command(our_binary("trackerless"));
+        command.args(["get", source, "--json", "-o"]).arg(folder);
+        let process = start(command, "trackerless-get", host, bootstrap, more);
+        Self { process }
+    }
+
+    /// Seeds `path`; gives the magnet link too.
+    pub fn seed(host: &Host, path: &Path, bootstrap: SocketAddr, more: &[&str]) -> (Self, String) {
+        let mut command = host.command(our_binary("trackerless"));
+        command.arg("seed").arg(path);
+        let mut process = start(command, "trackerless-seed", host, bootstrap, more);
+        let magnet = process.wait_line("a magnet link", secs(30), |line| {
+            line.starts_with("magnet:?").then(|| line.trim().to_owned())
+        });
+        (Self { process }, magnet)
+    }
+
+    /// Where it takes peers.
+    pub fn address(host: &Host) -> SocketAddr {
+        host.at(PEER_PORT)
+    }
+
+    /// Waits until a fetch without `--seed` has ended well.
+    pub fn wait_complete(&mut self, limit: Duration) {
+        self.process.wait_success(limit);
+    }
+
+    /// Waits for an event of the given kind.
+    pub fn wait_event(&mut self, kind: &str, limit: Duration) -> Value {
+        let title = format!("the event {kind:?}");
+        self.process.wait_line(&title, limit, |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == kind).then_some(event)
+        })
+    }
+
+    /// What it has said so far, line by line.
+    pub fn events(&self) -> Vec<Value> {
+        json_lines(&self.process.stdout())
+    }
+
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+fn start(
+    mut command: Command,
+    name: &str,
+    host: &Host,
+    bootstrap: SocketAddr,
+    more: &[&str],
+) -> Process {
+    command.arg("--bind").arg(host.at(PEER_PORT).to_string());
+    command.arg("--bootstrap").arg(bootstrap.to_string()).args(more);
+    Process::spawn(name, command, &host.folder)
+}

@@ -1,11 +1,12 @@
 //! transmission 3.00: a daemon, and `transmission-remote` to tell it what to do.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::lan::Host;
 use crate::process::{Process, output_of};
@@ -27,7 +28,7 @@ pub struct Transmission {
 }
 
 impl Transmission {
-    /// Starts the daemon, with `bootstrap` as the nodes that it first asks; `upload_limit` in kB
+    /// Starts the daemon, with `bootstrap` as the nodes it remembers; `upload_limit` in kB
     /// a second for all that it uploads, 0 for none.
     pub fn start(host: &Host, bootstrap: &[SocketAddr], upload_limit_kb: u32) -> Self {
         let folder = host.folder.join("transmission");
@@ -61,24 +62,22 @@ impl Transmission {
         self.wait_complete(secs(30));
     }
 
-    /// Waits until its one torrent is complete.
+    /// Waits until all its torrents are complete.
     pub fn wait_complete(&self, limit: Duration) {
         wait_for("transmission to complete", limit, || {
             let info = self.info();
-            let is = |key: &str, values: &[&str]| {
-                info.lines().any(|line| {
-                    line.trim().strip_prefix(key).is_some_and(|v| values.contains(&v.trim()))
-                })
+            let values = |key: &'static str| {
+                info.lines().filter_map(move |line| Some(line.trim().strip_prefix(key)?.trim()))
             };
-            if is("Percent Done:", &["100%"]) && is("State:", &["Seeding", "Idle", "Finished"]) {
-                Ok(())
-            } else {
-                Err(info)
-            }
+            // "Uploading to some peers" has the state "Seeding", without any it is "Idle".
+            let seeds = |state: &str| ["Seeding", "Idle", "Finished"].contains(&state);
+            let done = values("Percent Done:").all(|part| part == "100%");
+            let some = values("Percent Done:").next().is_some();
+            if some && done && values("State:").all(seeds) { Ok(()) } else { Err(info) }
         });
     }
 
-    /// All that `transmission-remote` knows of its one torrent, with its peers.
+    /// All that `transmission-remote` knows of its torrents, with their peers.
     pub fn info(&self) -> String {
         self.remote(&["--torrent", "all", "--info"])
             + &self.remote(&["--torrent", "all", "--info-peers"])
@@ -113,13 +112,21 @@ fn write_settings(folder: &PathBuf, host: &Host, bootstrap: &[SocketAddr], uploa
         "speed-limit-up-enabled": upload_limit_kb > 0,
         "download-dir": host.folder,
     });
-    // One line a node; read when the saved table gave too few.
-    let nodes: String = bootstrap.iter().map(|n| format!("{} {}\n", n.ip(), n.port())).collect();
-    let write = |name: &str, text: String| {
+    // Nodes of a saved table are asked a second apart, those of `dht.bootstrap` 15.
+    let mut table = b"d2:id20:".to_vec();
+    table.extend_from_slice(&Sha256::digest(host.ip.octets())[..20]);
+    table.extend_from_slice(format!("5:nodes{}:", 6 * bootstrap.len()).as_bytes());
+    for node in bootstrap {
+        let IpAddr::V4(ip) = node.ip() else { panic!("{node} is no IPv4 address") };
+        table.extend_from_slice(&ip.octets());
+        table.extend_from_slice(&node.port().to_be_bytes());
+    }
+    table.push(b'e');
+    let write = |name: &str, text: &[u8]| {
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(folder.join(name), text))
             .unwrap_or_else(|error| panic!("write {name} in {folder:?}: {error}"));
     };
-    write("settings.json", settings.to_string());
-    write("dht.bootstrap", nodes);
+    write("settings.json", settings.to_string().as_bytes());
+    write("dht.dat", &table);
 }

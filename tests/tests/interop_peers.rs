@@ -1,37 +1,29 @@
 //! The other clients among themselves: shows that the harness's networks, wrappers and time
 //! limits are right before ours is judged by them.
 
-use std::net::SocketAddr;
-
 use harness::aria2::Aria2;
 use harness::content::{assert_same, assert_same_but_empty, folder, single_file};
 use harness::lan::Lan;
 use harness::libtorrent::Libtorrent;
+use harness::network::Network;
 use harness::transmission::Transmission;
 use harness::wait::secs;
 
 const PIECE_LEN: u32 = 65_536;
 
-/// A DHT of 14 libtorrent sessions on a host of their own.
-fn network(lan: &mut Lan) -> (Libtorrent, Vec<SocketAddr>) {
-    let (host, ips) = lan.host_with_addresses("network", 14);
-    let addresses: Vec<_> = ips.into_iter().map(|ip| SocketAddr::new(ip.into(), 6881)).collect();
-    (Libtorrent::start_network(&host, &addresses), addresses)
-}
-
 #[test]
 fn aria2_fetches_from_libtorrent_by_magnet() {
     let mut lan = Lan::new();
-    let (_network, nodes) = network(&mut lan);
+    let network = Network::of_libtorrent(&mut lan);
     let (host, leech) = (lan.host("libtorrent"), lan.host("aria2"));
     let mut seed = Libtorrent::start(&host, 6881);
     let path = single_file(&host.folder, "single.bin", 4_000_003, 1);
     let torrent = host.folder.join("single.torrent");
     let info_hash = seed.create(&path, &torrent, PIECE_LEN);
-    seed.join(nodes[0]);
+    seed.join(network.nodes[0]);
     seed.seed(&torrent, &host.folder, 0);
     let magnet = format!("magnet:?xt=urn:btih:{info_hash}");
-    let mut aria2 = Aria2::fetch(&leech, nodes[1], &magnet, &leech.folder);
+    let mut aria2 = Aria2::fetch(&leech, network.nodes[1], &magnet, &leech.folder);
     aria2.wait_complete(secs(90));
     assert_same(&path, &leech.folder.join("single.bin"));
 }
@@ -39,14 +31,14 @@ fn aria2_fetches_from_libtorrent_by_magnet() {
 #[test]
 fn libtorrent_fetches_from_aria2_by_magnet() {
     let mut lan = Lan::new();
-    let (mut network, nodes) = network(&mut lan);
+    let mut network = Network::of_libtorrent(&mut lan);
     let (host, leech) = (lan.host("aria2"), lan.host("libtorrent"));
     let path = folder(&host.folder, "tree", 1);
     let torrent = host.folder.join("tree.torrent");
-    let info_hash = network.create(&path, &torrent, PIECE_LEN);
-    let _seed = Aria2::seed(&host, nodes[0], &torrent, &host.folder, 0);
+    let info_hash = network.libtorrent.create(&path, &torrent, PIECE_LEN);
+    let _seed = Aria2::seed(&host, network.nodes[0], &[&torrent], &host.folder, 0);
     let mut libtorrent = Libtorrent::start(&leech, 6881);
-    libtorrent.join(nodes[1]);
+    libtorrent.join(network.nodes[1]);
     let id = libtorrent.add(&format!("magnet:?xt=urn:btih:{info_hash}"), &leech.folder, 0);
     libtorrent.wait_complete(id, secs(90));
     assert_same(&path, &leech.folder.join("tree"));
@@ -55,15 +47,15 @@ fn libtorrent_fetches_from_aria2_by_magnet() {
 #[test]
 fn transmission_fetches_from_libtorrent_by_magnet() {
     let mut lan = Lan::new();
-    let (_network, nodes) = network(&mut lan);
+    let network = Network::of_libtorrent(&mut lan);
     let (host, leech) = (lan.host("libtorrent"), lan.host("transmission"));
     let mut seed = Libtorrent::start(&host, 6881);
     let path = folder(&host.folder, "tree", 2);
     let torrent = host.folder.join("tree.torrent");
     let info_hash = seed.create(&path, &torrent, PIECE_LEN);
-    seed.join(nodes[0]);
+    seed.join(network.nodes[0]);
     seed.seed(&torrent, &host.folder, 0);
-    let transmission = Transmission::start(&leech, &nodes, 0);
+    let transmission = Transmission::start(&leech, &network.nodes, 0);
     let to = leech.folder.join("got");
     transmission.add(&format!("magnet:?xt=urn:btih:{info_hash}"), &to);
     transmission.wait_complete(secs(120));
@@ -73,15 +65,15 @@ fn transmission_fetches_from_libtorrent_by_magnet() {
 #[test]
 fn libtorrent_fetches_from_transmission_by_magnet() {
     let mut lan = Lan::new();
-    let (mut network, nodes) = network(&mut lan);
+    let mut network = Network::of_libtorrent(&mut lan);
     let (host, leech) = (lan.host("transmission"), lan.host("libtorrent"));
     let path = single_file(&host.folder, "single.bin", 4_000_003, 3);
     let torrent = host.folder.join("single.torrent");
-    let info_hash = network.create(&path, &torrent, PIECE_LEN);
-    let seed = Transmission::start(&host, &nodes, 0);
+    let info_hash = network.libtorrent.create(&path, &torrent, PIECE_LEN);
+    let seed = Transmission::start(&host, &network.nodes, 0);
     seed.seed(&torrent, &host.folder);
     let mut libtorrent = Libtorrent::start(&leech, 6881);
-    libtorrent.join(nodes[1]);
+    libtorrent.join(network.nodes[1]);
     let id = libtorrent.add(&format!("magnet:?xt=urn:btih:{info_hash}"), &leech.folder, 0);
     libtorrent.wait_complete(id, secs(120));
     assert_same(&path, &leech.folder.join("single.bin"));
