@@ -5,11 +5,15 @@
 //! [`Node::poll_transmit`] and [`Node::poll_event`] until they are empty, and calls
 //! [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] says. A late, early or repeated
 //! timeout does no harm. The same seed and the same inputs give the same outputs.
+//!
+//! The feature `driver` adds `driver::Driver`, which gives a node sockets and the clock.
 
 mod answers;
 mod bootstrap;
 mod config;
 mod contact;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod event;
 pub mod lookup;
 mod node;

@@ -305,10 +305,13 @@ impl Node {
         self.searches.get(&lookup).map(|search| search.progress())
     }
 
-    /// Id and contacts, to start warm from: proven ones first, without bad ones.
+    /// Id and contacts, to start warm from: proven ones first; bad ones only if there are no
+    /// others, as when the network is down.
     pub fn snapshot(&self) -> Snapshot {
         let mut contacts = self.contacts();
-        contacts.retain(|c| c.status != Status::Bad);
+        if contacts.iter().any(|c| c.status != Status::Bad) {
+            contacts.retain(|c| c.status != Status::Bad);
+        }
         contacts.sort_by_key(|c| std::cmp::Reverse(c.status));
         Snapshot { id: self.id, contacts: contacts.into_iter().map(|c| c.node).collect() }
     }

@@ -1,0 +1,93 @@
+//! One UDP socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Context;
+
+use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::net::UdpSocket;
+
+use super::DriverStats;
+
+/// An address that no socket could be bound to.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub addr: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot bind UDP {}: {}", self.addr, self.source)
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+pub(super) struct Socket {
+    socket: UdpSocket,
+    local: SocketAddr,
+}
+
+impl Socket {
+    pub(super) fn bind(addr: SocketAddr, receive_buffer: usize) -> Result<Socket, BindError> {
+        Socket::open(addr, receive_buffer).map_err(|source| BindError { addr, source })
+    }
+
+    fn open(addr: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {
+        let socket =
+            socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // The system grants what its limits allow; less is no error.
+        let _ = socket.set_recv_buffer_size(receive_buffer);
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        Ok(Socket { socket, local })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether a datagram may be there; else wakes the task when one comes.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> bool {
+        self.socket.poll_recv_ready(cx).is_ready()
+    }
+
+    /// The next datagram's length and source; `None` if there is none.
+    pub(super) fn receive(&self, buf: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        match self.socket.try_recv_from(buf) {
+            Ok(datagram) => Ok(Some(datagram)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends at once or not at all. Not by tokio, which would wait for its first look at the
+    /// socket.
+    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], stats: &mut DriverStats) -> bool {
+        match SockRef::from(&self.socket).send_to(bytes, &to.into()) {
+            Ok(len) => len == bytes.len(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stats.send_full += 1;
+                false
+            }
+            Err(error) => {
+                tracing::trace!(%to, %error, "cannot send");
+                stats.send_errors += 1;
+                false
+            }
+        }
+    }
+}
