@@ -4,10 +4,14 @@
 //! stranger are read by bounded, borrowed decoders that return an error and never panic.
 
 pub mod bencode;
+pub mod bitfield;
 pub mod compact;
+pub mod ext;
 pub mod id;
 pub mod krpc;
+pub mod magnet;
 pub mod map;
+pub mod metainfo;
 pub mod peer;
 pub mod rng;
 pub mod scope;

@@ -1,0 +1,207 @@
+//! Makes paths out of what a stranger wrote.
+//!
+//! What can only be an attack is refused: `..`, absolute paths, NUL. What is merely odd is mended:
+//! empty elements and `.` are dropped, characters that some systems do not take and control
+//! characters become `_`, too long elements are shortened, and of files that would end up in one
+//! place (also when case does not count) all but the first get a number.
+
+use std::collections::BTreeMap;
+
+use super::MetainfoError;
+use crate::bencode::List;
+
+/// Longest element, in bytes: NAME_MAX of Linux, less room for a number.
+const ELEMENT_MAX: usize = 240;
+/// Most elements: libtorrent's directory depth.
+const DEPTH_MAX: usize = 100;
+/// Longest path, in bytes: PATH_MAX of Linux is 4096, and the download folder stands before it.
+const PATH_BYTES_MAX: usize = 3000;
+/// Most files of one name (libtorrent: 500).
+const SAME_NAME_MAX: u32 = 500;
+/// The folder of our own state, which no torrent may touch.
+const STATE_FOLDER: &str = ".trackerless";
+
+/// The torrent's name as an element. A single element, whatever it contains.
+pub(super) fn name(bytes: &[u8]) -> Result<String, MetainfoError> {
+    element(bytes)?.ok_or(MetainfoError::Missing("name"))
+}
+
+/// The path of a file in the folder `name`.
+pub(super) fn elements(name: &str, path: List<'_>) -> Result<Vec<String>, MetainfoError> {
+    let mut out = vec![name.to_string()];
+    let mut len = name.len();
+    for value in path {
+        let bytes = value.as_bytes().ok_or(MetainfoError::Missing("path"))?;
+        if let Some(element) = element(bytes)? {
+            len += element.len() + 1;
+            out.push(element);
+        }
+        if out.len() > DEPTH_MAX || len > PATH_BYTES_MAX {
+            return Err(MetainfoError::Range("path"));
+        }
+    }
+    if out.len() < 2 { Err(MetainfoError::Missing("path")) } else { Ok(out) }
+}
+
+/// One element, made safe; None if nothing is left of it.
+fn element(bytes: &[u8]) -> Result<Option<String>, MetainfoError> {
+    let text = String::from_utf8_lossy(bytes);
+    if text == ".." || text.starts_with('/') || text.contains('\0') {
+        return Err(MetainfoError::UnsafePath(text.into_owned()));
+    }
+    if text.split(['/', '\\']).any(|part| part == "..") {
+        return Err(MetainfoError::UnsafePath(text.into_owned()));
+    }
+    if text.is_empty() || text == "." {
+        return Ok(None);
+    }
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c })
+        .collect();
+    let clean =
+        if clean.eq_ignore_ascii_case(STATE_FOLDER) { "_".to_string() + &clean } else { clean };
+    Ok(Some(shorten(clean)))
+}
+
+/// Cuts a long element in the middle, so that its extension stays.
+fn shorten(element: String) -> String {
+    if element.len() <= ELEMENT_MAX {
+        return element;
+    }
+    let (stem, extension) = split_extension(&element);
+    let keep = ELEMENT_MAX.saturating_sub(extension.len());
+    let (stem, extension) =
+        if extension.len() > 20 { (&element[..], "") } else { (stem, extension) };
+    let keep = if extension.is_empty() { ELEMENT_MAX } else { keep };
+    let end = (0..=keep.min(stem.len())).rev().find(|&at| stem.is_char_boundary(at)).unwrap_or(0);
+    format!("{}{extension}", &stem[..end])
+}
+
+fn split_extension(element: &str) -> (&str, &str) {
+    match element.rfind('.') {
+        Some(at) if at > 0 => element.split_at(at),
+        _ => (element, ""),
+    }
+}
+
+/// What stands at a path already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+}
+
+/// The paths of one torrent, no two of them alike.
+pub(super) struct Paths {
+    /// By lower case, joined by `/`.
+    taken: BTreeMap<String, Kind>,
+}
+
+impl Paths {
+    pub(super) fn new() -> Paths {
+        Paths { taken: BTreeMap::new() }
+    }
+
+    /// `path`, or one like it with a number in the element that clashes.
+    pub(super) fn unique(&mut self, mut path: Vec<String>) -> Result<Vec<String>, MetainfoError> {
+        let mut prefix = String::new();
+        let last = path.len().saturating_sub(1);
+        for (at, element) in path.iter_mut().enumerate() {
+            let kind = if at == last { Kind::File } else { Kind::Folder };
+            *element = self.place(&prefix, element, kind)?;
+            prefix.push_str(&element.to_lowercase());
+            prefix.push('/');
+        }
+        Ok(path)
+    }
+
+    /// Takes a place for `element` beneath `prefix`.
+    fn place(&mut self, prefix: &str, element: &str, kind: Kind) -> Result<String, MetainfoError> {
+        for number in 0..=SAME_NAME_MAX {
+            let name = match number {
+                0 => element.to_string(),
+                n => {
+                    let (stem, extension) = split_extension(element);
+                    format!("{stem}.{n}{extension}")
+                }
+            };
+            let key = format!("{prefix}{}", name.to_lowercase());
+            match self.taken.get(&key) {
+                None => {
+                    self.taken.insert(key, kind);
+                    return Ok(name);
+                }
+                // A folder holds many files.
+                Some(Kind::Folder) if kind == Kind::Folder => return Ok(name),
+                Some(_) => {}
+            }
+        }
+        Err(MetainfoError::PathClash(element.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bencode::{Encoder, Limits, Value};
+
+    fn path(parts: &[&[u8]]) -> Result<String, MetainfoError> {
+        let mut out = Vec::new();
+        Encoder::new(&mut out).list(|list| parts.iter().for_each(|part| list.bytes(part)));
+        let value = Value::parse(&out, Limits::METAINFO).unwrap();
+        elements("top", value.as_list().unwrap()).map(|path| path.join("/"))
+    }
+
+    #[test]
+    fn attacks_are_refused() {
+        for parts in [
+            &[&b".."[..], b"x"][..],
+            &[b"a", b"..", b"..", b"x"],
+            &[b"/etc", b"passwd"],
+            &[b"../x"],
+            &[b"a\\..\\..\\x"],
+            &[b"a\0b"],
+        ] {
+            assert!(matches!(path(parts), Err(MetainfoError::UnsafePath(_))), "{parts:?}");
+        }
+        assert!(name(b"..").is_err() && name(b"/x").is_err() && name(b"").is_err());
+        assert!(path(&[]).is_err() && path(&[b"", b"."]).is_err());
+        assert!(path(&vec![&b"a"[..]; 200]).is_err(), "too deep");
+        assert!(path(&vec![&[b'a'; 200][..]; 50]).is_err(), "too long");
+    }
+
+    #[test]
+    fn oddities_are_mended() {
+        assert_eq!(path(&[b"", b"a", b".", b"b"]).unwrap(), "top/a/b");
+        assert_eq!(path(&[b"a\\b\x01c"]).unwrap(), "top/a_b_c");
+        assert_eq!(path(&[b"a/b"]).unwrap(), "top/a_b");
+        assert_eq!(path(&[b"\xff\xfe"]).unwrap(), "top/\u{fffd}\u{fffd}");
+        assert_eq!(name(b".Trackerless").unwrap(), "_.Trackerless");
+        let long = [vec![0xc3, 0xa9].repeat(300), b".tar".to_vec()].concat();
+        let short = path(&[&long]).unwrap();
+        assert!(short.len() <= 4 + ELEMENT_MAX && short.ends_with("\u{e9}.tar"), "{short}");
+        assert!(path(&[&[b'.'; 400]]).unwrap().len() <= 4 + ELEMENT_MAX);
+    }
+
+    #[test]
+    fn clashes_get_a_number() {
+        let mut paths = Paths::new();
+        let mut add = |path: &str| {
+            let path = path.split('/').map(String::from).collect();
+            paths.unique(path).map(|path| path.join("/"))
+        };
+        assert_eq!(add("t/foo.txt").unwrap(), "t/foo.txt");
+        assert_eq!(add("t/FOO.txt").unwrap(), "t/FOO.1.txt");
+        assert_eq!(add("t/foo.txt").unwrap(), "t/foo.2.txt");
+        assert_eq!(add("t/foo.txt/x").unwrap(), "t/foo.3.txt/x", "a file is no folder");
+        assert_eq!(add("t/d/x").unwrap(), "t/d/x");
+        assert_eq!(add("t/d").unwrap(), "t/d.1", "a folder is no file");
+        assert_eq!(add("t/D/y").unwrap(), "t/D/y");
+        for _ in 0..SAME_NAME_MAX {
+            add("t/same").unwrap();
+        }
+        add("t/same").unwrap();
+        assert!(matches!(add("t/same"), Err(MetainfoError::PathClash(_))));
+    }
+}
