@@ -11,7 +11,7 @@ pub struct Config {
     /// The addresses that the caller's UDP sockets are bound to; a [`crate::SocketId`] is an index
     /// into this list. Their families decide which of the two DHTs (BEP 32) the node takes part in.
     pub sockets: Vec<SocketAddr>,
-    /// The node's id, if it had one before; else one is made.
+    /// The node's id, if it had one before; kept unless it does not fit `external_ip`.
     pub id: Option<NodeId>,
     /// The address that the world sees; ids are made from it (BEP 42).
     pub external_ip: Option<IpAddr>,

@@ -81,10 +81,12 @@ impl Node {
     /// A node with these sockets that starts at `now`. All its randomness comes from `seed`.
     pub fn new(config: Config, seed: &Seed, now: Time) -> Node {
         let mut ids = Rng::new(&child_seed(seed, "id", 0));
-        let id = config.id.unwrap_or_else(|| match config.external_ip {
-            Some(ip) => security::make_id(ip, &mut ids),
-            None => NodeId::random(&mut ids),
-        });
+        let id = match (config.id, config.external_ip) {
+            (Some(id), None) => id,
+            (Some(id), Some(ip)) if security::fits(&id, ip) => id,
+            (_, Some(ip)) => security::make_id(ip, &mut ids),
+            (None, None) => NodeId::random(&mut ids),
+        };
         let mut tokens = Rng::new(&child_seed(seed, "tokens", 0));
         Node {
             id,

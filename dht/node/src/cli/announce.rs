@@ -1,0 +1,60 @@
+//! `dht-node announce`
+
+use clap::Args;
+use dht::Event;
+use serde_json::json;
+use wire::InfoHash;
+
+use super::session::Session;
+use super::{Common, Failure, Patience, id};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Others forget an announce after 30 to 45 minutes: repeat it while the peer runs.
+
+Example:
+  dht-node announce --bootstrap 127.0.0.1:6881 --port 6881 2c6b6858d61da9543d4231a71db4b1c9264b0685")]
+pub(crate) struct Announce {
+    /// The torrent's info-hash: 40 hexadecimal digits.
+    #[arg(value_name = "INFO_HASH", value_parser = id)]
+    info_hash: InfoHash,
+
+    /// The TCP port on which the peer listens.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(required_unless_present = "implied_port")]
+    port: Option<u16>,
+
+    /// Announce the UDP port that the nodes see instead, as behind a NAT; use it with --bind.
+    #[arg(long, conflicts_with = "port")]
+    implied_port: bool,
+
+    #[command(flatten)]
+    patience: Patience,
+}
+
+impl Announce {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let mut session = Session::start(common, self.patience, true)?;
+        let now = session.driver.now();
+        let lookup = session.driver.node_mut().announce(now, self.info_hash, self.port);
+        while let Some(event) = session.next(Some(lookup)).await? {
+            let Event::Announced { lookup: id, accepted, .. } = event else { continue };
+            if id != lookup {
+                continue;
+            }
+            if accepted == 0 {
+                break;
+            }
+            let ms = session.elapsed_ms();
+            let json = json!({
+                "type": "announced", "info_hash": self.info_hash.to_string(),
+                "port": self.port, "accepted": accepted, "elapsed_ms": ms,
+            });
+            let nodes = if accepted == 1 { "node" } else { "nodes" };
+            session.out.result(&format!("announced to {accepted} {nodes} in {ms} ms"), json)?;
+            return Ok(());
+        }
+        session.out.clear();
+        Err(session.nothing("no node accepted the announce"))
+    }
+}

@@ -1,0 +1,176 @@
+//! `dht-node bootstrap`
+
+use std::fs::{self, File, TryLockError};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use dht::driver::{Driver, DriverConfig, StateError, StateFile};
+use dht::{Event, Snapshot};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+use wire::compact::Family;
+
+use super::output::Output;
+use super::session::bind;
+use super::{Common, Failure, PUBLIC_BOOTSTRAP};
+
+/// The port that most nodes of the public DHT use.
+const PORT: u16 = 6881;
+/// How often id and contacts are saved.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without --bootstrap and --public the node asks nobody but the contacts that it saved: it founds an
+overlay of its own, which others join by naming its address.
+
+Examples:
+  dht-node bootstrap --bind 127.0.0.1:6881 --data-dir ./first
+  dht-node bootstrap --bind 127.0.0.1:6882 --data-dir ./second --bootstrap 127.0.0.1:6881
+  dht-node bootstrap --public --data-dir ./node")]
+pub(crate) struct Bootstrap {
+    /// Keep id and contacts in this folder, to start warm and under the same id. It is made if it
+    /// does not exist. Without it nothing is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Join the public DHT by its well-known bootstrap hosts.
+    #[arg(long, conflicts_with = "bootstrap")]
+    public: bool,
+
+    /// The address that the world sees: the node's id is made to fit it (BEP 42).
+    #[arg(long, value_name = "IP")]
+    external_ip: Option<IpAddr>,
+}
+
+impl Bootstrap {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let store = self.data_dir.as_deref().map(Store::open).transpose()?;
+        let mut config = DriverConfig::default();
+        config.node.external_ip = self.external_ip;
+        config.bootstrap = match self.public {
+            true => PUBLIC_BOOTSTRAP.map(String::from).to_vec(),
+            false => common.bootstrap.clone(),
+        };
+        config.snapshot = store.as_ref().and_then(Store::load);
+        let mut driver = bind(config, &common.bind, PORT)?;
+        let mut out = Output::new(common);
+        say_ready(&driver, &mut out)?;
+        serve(&mut driver, &mut out, store.as_ref()).await?;
+        if let Some(store) = &store {
+            store.file.save(&driver.node().snapshot())?;
+        }
+        say_end(&driver, &mut out);
+        Ok(())
+    }
+}
+
+/// Turns the driver until a signal comes.
+async fn serve(
+    driver: &mut Driver,
+    out: &mut Output,
+    store: Option<&Store>,
+) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut save_at = Instant::now() + SAVE_EVERY;
+    let mut saving = None;
+    loop {
+        tokio::select! {
+            () = driver.turn() => {}
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = sleep_until(save_at) => {
+                save_at = Instant::now() + SAVE_EVERY;
+                if let Some(store) = store {
+                    let (file, snapshot) = (store.file.clone(), driver.node().snapshot());
+                    // A disk may be slow, and the node must not wait for it.
+                    saving = Some(tokio::task::spawn_blocking(move || save(&file, &snapshot)));
+                }
+            }
+        }
+        while let Some(event) = driver.poll_event() {
+            if let Event::Bootstrapped { contacts } = event {
+                let json = json!({"type": "joined", "contacts": contacts});
+                let s = if contacts == 1 { "" } else { "s" };
+                // A node serves on when nobody reads what it says.
+                let _ = out.summary(&format!("joined the overlay: {contacts} contact{s}"), json);
+            }
+        }
+    }
+    if let Some(saving) = saving {
+        let _ = saving.await;
+    }
+    Ok(())
+}
+
+fn save(file: &StateFile, snapshot: &Snapshot) {
+    if let Err(error) = file.save(snapshot) {
+        tracing::error!(%error, "cannot save the contacts; trying again later");
+    }
+}
+
+fn say_ready(driver: &Driver, out: &mut Output) -> Result<(), Failure> {
+    let id = driver.node().id().to_string();
+    let addrs: Vec<_> = driver.local_addrs().map(|addr| addr.to_string()).collect();
+    let known = driver.node().contacts().len();
+    let text = format!("node {id} listening on {}", addrs.join(" "));
+    let json = json!({"type": "ready", "id": id, "addrs": addrs, "saved_contacts": known});
+    out.result(&text, json)?;
+    Ok(())
+}
+
+fn say_end(driver: &Driver, out: &mut Output) {
+    let node = driver.node();
+    let (v4, v6) = (node.table_len(Family::V4), node.table_len(Family::V6));
+    let stats = node.stats();
+    let (received, sent) = (stats.received, stats.sent);
+    let text =
+        format!("stopped with {} contacts after {received} datagrams in, {sent} out", v4 + v6);
+    let json = json!({
+        "type": "stopped", "contacts_v4": v4, "contacts_v6": v6, "received": received, "sent": sent,
+    });
+    let _ = out.summary(&text, json);
+}
+
+/// The data folder, which one process at a time may use.
+struct Store {
+    file: StateFile,
+    _lock: File,
+}
+
+impl Store {
+    fn open(folder: &Path) -> Result<Store, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::Internal(format!("cannot use data folder {}: {error}", folder.display()))
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Store { file: StateFile::new(folder.join("dht.state")), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::Internal(format!(
+                "data folder {} is in use by another dht-node\n  stop that one, or give this one \
+                 a folder of its own",
+                folder.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// What was saved. A damaged file is set aside and costs only the warm start.
+    fn load(&self) -> Option<Snapshot> {
+        match self.file.load() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "starting cold");
+                if let StateError::Content(path, _) = &error {
+                    let _ = fs::rename(path, path.with_extension("damaged"));
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Results on stdout, as text or as one JSON object a line; progress on stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::Common;
+
+/// Where a command writes.
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    live: bool,
+    drawn: bool,
+}
+
+impl Output {
+    pub(crate) fn new(common: &Common) -> Output {
+        let live = !common.json && !common.quiet && io::stderr().is_terminal();
+        Output { json: common.json, quiet: common.quiet, live, drawn: false }
+    }
+
+    /// A result: `text` or `json`, as was asked for.
+    pub(crate) fn result(&mut self, text: &str, json: Value) -> io::Result<()> {
+        self.clear();
+        let mut out = io::stdout().lock();
+        if self.json { writeln!(out, "{json}") } else { writeln!(out, "{text}") }
+    }
+
+    /// What a command did, after its results: JSON on stdout, or text on stderr unless quiet.
+    pub(crate) fn summary(&mut self, text: &str, json: Value) -> io::Result<()> {
+        self.clear();
+        if self.json {
+            return writeln!(io::stdout().lock(), "{json}");
+        }
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+        Ok(())
+    }
+
+    /// A line on a terminal that the next one replaces.
+    pub(crate) fn progress(&mut self, text: &str) {
+        if self.live {
+            eprint!("\r\x1b[K{text}");
+            self.drawn = true;
+        }
+    }
+
+    /// Removes the line of progress.
+    pub(crate) fn clear(&mut self) {
+        if self.drawn {
+            eprint!("\r\x1b[K");
+            self.drawn = false;
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A node that lives for one command.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use dht::driver::{Driver, DriverConfig};
+use dht::{Event, LookupId};
+use tokio::time::{Instant, timeout_at};
+
+use super::output::Output;
+use super::{Common, Failure, PUBLIC_BOOTSTRAP, Patience};
+
+/// How often the line of progress is drawn.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A read-only node (BEP 43), the command's deadline, and where its results go.
+pub(crate) struct Session {
+    pub(crate) driver: Driver,
+    pub(crate) out: Output,
+    started: Instant,
+    deadline: Instant,
+    contacts: usize,
+}
+
+impl Session {
+    /// Binds the sockets and names the bootstrap contacts; `needs_contacts` is false for a command
+    /// that says itself whom to ask.
+    pub(crate) fn start(
+        common: &Common,
+        patience: Patience,
+        needs_contacts: bool,
+    ) -> Result<Session, Failure> {
+        let timeout = Duration::from_secs_f64(patience.timeout);
+        let mut config = DriverConfig::default();
+        config.node.read_only = true;
+        config.node.lookup_wait_ms = timeout.as_millis() as u64;
+        config.bootstrap = match &common.bootstrap[..] {
+            _ if !needs_contacts => Vec::new(),
+            [] => PUBLIC_BOOTSTRAP.map(String::from).to_vec(),
+            given => given.to_vec(),
+        };
+        let contacts = config.bootstrap.len();
+        let started = Instant::now();
+        Ok(Session {
+            driver: bind(config, &common.bind, 0)?,
+            out: Output::new(common),
+            started,
+            deadline: started + timeout,
+            contacts,
+        })
+    }
+
+    /// Milliseconds since the start.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// The next event, or `None` once time is up. Draws the progress of `lookup` meanwhile.
+    pub(crate) async fn next(
+        &mut self,
+        lookup: Option<LookupId>,
+    ) -> Result<Option<Event>, Failure> {
+        loop {
+            if let Some(event) = self.driver.poll_event() {
+                return Ok(Some(event));
+            }
+            if Instant::now() >= self.deadline {
+                return Ok(None);
+            }
+            self.check_names()?;
+            let tick = Instant::now() + PROGRESS_EVERY;
+            let _ = timeout_at(tick.min(self.deadline), self.driver.turn()).await;
+            if let Some(progress) = lookup.and_then(|lookup| self.driver.node().progress(lookup)) {
+                let text = match progress.waiting {
+                    true => "waiting for a bootstrap contact".to_owned(),
+                    false => summary(progress.asked, progress.answered, progress.peers_found),
+                };
+                self.out.progress(&format!("asking the DHT: {text}"));
+            }
+        }
+    }
+
+    /// Fails once every bootstrap name was tried in vain.
+    fn check_names(&self) -> Result<(), Failure> {
+        let failed: Vec<_> =
+            self.driver.unresolved().filter(|(_, error)| !error.is_empty()).collect();
+        if self.contacts == 0 || failed.len() < self.contacts {
+            return Ok(());
+        }
+        let lines: Vec<_> =
+            failed.iter().map(|(name, error)| format!("cannot resolve {name}: {error}")).collect();
+        let hint = "check the network, or name a node by address with --bootstrap";
+        Err(Failure::Network(format!("{}\n  {hint}", lines.join("\n       "))))
+    }
+
+    /// Why nothing came.
+    pub(crate) fn nothing(&self, what: &str) -> Failure {
+        let stats = self.driver.node().stats();
+        let mut text = format!("{what}: {} of {} queries answered", stats.answered, stats.asked);
+        if stats.answered + stats.errors == 0 {
+            let secs = self.started.elapsed().as_secs_f64();
+            text = format!("{what}: none of {} queries answered in {secs:.1} s", stats.asked);
+            let unsent = self.driver.stats().send_errors;
+            text += &match unsent {
+                0 => "\n  is the bootstrap contact up? name another with --bootstrap HOST:PORT, \
+                      or wait longer with --timeout"
+                    .to_owned(),
+                _ => format!("\n  {unsent} could not even be sent: can --bind reach the others?"),
+            };
+        }
+        Failure::Nothing(text)
+    }
+}
+
+/// Counters of a lookup in words.
+pub(crate) fn summary(asked: u32, answered: u32, peers: u32) -> String {
+    let s = |n: u32| if n == 1 { "" } else { "s" };
+    format!("{asked} node{} asked, {answered} answered, {peers} peer{} found", s(asked), s(peers))
+}
+
+/// Binds the given addresses, or `port` of all addresses of each family that the host has.
+pub(crate) fn bind(
+    config: DriverConfig,
+    given: &[SocketAddr],
+    port: u16,
+) -> Result<Driver, Failure> {
+    if !given.is_empty() {
+        return Ok(Driver::bind(config, given)?);
+    }
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match Driver::bind(config.clone(), &[v4, v6]) {
+        // A host without IPv6 is no error.
+        Err(error) if error.addr == v6 => Ok(Driver::bind(config, &[v4])?),
+        other => Ok(other?),
+    }
+}

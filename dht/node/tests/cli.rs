@@ -1,0 +1,168 @@
+//! The binary as a user runs it, on loopback.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const HASH: &str = "2c6b6858d61da9543d4231a71db4b1c9264b0685";
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dht-node"));
+    command.args(args).env_remove("RUST_LOG").stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running node; it is killed when the test ends.
+struct Running {
+    child: Child,
+    id: String,
+    addr: String,
+}
+
+impl Running {
+    fn start(folder: &Path, bootstrap: Option<&str>) -> Running {
+        let folder = folder.to_str().unwrap();
+        let mut args = vec!["bootstrap", "--bind", "127.0.0.1:0", "--data-dir", folder, "--json"];
+        if let Some(bootstrap) = bootstrap {
+            args.extend(["--bootstrap", bootstrap]);
+        }
+        let mut child = command(&args).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(ready["type"], "ready");
+        let string = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+        Running { child, id: string(&ready["id"]), addr: string(&ready["addrs"][0]) }
+    }
+
+    /// Stops it as an operator would, and waits until it has ended.
+    fn stop(mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command until it exits with 0: a new node needs a moment to be known to others.
+fn run_until_done(args: &[&str]) -> Output {
+    let start = Instant::now();
+    loop {
+        let out = run(args);
+        if out.status.success() || start.elapsed() > Duration::from_secs(20) {
+            return out;
+        }
+    }
+}
+
+#[test]
+fn an_overlay_is_founded_joined_asked_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let first = Running::start(&path("0"), None);
+    let others: Vec<_> =
+        (1..8).map(|n| Running::start(&path(&n.to_string()), Some(&first.addr))).collect();
+    let last = &others[6].addr;
+
+    let ping = run(&["ping", last]);
+    assert!(ping.status.success());
+    assert!(text(&ping.stdout).starts_with(&format!("{} {last} ", others[6].id)));
+
+    let announced = run_until_done(&["announce", "--bootstrap", last, "--port", "7001", HASH]);
+    assert!(announced.status.success(), "{}", text(&announced.stderr));
+    let found = run_until_done(&["lookup", "--bootstrap", &others[2].addr, HASH]);
+    assert_eq!(text(&found.stdout), "127.0.0.1:7001\n");
+    assert!(text(&found.stderr).contains("1 peer found"));
+
+    let found = run(&["lookup", "--json", "--bootstrap", &others[3].addr, HASH]);
+    let stdout = text(&found.stdout);
+    let lines: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{stdout}");
+    assert_eq!((&lines[0]["type"], &lines[0]["addr"]), (&"peer".into(), &"127.0.0.1:7001".into()));
+    assert_eq!((&lines[1]["type"], &lines[1]["peers"]), (&"done".into(), &1.into()));
+
+    let nodes = run(&["find-node", "-q", "--bootstrap", last, &first.id]);
+    let expected = format!("{} {}\n", first.id, first.addr);
+    assert!(text(&nodes.stdout).starts_with(&expected), "closest first: {}", text(&nodes.stdout));
+
+    let nothing = run(&["lookup", "--bootstrap", last, &HASH.replace("2c", "3c")]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(text(&nothing.stderr).contains("no peers found"));
+
+    // Stopped, a node keeps its id and finds the others without any bootstrap contact.
+    let id = others[6].id.clone();
+    let mut others = others;
+    assert_eq!(others.pop().unwrap().stop(), 0);
+    assert_eq!(first.stop(), 0);
+    let again = Running::start(&path("7"), None);
+    assert_eq!(again.id, id);
+    let found = run_until_done(&["lookup", "--bootstrap", &again.addr, HASH]);
+    assert_eq!(text(&found.stdout), "127.0.0.1:7001\n");
+
+    let second =
+        run(&["bootstrap", "--bind", "127.0.0.1:0", "--data-dir", path("7").to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("in use by another dht-node"));
+}
+
+#[test]
+fn failures_have_their_exit_codes_and_say_what_to_do() {
+    let long = format!("{}:1", "x".repeat(70));
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = free.local_addr().unwrap().to_string();
+    for (args, code, hint) in [
+        (vec!["lookup", "xyz"], 2, "40 hexadecimal digits"),
+        (vec!["lookup", "--bootstrap", "host", HASH], 2, "a port is missing, as in host:6881"),
+        (vec!["announce", HASH], 2, "--port"),
+        (vec!["announce", "--port", "0", HASH], 2, "1..=65535"),
+        (vec!["nonsense"], 2, "--help"),
+        (
+            vec!["lookup", "--bootstrap", &silent, "--timeout", "0.3", HASH],
+            3,
+            "--bootstrap HOST:PORT",
+        ),
+        (vec!["find-node", "--bootstrap", &silent, "--timeout", "0.3", HASH], 3, "no nodes found"),
+        (
+            vec!["announce", "--bootstrap", &silent, "--timeout", "0.3", "--port", "1", HASH],
+            3,
+            "no node",
+        ),
+        (vec!["ping", &silent, "--timeout", "0.3"], 3, "no answer from"),
+        (vec!["lookup", "--bind", &silent, "--bootstrap", &silent, HASH], 4, "another --bind"),
+        (vec!["lookup", "--bootstrap", &long, HASH], 4, "by address"),
+        (vec!["ping", &long], 4, "IP address"),
+    ] {
+        let out = run(&args);
+        let stderr = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(hint), "{args:?}: {stderr}");
+        assert!(out.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_state_file_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dht.state"), b"garbage").unwrap();
+    let node = Running::start(folder.path(), None);
+    assert_eq!(node.stop(), 0);
+    assert_eq!(std::fs::read(folder.path().join("dht.damaged")).unwrap(), b"garbage");
+    assert!(std::fs::read(folder.path().join("dht.state")).unwrap().starts_with(b"TLDHTSNP"));
+}
