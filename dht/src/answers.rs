@@ -126,11 +126,18 @@ impl Node {
     /// A query was not answered in time.
     pub(crate) fn on_timeout(&mut self, transaction: Transaction) {
         self.stats.timeouts += 1;
+        if !matches!(transaction.purpose, Purpose::Maintenance) {
+            self.blame(&transaction);
+        }
+        self.on_no_answer(&transaction);
+    }
+
+    /// Counts a failure against the contact that was asked.
+    fn blame(&mut self, transaction: &Transaction) {
         if let Some(id) = transaction.expected {
             self.tables.on_failure(self.now, &id, &transaction.to);
             self.hasten_maintenance(5);
         }
-        self.on_no_answer(&transaction);
     }
 
     /// A query brought nothing: tells who waits for it.
@@ -142,7 +149,7 @@ impl Node {
             Purpose::Verify => {
                 self.verifying.remove(&transaction.to);
             }
-            Purpose::Maintenance => {}
+            Purpose::Maintenance => self.blame(transaction),
             Purpose::Lookup(lookup, key) => {
                 self.on_lookup_failure(lookup, key, transaction.to);
                 self.pump(lookup);

@@ -61,7 +61,7 @@ enum State {
     Late {
         over_at: Time,
     },
-    /// The lookup does not wait for it any more, unless nobody has answered.
+    /// Only a patient lookup still waits for it.
     Over,
     Answered,
     Failed,
@@ -77,8 +77,8 @@ impl State {
 struct Pending {
     /// Those that are not late.
     in_time: usize,
-    /// Whether any late one is waited for.
-    late: bool,
+    /// Whether any is over.
+    over: bool,
     /// When the next one becomes late, or over.
     next: Option<Time>,
 }
@@ -164,16 +164,20 @@ impl Lookup {
     }
 
     /// What to do now. A query that is asked now is late after `soft_timeout`; after two of these
-    /// the lookup can end without it.
-    pub fn next(&mut self, now: Time, soft_timeout: Duration) -> Step {
-        let Pending { in_time, late, next } = self.pending(now);
+    /// the lookup can end without it, unless it is `patient`.
+    pub fn next(&mut self, now: Time, soft_timeout: Duration, patient: bool) -> Step {
+        let Pending { in_time, over, next } = self.pending(now);
         let places = if self.converged { self.rules.k } else { self.rules.alpha };
-        // Late ones are passed over: the next in line stands in until they answer.
         let mut ranked = 0;
-        let mut waiting = false;
+        let mut waiting = over && patient;
         for candidate in &mut self.candidates {
             match candidate.state {
-                State::Failed | State::Late { .. } | State::Over => continue,
+                State::Failed | State::Over => continue,
+                // The next in line stands in for a late one, and both are waited for.
+                State::Late { .. } => {
+                    waiting = true;
+                    continue;
+                }
                 State::Answered => {}
                 State::Asked { .. } => waiting = true,
                 State::New if in_time < places => {
@@ -194,13 +198,12 @@ impl Lookup {
                 break;
             }
         }
-        if waiting || (late && ranked < self.rules.k) { Step::Wait(next) } else { Step::Done }
+        if waiting { Step::Wait(next) } else { Step::Done }
     }
 
     /// Moves queries on that are overdue, and counts those that are waited for.
     fn pending(&mut self, now: Time) -> Pending {
-        let mut pending = Pending { in_time: 0, late: false, next: None };
-        let mut over = false;
+        let mut pending = Pending { in_time: 0, over: false, next: None };
         for candidate in &mut self.candidates {
             if let State::Asked { late_at, over_at } = candidate.state
                 && late_at <= now
@@ -217,20 +220,32 @@ impl Lookup {
                     pending.in_time += 1;
                     late_at
                 }
-                State::Late { over_at } => {
-                    pending.late = true;
-                    over_at
-                }
+                State::Late { over_at } => over_at,
                 State::Over => {
-                    over = true;
+                    pending.over = true;
                     continue;
                 }
                 _ => continue,
             };
             pending.next = Some(pending.next.map_or(due, |next| next.min(due)));
         }
-        pending.late |= over && self.answered == 0;
         pending
+    }
+
+    /// Whether it asked as many as it may at once, and all of them are late.
+    pub fn is_silent(&mut self, now: Time) -> bool {
+        let full = self.asked as usize >= self.rules.alpha;
+        full && self.answered == 0 && self.pending(now).in_time == 0
+    }
+
+    /// Forgets those that did not answer, so that they can be asked again when they are heard of.
+    pub fn forget_failed(&mut self) {
+        self.candidates.retain(|c| c.state != State::Failed);
+    }
+
+    /// Whether any query is out.
+    pub fn is_asking(&self) -> bool {
+        self.candidates.iter().any(|c| c.state.is_pending())
     }
 
     fn position(&self, key: Key) -> Option<usize> {
@@ -311,5 +326,283 @@ impl Lookup {
     /// Replies so far.
     pub fn answered(&self) -> u32 {
         self.answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use wire::rng::{Rng, seed_from_u64};
+
+    const RULES: Rules = Rules { k: 8, alpha: 4, candidates_max: 100 };
+    const SOFT: Duration = Duration::from_millis(200);
+    const HARD: Duration = Duration::from_secs(4);
+    const VIA: SocketId = SocketId(0);
+
+    fn node(n: u32, rng: &mut Rng) -> NodeInfo {
+        let [a, b, c, d] = n.to_be_bytes();
+        // Distinct Global addresses, as one owner could hold many ports of one.
+        NodeInfo { id: Id::random(rng), addr: SocketAddr::from(([20 + a, b, c, d], 6881)) }
+    }
+
+    /// How a simulated node takes a query.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Manner {
+        Answers(Duration),
+        Silent,
+    }
+
+    /// A whole network in which each node knows those closest to itself and some others.
+    struct World {
+        nodes: Vec<NodeInfo>,
+        manners: BTreeMap<SocketAddr, Manner>,
+    }
+
+    impl World {
+        fn new(seed: u64, size: u32, silent_percent: u32) -> World {
+            let mut rng = Rng::new(&seed_from_u64(seed));
+            let nodes: Vec<_> = (0..size).map(|n| node(n, &mut rng)).collect();
+            let mut manners = BTreeMap::new();
+            for node in &nodes {
+                let ms = u64::from(10 + rng.below(300));
+                let silent = rng.below(100) < silent_percent;
+                let answers = Manner::Answers(Duration::from_millis(ms));
+                manners.insert(node.addr, if silent { Manner::Silent } else { answers });
+            }
+            World { nodes, manners }
+        }
+
+        fn closest(&self, target: &Id, n: usize, alive: bool) -> Vec<NodeInfo> {
+            let mut nodes: Vec<_> = self.nodes.clone();
+            nodes.retain(|node| !alive || self.manners[&node.addr] != Manner::Silent);
+            nodes.sort_by_key(|node| node.id.distance(target));
+            nodes.truncate(n);
+            nodes
+        }
+
+        /// What `asked` tells: of its buckets' view, the eight closest.
+        fn told(&self, target: &Id, asked: &Id) -> Vec<NodeInfo> {
+            let mut known = BTreeMap::<u32, Vec<NodeInfo>>::new();
+            for node in self.nodes.iter().filter(|node| node.id != *asked) {
+                let bucket = known.entry(node.id.common_prefix(asked)).or_default();
+                if bucket.len() < 8 {
+                    bucket.push(*node);
+                }
+            }
+            let mut nodes: Vec<_> = known.into_values().flatten().collect();
+            nodes.sort_by_key(|node| node.id.distance(target));
+            nodes.truncate(8);
+            nodes
+        }
+    }
+
+    struct Run {
+        asked: Vec<SocketAddr>,
+        time: Duration,
+        lookup: Lookup,
+    }
+
+    /// Drives a lookup against a world and checks what must always hold.
+    fn run(world: &World, target: Id, start: &[NodeInfo]) -> Run {
+        let mut lookup = Lookup::new(target, RULES);
+        for node in start {
+            lookup.add(*node, VIA);
+        }
+        let mut now = Time::from_secs(1);
+        let begin = now;
+        let mut asked = Vec::new();
+        // What will happen: (when, key, answer).
+        let mut pending: Vec<(Time, Key, Option<NodeId>)> = Vec::new();
+        let mut sent: Vec<(Time, Key)> = Vec::new();
+        loop {
+            let wake = match lookup.next(now, SOFT, lookup.answered() == 0) {
+                Step::Done => break,
+                Step::Ask { key, id, addr, .. } => {
+                    assert!(!asked.contains(&addr), "asked twice");
+                    asked.push(addr);
+                    let in_time = sent.iter().filter(|(at, _)| *at + SOFT > now).count();
+                    let places = if lookup.converged() { RULES.k } else { RULES.alpha };
+                    assert!(in_time < places, "{in_time} in flight");
+                    sent.push((now, key));
+                    pending.push(match world.manners[&addr] {
+                        Manner::Answers(rtt) => (now + rtt, key, id),
+                        Manner::Silent => (now + HARD, key, None),
+                    });
+                    continue;
+                }
+                Step::Wait(wake) => wake,
+            };
+            pending.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+            let next = pending.last().map(|(at, ..)| *at);
+            let soonest = wake.into_iter().chain(next).min().expect("it waits for something");
+            assert!(soonest >= now);
+            now = soonest;
+            if next == Some(now)
+                && let Some((_, key, answer)) = pending.pop()
+            {
+                sent.retain(|(_, other)| *other != key);
+                match answer {
+                    Some(id) => {
+                        let mut told = world.told(&target, &id);
+                        lookup.on_reply(key, id, None, &mut told, VIA);
+                    }
+                    None => lookup.on_failure(key),
+                }
+            }
+            assert!(asked.len() <= 400, "it ends");
+        }
+        Run { asked, time: now.since(begin), lookup }
+    }
+
+    fn ids(nodes: &[NodeInfo]) -> Vec<Id> {
+        nodes.iter().map(|node| node.id).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn it_ends_with_the_closest_that_answer(
+            seed: u64,
+            size in 1u32..150,
+            silent in prop_oneof![Just(0u32), 0u32..60],
+            first in 1usize..8,
+        ) {
+            let world = World::new(seed, size, silent);
+            let target = Id::random(&mut Rng::new(&seed_from_u64(seed ^ 1)));
+            let start: Vec<_> = world.nodes.iter().take(first).copied().collect();
+            let done = run(&world, target, &start);
+            let closest: Vec<_> = done.lookup.closest().map(|(node, ..)| node).collect();
+            prop_assert!(closest.len() <= RULES.k);
+            for pair in closest.windows(2) {
+                prop_assert!(pair[0].id.distance(&target) < pair[1].id.distance(&target));
+            }
+            for node in &closest {
+                prop_assert!(done.asked.contains(&node.addr));
+                prop_assert!(world.manners[&node.addr] != Manner::Silent);
+            }
+            if silent == 0 {
+                prop_assert_eq!(ids(&closest), ids(&world.closest(&target, 8, true)));
+            }
+        }
+
+        #[test]
+        fn no_order_of_calls_makes_it_panic(
+            seed: u64,
+            calls in proptest::collection::vec((0u8..6, 0u32..20), 0..120),
+        ) {
+            let mut rng = Rng::new(&seed_from_u64(seed));
+            let nodes: Vec<_> = (0..20).map(|n| node(n, &mut rng)).collect();
+            let rules = Rules { k: 3, alpha: 2, candidates_max: 10 };
+            let mut lookup = Lookup::new(Id::random(&mut rng), rules);
+            let mut now = Time::ZERO;
+            for (call, n) in calls {
+                let node = nodes[n as usize];
+                match call {
+                    0 => {
+                        lookup.add(node, VIA);
+                    }
+                    1 => lookup.add_seed(node.addr, VIA),
+                    2 => {
+                        let mut told = nodes[..n as usize].to_vec();
+                        lookup.on_reply(Key(n), node.id, Some(b"t"), &mut told, VIA);
+                    }
+                    3 => lookup.on_failure(Key(n)),
+                    4 => now += SOFT,
+                    _ => {
+                        let _ = lookup.next(now, SOFT, true);
+                    }
+                }
+                prop_assert!(lookup.candidates.len() <= 10);
+                prop_assert!(lookup.closest().count() <= 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fast_network_needs_few_round_trips() {
+        let mut world = World::new(5, 2000, 0);
+        for manner in world.manners.values_mut() {
+            *manner = Manner::Answers(Duration::from_millis(50));
+        }
+        let target = Id([0x5a; 20]);
+        let done = run(&world, target, &world.nodes[..8]);
+        assert!(done.time <= Duration::from_millis(400), "{:?}", done.time);
+        assert!(done.asked.len() <= 40, "{}", done.asked.len());
+    }
+
+    #[test]
+    fn once_it_converged_the_rest_go_out_at_once() {
+        let mut rng = Rng::new(&seed_from_u64(9));
+        let mut lookup = Lookup::new(Id::random(&mut rng), RULES);
+        for n in 0..12 {
+            lookup.add(node(n, &mut rng), VIA);
+        }
+        let mut out = Vec::new();
+        let mut drain = |lookup: &mut Lookup| {
+            let before = out.len();
+            while let Step::Ask { key, id, .. } = lookup.next(Time::ZERO, SOFT, true) {
+                out.push((key, id.unwrap()));
+            }
+            (out.len() - before, out[0])
+        };
+        let (asked, (key, id)) = drain(&mut lookup);
+        assert_eq!(asked, 4);
+        lookup.on_reply(key, id, Some(b"tok"), &mut Vec::new(), VIA);
+        assert!(lookup.converged());
+        assert_eq!(drain(&mut lookup).0, 4);
+        let (_, _, token) = lookup.closest().next().unwrap();
+        assert_eq!(token, Some(&b"tok"[..]));
+    }
+
+    #[test]
+    fn one_address_holds_one_candidate() {
+        let mut rng = Rng::new(&seed_from_u64(9));
+        let mut lookup = Lookup::new(Id::ZERO, RULES);
+        for n in 0..26u16 {
+            let global = SocketAddr::from(([8, 8, 8, 8], 1000 + n));
+            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: global }, VIA);
+        }
+        assert_eq!(lookup.candidates.len(), 1);
+        for n in 0..26u16 {
+            let local = SocketAddr::from(([127, 0, 0, 1], 1000 + n));
+            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: local }, VIA);
+        }
+        assert_eq!(lookup.candidates.len(), 27);
+    }
+
+    #[test]
+    fn late_answers_count_and_failures_free_their_place() {
+        let mut rng = Rng::new(&seed_from_u64(4));
+        let mut lookup = Lookup::new(Id::ZERO, RULES);
+        let only = node(1, &mut rng);
+        lookup.add(only, VIA);
+        let Step::Ask { key, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
+        assert_eq!(lookup.next(Time::ZERO, SOFT, true), Step::Wait(Some(Time::ZERO + SOFT)));
+        let later = Time::from_secs(3);
+        assert_eq!(lookup.next(later, SOFT, true), Step::Wait(None));
+        assert_eq!(lookup.next(later, SOFT, false), Step::Done);
+        lookup.on_reply(key, only.id, None, &mut Vec::new(), VIA);
+        assert_eq!(lookup.next(later, SOFT, true), Step::Done);
+        assert_eq!(lookup.closest().count(), 1);
+        lookup.on_failure(key);
+        assert_eq!((lookup.closest().count(), lookup.answered()), (1, 1));
+    }
+
+    #[test]
+    fn a_seed_takes_its_place_when_its_id_is_known() {
+        let mut rng = Rng::new(&seed_from_u64(4));
+        let mut lookup = Lookup::new(Id::ZERO, RULES);
+        let (seed, other) = (node(1, &mut rng), node(2, &mut rng));
+        lookup.add_seed(seed.addr, VIA);
+        lookup.add_seed(seed.addr, VIA);
+        let Step::Ask { key, id: None, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
+        lookup.on_reply(key, seed.id, None, &mut vec![other, seed], VIA);
+        assert!(!lookup.converged());
+        let Step::Ask { id: Some(id), .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
+        assert_eq!(id, other.id);
+        assert_eq!(lookup.closest().next().map(|(node, ..)| node), Some(seed));
     }
 }

@@ -120,7 +120,7 @@ impl Node {
         let Some(via) = self.socket_for(&addr).filter(|_| self.may_ask(&addr)) else { return };
         self.bootstrap.add(addr);
         self.bootstrap.schedule(now);
-        self.seed_waiting(addr, via);
+        self.seed_searches(addr, via);
     }
 
     /// Pings a node that was heard of, as from a peer's `port` message; it is listed if it answers.
@@ -450,11 +450,12 @@ impl Node {
         let rtt = self.now.since(sent);
         self.rtt.add(rtt);
         let first = self.tables.len() == 0;
-        if self.tables.on_reply(self.now, &node, via, rtt) == Heard::Added {
-            if first {
-                // BEP 5, "Routing Table": look for our own id upon the first node.
-                self.bootstrap.schedule(self.now);
-            }
+        let heard = self.tables.on_reply(self.now, &node, via, rtt);
+        if heard == Heard::Added && first {
+            // BEP 5, "Routing Table": look for our own id upon the first node.
+            self.bootstrap.schedule(self.now);
+        }
+        if !self.waiting.is_empty() {
             self.wake_waiting(node, via);
         }
     }

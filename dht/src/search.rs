@@ -87,24 +87,37 @@ impl Node {
             waiting: false,
             announcing: None,
         });
-        let wanted = if self.tables.has_usable() { Wanted::Usable } else { Wanted::Any };
+        for family in self.tables.families() {
+            match family {
+                Family::V4 => search.v4 = Some(Lookup::new(target, rules)),
+                Family::V6 => search.v6 = Some(Lookup::new(target, rules)),
+            }
+        }
+        self.fill(&mut search);
+        if matches!(goal, Goal::GetPeers | Goal::Announce { .. }) {
+            self.own_peers(id, &mut search);
+        }
+        self.searches.insert(id, search);
+        self.pump(id);
+        id
+    }
+
+    /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none.
+    fn fill(&mut self, search: &mut Search) {
+        let usable = self.tables.has_usable();
+        let wanted = if usable { Wanted::Usable } else { Wanted::Any };
         let mut found = std::mem::take(&mut self.found);
-        let mut none = true;
         for family in self.tables.families() {
             found.clear();
-            self.tables.closest(family, &target, self.config.k, wanted, &mut found);
-            let mut lookup = Lookup::new(target, rules);
-            for (node, via) in found.drain(..) {
-                lookup.add(node, via);
-                none = false;
-            }
-            match family {
-                Family::V4 => search.v4 = Some(lookup),
-                Family::V6 => search.v6 = Some(lookup),
+            self.tables.closest(family, &search.target, self.config.k, wanted, &mut found);
+            if let Some(side) = search.side(family) {
+                for (node, via) in found.drain(..) {
+                    side.add(node, via);
+                }
             }
         }
         self.found = found;
-        if none || wanted == Wanted::Any || goal == Goal::Bootstrap {
+        if !usable || search.goal == Goal::Bootstrap {
             for &seed in self.bootstrap.contacts() {
                 if let (Some(via), Some(side)) =
                     (self.socket_for(&seed), search.side(Family::of(&seed)))
@@ -113,12 +126,6 @@ impl Node {
                 }
             }
         }
-        if matches!(goal, Goal::GetPeers | Goal::Announce { .. }) {
-            self.own_peers(id, &mut search);
-        }
-        self.searches.insert(id, search);
-        self.pump(id);
-        id
     }
 
     /// Reports the peers that were announced to ourselves.
@@ -149,12 +156,22 @@ impl Node {
     /// Lets a lookup ask whom it may, and ends it if it is done.
     pub(crate) fn pump(&mut self, id: LookupId) {
         let Some(mut search) = self.searches.remove(&id) else { return };
-        let mut done = search.announcing.is_none() && !search.waiting;
-        if done {
-            for family in [Family::V4, Family::V6] {
-                done &= self.pump_side(id, &mut search, family);
-            }
+        if search.announcing.is_some() || search.waiting {
+            self.searches.insert(id, search);
+            return;
         }
+        let now = self.now;
+        // Nobody answers in one of the families, as on a host without IPv6: the other is enough.
+        let answered = search.progress().answered > 0;
+        let v4 = self.pump_side(id, &mut search, Family::V4);
+        let v6 = self.pump_side(id, &mut search, Family::V6);
+        let silent = |side: &mut Option<Lookup>| side.as_mut().is_some_and(|s| s.is_silent(now));
+        let done = match (v4, v6) {
+            (true, true) => true,
+            (true, false) => answered && silent(&mut search.v6),
+            (false, true) => answered && silent(&mut search.v4),
+            (false, false) => false,
+        };
         if !done || self.finish(id, &mut search) {
             self.searches.insert(id, search);
         }
@@ -164,9 +181,13 @@ impl Node {
     fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
         let (goal, target) = (search.goal, search.target);
         let both = search.v4.is_some() && search.v6.is_some();
+        let answered = search.progress().answered > 0;
         let Some(lookup) = search.side(family) else { return true };
+        if answered && lookup.is_silent(self.now) {
+            return false;
+        }
         loop {
-            match lookup.next(self.now, self.rtt.soft_timeout()) {
+            match lookup.next(self.now, self.rtt.soft_timeout(), !answered) {
                 Step::Wait(_) => return false,
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr, via } => {
@@ -196,12 +217,7 @@ impl Node {
             _ => {}
         }
         if progress.answered == 0 && self.now < search.give_up {
-            search.waiting = true;
-            self.waiting.insert((search.give_up, id));
-            if !self.bootstrap.contacts().is_empty() {
-                self.bootstrap
-                    .schedule(self.now + Duration::from_millis(self.config.bootstrap_retry_ms));
-            }
+            self.go_on_or_wait(id, search);
             return true;
         }
         let closest = search.sides().flat_map(Lookup::closest).map(|(node, ..)| node).collect();
@@ -216,6 +232,27 @@ impl Node {
         match search.goal {
             Goal::Announce { port } => self.send_announces(id, search, port),
             _ => false,
+        }
+    }
+
+    /// Nobody answered a lookup: it asks the contacts that are usable by now, or waits for one.
+    fn go_on_or_wait(&mut self, id: LookupId, search: &mut Search) {
+        for family in [Family::V4, Family::V6] {
+            search.side(family).map(Lookup::forget_failed);
+        }
+        if self.tables.has_usable() {
+            self.fill(search);
+            self.pump_side(id, search, Family::V4);
+            self.pump_side(id, search, Family::V6);
+            if search.sides().any(Lookup::is_asking) {
+                return;
+            }
+        }
+        search.waiting = true;
+        self.waiting.insert((search.give_up, id));
+        let retry = Duration::from_millis(self.config.bootstrap_retry_ms);
+        if !self.bootstrap.contacts().is_empty() || self.tables.len() > 0 {
+            self.bootstrap.schedule(self.now + retry);
         }
     }
 
@@ -321,25 +358,30 @@ impl Node {
 
     /// A contact became usable: lookups that wait start from it.
     pub(crate) fn wake_waiting(&mut self, node: NodeInfo, via: SocketId) {
-        self.wake(Family::of(&node.addr), |side| {
-            side.add(node, via);
-        });
-    }
-
-    /// A bootstrap contact was named: lookups that wait ask it.
-    pub(crate) fn seed_waiting(&mut self, addr: SocketAddr, via: SocketId) {
-        self.wake(Family::of(&addr), |side| side.add_seed(addr, via));
-    }
-
-    fn wake(&mut self, family: Family, tell: impl Fn(&mut Lookup)) {
         for (_, id) in std::mem::take(&mut self.waiting) {
-            if let Some(search) = self.searches.get_mut(&id) {
-                search.waiting = false;
-                if let Some(side) = search.side(family) {
-                    tell(side);
-                }
-                self.pump(id);
+            let Some(search) = self.searches.get_mut(&id) else { continue };
+            search.waiting = false;
+            if let Some(side) = search.side(Family::of(&node.addr)) {
+                side.forget_failed();
+                side.add(node, via);
             }
+            self.pump(id);
+        }
+    }
+
+    /// A bootstrap contact was named: lookups that nobody answered yet ask it.
+    pub(crate) fn seed_searches(&mut self, addr: SocketAddr, via: SocketId) {
+        let silent = |search: &Search| search.progress().answered == 0;
+        let ids: Vec<_> =
+            self.searches.iter().filter(|(_, search)| silent(search)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(search) = self.searches.get_mut(&id) else { continue };
+            search.waiting = false;
+            self.waiting.remove(&(search.give_up, id));
+            if let Some(side) = search.side(Family::of(&addr)) {
+                side.add_seed(addr, via);
+            }
+            self.pump(id);
         }
     }
 
