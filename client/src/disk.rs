@@ -13,6 +13,12 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);
 
+impl FileId {
+    /// Not a file: padding (BEP 47), which is on no disk. Reads give zeros, writes go nowhere. It is
+    /// always open.
+    pub const ZEROS: FileId = FileId(u64::MAX);
+}
+
 /// The folder that all paths of one torrent lie beneath: an index the driver resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootId(pub u32);
@@ -101,7 +107,8 @@ pub enum DiskOp<P: Payload> {
         /// What.
         blocks: Vec<P>,
     },
-    /// Reads the extents and answers with their SHA-1 as `Digest`.
+    /// Reads the extents and answers with their SHA-1 as `Digest`; `DiskErrorKind::NotFound` if a
+    /// file ends before its extent does.
     HashExtents {
         /// Where.
         extents: Vec<Extent>,
@@ -111,10 +118,12 @@ pub enum DiskOp<P: Payload> {
         /// Where.
         extents: Vec<Extent>,
     },
-    /// fdatasync of one file.
+    /// fdatasync of one file, or fsync where its mtime is to last as well.
     Sync {
         /// The file.
         file: FileId,
+        /// Whether fsync.
+        metadata: bool,
     },
     /// fsync of a folder, so that the names in it last.
     SyncFolder {
@@ -142,6 +151,16 @@ pub struct FileStat {
     pub len: u64,
     /// Last modification, nanoseconds since 1970.
     pub mtime_ns: i64,
+}
+
+/// Work for a hash thread: the next blocks of a piece, in order.
+pub struct HashWork<P: Payload> {
+    /// State after all blocks before these.
+    pub hasher: P::Hasher,
+    /// The blocks.
+    pub blocks: Vec<P>,
+    /// Whether these are the last of the piece, so that the digest is wanted.
+    pub finish: bool,
 }
 
 /// What an operation came to.
@@ -179,6 +198,9 @@ pub enum DiskErrorKind {
     Denied,
     /// Another process holds the lock.
     Locked,
+    /// What lies there is not ours to change: a file longer than the torrent's, a folder in its
+    /// place.
+    Conflict,
     /// Anything else.
     Other,
 }

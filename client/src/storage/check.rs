@@ -1,0 +1,49 @@
+//! Reading pieces to know whether they are right.
+
+use wire::time::Time;
+
+use super::journal::{PieceSet, Record};
+use super::open_files::Handle;
+use super::{Phase, Storage, StorageEvent};
+use crate::payload::Payload;
+
+impl<P: Payload> Storage<P> {
+    pub(super) fn pump_checks(&mut self) {
+        if self.phase != Phase::Checking || self.failed || self.flush_wanted {
+            return;
+        }
+        while self.checks_in_flight < self.config.checks_in_flight_max
+            && let Some(piece) = self.to_check.pop_front()
+        {
+            self.checks_in_flight += 1;
+            self.add_job(piece, None);
+        }
+    }
+
+    /// A piece was read; None: a file ended too early.
+    pub(super) fn on_checked(
+        &mut self,
+        now: Time,
+        piece: u32,
+        handles: Vec<Handle>,
+        digest: Option<[u8; 20]>,
+    ) {
+        self.checks_in_flight -= 1;
+        if digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize) {
+            // It may be in memory only; its commit will tell.
+            self.add_uncommitted(now, piece, handles);
+        } else {
+            self.open.unpin_all(&mut self.io, handles);
+            self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
+        }
+        if self.failed {
+            return;
+        }
+        self.check_progress.0 += 1;
+        let (done, total) = self.check_progress;
+        self.events.push_back(StorageEvent::CheckProgress { done, total });
+        if done == total {
+            self.set_ready();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+/// Bounds and intervals of one torrent's storage.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Longest time that a written piece waits for its commit, in milliseconds. Default 5000: ext4
+    /// commits its own journal as often (`commit=` in ext4(5)), so what an unclean stop costs is
+    /// what it costs any program, and a spinning disk is not kept busy by flushes.
+    pub commit_interval_ms: u64,
+    /// Bytes written since the last commit that call for one at once. Default 64 MiB: half a
+    /// second of a gigabit link, and less than a kernel lets one file dirty before it throttles.
+    pub commit_bytes: u64,
+    /// Pieces read for checking at the same time. Default 4: enough to keep a disk and two
+    /// processors busy (libtorrent checks through 4 MiB in flight, `checking_mem_usage`).
+    pub checks_in_flight_max: usize,
+    /// Pieces being written at the same time; more wait in order. Default 16.
+    pub writes_in_flight_max: usize,
+    /// Files stated or made at the same time. Default 32.
+    pub file_ops_in_flight_max: usize,
+    /// Files kept open. Default 40 (libtorrent, `file_pool_size`). A piece, or a block to upload,
+    /// that spans more files has them all open for as long as it takes.
+    pub open_files_max: usize,
+    /// Longest journal that is read, in bytes; a longer one counts as damaged. Default 512 MiB:
+    /// 2^21 pieces take 64 bytes each when they come in the worst order, and the info dict 30 MB.
+    pub journal_bytes_max: u64,
+    /// How often the journal notes the file system's clock while pieces are written, in
+    /// milliseconds. Default 15 000.
+    pub alive_interval_ms: u64,
+    /// How long after the last such note a write of ours may still have changed a file, in
+    /// milliseconds. Default 30 000: a note may be `alive_interval_ms` old, and a write may have
+    /// waited that long again for the disk. A file changed later was changed by others.
+    pub mtime_slack_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            commit_interval_ms: 5_000,
+            commit_bytes: 64 << 20,
+            checks_in_flight_max: 4,
+            writes_in_flight_max: 16,
+            file_ops_in_flight_max: 32,
+            open_files_max: 40,
+            journal_bytes_max: 512 << 20,
+            alive_interval_ms: 15_000,
+            mtime_slack_ms: 30_000,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.commit_interval_ms)
+    }
+
+    pub(super) fn alive_interval(&self) -> Duration {
+        Duration::from_millis(self.alive_interval_ms)
+    }
+
+    pub(super) fn mtime_slack_ns(&self) -> i64 {
+        i64::try_from(self.mtime_slack_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
+    }
+}

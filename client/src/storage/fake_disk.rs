@@ -1,0 +1,336 @@
+//! A disk in memory that forgets like a real one: what was not synced may or may not be there after
+//! a crash, sector by sector and name by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha1::{Digest, Sha1};
+use wire::rng::Rng;
+
+use crate::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, OpenMode, RelPath,
+};
+use crate::payload::Payload;
+
+/// What lands on a disk whole or not at all.
+const SECTOR: usize = 64;
+
+/// A block of real bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Block(pub(super) Vec<u8>);
+
+impl Payload for Block {
+    type Hasher = Sha1;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Clone, Default)]
+struct State {
+    bytes: Vec<u8>,
+    mtime_ns: i64,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    /// As programs see it.
+    now: State,
+    /// As it is after a crash, but for the sectors below.
+    lasting: State,
+    /// Sectors that may or may not be as programs see them.
+    unsynced: BTreeSet<usize>,
+    is_locked: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Folder,
+    File(usize),
+}
+
+/// Names some operations.
+pub(super) type Matches = fn(&DiskOp<Block>) -> bool;
+
+pub(super) struct FakeDisk {
+    names: BTreeMap<RelPath, Node>,
+    lasting_names: BTreeMap<RelPath, Node>,
+    inodes: Vec<Inode>,
+    open: BTreeMap<FileId, usize>,
+    pub(super) clock_ns: i64,
+    pub(super) free: u64,
+    /// The next operation of this sort fails.
+    pub(super) fail_next: Option<(Matches, DiskErrorKind)>,
+    /// Pieces hashed.
+    pub(super) hashed: usize,
+}
+
+impl FakeDisk {
+    pub(super) fn new() -> FakeDisk {
+        FakeDisk {
+            names: BTreeMap::new(),
+            lasting_names: BTreeMap::new(),
+            inodes: Vec::new(),
+            open: BTreeMap::new(),
+            clock_ns: 1_000_000_000_000,
+            free: u64::MAX,
+            fail_next: None,
+            hashed: 0,
+        }
+    }
+
+    /// Files open now.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A file's bytes.
+    pub(super) fn bytes(&mut self, path: &[&str]) -> Option<&mut Vec<u8>> {
+        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        match self.names.get(&path)? {
+            Node::File(inode) => Some(&mut self.inodes[*inode].now.bytes),
+            Node::Folder => None,
+        }
+    }
+
+    /// Puts a file there, as another program would.
+    pub(super) fn put(&mut self, path: &[&str], bytes: Vec<u8>) {
+        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        for depth in 1..path.len() {
+            self.names.insert(path[..depth].to_vec(), Node::Folder);
+        }
+        let state = State { bytes, mtime_ns: self.clock_ns };
+        self.inodes.push(Inode { now: state.clone(), lasting: state, ..Inode::default() });
+        self.names.insert(path, Node::File(self.inodes.len() - 1));
+        self.lasting_names = self.names.clone();
+    }
+
+    pub(super) fn remove(&mut self, path: &[&str]) {
+        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        self.names.remove(&path);
+    }
+
+    /// Sets a file's mtime to now, as a change by another program does.
+    pub(super) fn touch(&mut self, path: &[&str]) {
+        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        if let Some(Node::File(inode)) = self.names.get(&path) {
+            self.inodes[*inode].now.mtime_ns = self.clock_ns;
+        }
+    }
+
+    /// All processes end; what they wrote stays.
+    pub(super) fn kill(&mut self) {
+        self.open.clear();
+        self.inodes.iter_mut().for_each(|inode| inode.is_locked = false);
+    }
+
+    /// The power goes: of what was not synced, chance decides. One seed in three loses all of it.
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
+        self.kill();
+        let lose_all = rng.below(3) == 0;
+        let mut keep = |_: &str| !lose_all && rng.below(2) == 0;
+        let mut names = self.lasting_names.clone();
+        for (path, node) in &self.names {
+            let parent = &path[..path.len() - 1];
+            let has_parent = parent.is_empty() || names.contains_key(parent);
+            if !names.contains_key(path) && has_parent && keep("name") {
+                names.insert(path.clone(), *node);
+            }
+        }
+        self.names = names.clone();
+        self.lasting_names = names;
+        for inode in &mut self.inodes {
+            let mut state = inode.lasting.clone();
+            if state.bytes.len() != inode.now.bytes.len() && keep("length") {
+                state.bytes.resize(inode.now.bytes.len(), 0);
+            }
+            for sector in std::mem::take(&mut inode.unsynced) {
+                if keep("sector") {
+                    let range = sector * SECTOR..((sector + 1) * SECTOR).min(state.bytes.len());
+                    if range.start < range.end && range.end <= inode.now.bytes.len() {
+                        state.bytes[range.clone()].copy_from_slice(&inode.now.bytes[range]);
+                    }
+                }
+            }
+            if keep("mtime") {
+                state.mtime_ns = inode.now.mtime_ns;
+            }
+            inode.now = state.clone();
+            inode.lasting = state;
+        }
+    }
+
+    pub(super) fn run(&mut self, op: DiskOp<Block>) -> DiskResult<Block> {
+        self.clock_ns += 1_000;
+        if let Some((matches, kind)) = self.fail_next
+            && matches(&op)
+        {
+            self.fail_next = None;
+            if let DiskOp::Sync { file, .. } = op {
+                // As Linux does it: the pages count as clean and still are not on the disk.
+                let inode = self.open[&file];
+                self.inodes[inode].unsynced.clear();
+            }
+            return failed(kind, "planned");
+        }
+        match self.execute(op) {
+            Ok(result) => result,
+            Err(kind) => failed(kind, "fake"),
+        }
+    }
+
+    fn execute(&mut self, op: DiskOp<Block>) -> Result<DiskResult<Block>, DiskErrorKind> {
+        match op {
+            DiskOp::Stat { path } => return Ok(DiskResult::Stat(self.stat(&path)?)),
+            DiskOp::FreeSpace => return Ok(DiskResult::FreeSpace(self.free)),
+            DiskOp::MakeFolder { path } => {
+                for depth in 1..=path.len() {
+                    self.names.entry(path[..depth].to_vec()).or_insert(Node::Folder);
+                }
+            }
+            DiskOp::Open { file, path, mode } => self.open_file(file, path, mode)?,
+            DiskOp::Close { file } => {
+                let inode = self.open.remove(&file).expect("only open files are closed");
+                self.inodes[inode].is_locked = false;
+            }
+            DiskOp::SetLen { file, len } => {
+                let clock_ns = self.clock_ns;
+                let inode = self.inode(file);
+                inode.now.bytes.resize(len as usize, 0);
+                inode.now.mtime_ns = clock_ns;
+            }
+            DiskOp::Read { extent } => return Ok(DiskResult::Bytes(self.read(extent))),
+            DiskOp::Write { file, offset, bytes } => self.write(file, offset, &bytes)?,
+            DiskOp::WriteBlocks { extents, blocks } => {
+                let all: Vec<u8> = blocks.iter().flat_map(|block| block.0.clone()).collect();
+                let mut at = 0;
+                for extent in extents {
+                    let len = extent.len as usize;
+                    if extent.file != FileId::ZEROS {
+                        self.write(extent.file, extent.offset, &all[at..at + len])?;
+                    }
+                    at += len;
+                }
+                assert_eq!(at, all.len(), "the extents are as long as the blocks");
+                return Ok(DiskResult::Blocks(blocks));
+            }
+            DiskOp::HashExtents { extents } => {
+                self.hashed += 1;
+                let mut hasher = Sha1::new();
+                for extent in extents {
+                    let bytes = self.read(extent);
+                    if bytes.len() as u64 != extent.len {
+                        return Err(DiskErrorKind::NotFound);
+                    }
+                    hasher.update(bytes);
+                }
+                return Ok(DiskResult::Digest(hasher.finalize().into()));
+            }
+            DiskOp::ReadBlock { extents } => {
+                let bytes = extents.into_iter().flat_map(|extent| self.read(extent)).collect();
+                return Ok(DiskResult::Blocks(vec![Block(bytes)]));
+            }
+            DiskOp::Sync { file, metadata } => {
+                let inode = self.inode(file);
+                inode.unsynced.clear();
+                inode.lasting.bytes = inode.now.bytes.clone();
+                if metadata {
+                    inode.lasting.mtime_ns = inode.now.mtime_ns;
+                }
+            }
+            DiskOp::SyncFolder { path } => {
+                for (name, node) in &self.names {
+                    if name[..name.len() - 1] == path {
+                        self.lasting_names.insert(name.clone(), *node);
+                    }
+                }
+            }
+            DiskOp::Rename { .. } | DiskOp::Unlink { .. } => unreachable!("not used"),
+        }
+        Ok(DiskResult::Done)
+    }
+
+    fn stat(&self, path: &RelPath) -> Result<Option<FileStat>, DiskErrorKind> {
+        match self.names.get(path) {
+            None => Ok(None),
+            Some(Node::Folder) => Err(DiskErrorKind::Conflict),
+            Some(Node::File(inode)) => {
+                let state = &self.inodes[*inode].now;
+                let len = state.bytes.len() as u64;
+                Ok(Some(FileStat { len, mtime_ns: state.mtime_ns }))
+            }
+        }
+    }
+
+    fn open_file(
+        &mut self,
+        file: FileId,
+        path: RelPath,
+        mode: OpenMode,
+    ) -> Result<(), DiskErrorKind> {
+        let inode = match (self.names.get(&path), mode) {
+            (Some(Node::File(inode)), _) => *inode,
+            (Some(Node::Folder), _) => return Err(DiskErrorKind::Conflict),
+            (None, OpenMode::Read) => return Err(DiskErrorKind::NotFound),
+            (None, _) => {
+                let parent = &path[..path.len() - 1];
+                if !parent.is_empty() && self.names.get(parent) != Some(&Node::Folder) {
+                    return Err(DiskErrorKind::NotFound);
+                }
+                let mut inode = Inode::default();
+                inode.now.mtime_ns = self.clock_ns;
+                inode.lasting.mtime_ns = self.clock_ns;
+                self.inodes.push(inode);
+                self.names.insert(path, Node::File(self.inodes.len() - 1));
+                self.inodes.len() - 1
+            }
+        };
+        if mode == OpenMode::WriteLocked {
+            if self.inodes[inode].is_locked {
+                return Err(DiskErrorKind::Locked);
+            }
+            self.inodes[inode].is_locked = true;
+        }
+        assert!(self.open.insert(file, inode).is_none(), "{file:?} is open already");
+        Ok(())
+    }
+
+    fn inode(&mut self, file: FileId) -> &mut Inode {
+        let inode = *self.open.get(&file).expect("only open files are used");
+        &mut self.inodes[inode]
+    }
+
+    fn read(&mut self, extent: Extent) -> Vec<u8> {
+        if extent.file == FileId::ZEROS {
+            return vec![0; extent.len as usize];
+        }
+        let bytes = &self.inode(extent.file).now.bytes;
+        let start = (extent.offset as usize).min(bytes.len());
+        let end = (start + extent.len as usize).min(bytes.len());
+        bytes[start..end].to_vec()
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), DiskErrorKind> {
+        let clock_ns = self.clock_ns;
+        let free = self.free;
+        let inode = self.inode(file);
+        // A full disk takes the beginning.
+        let taken = bytes.len().min(free as usize);
+        let (start, end) = (offset as usize, offset as usize + taken);
+        if inode.now.bytes.len() < end {
+            inode.now.bytes.resize(end, 0);
+        }
+        inode.now.bytes[start..end].copy_from_slice(&bytes[..taken]);
+        inode.now.mtime_ns = clock_ns;
+        inode.unsynced.extend(start / SECTOR..end.div_ceil(SECTOR));
+        if free != u64::MAX {
+            self.free -= taken as u64;
+        }
+        if taken < bytes.len() { Err(DiskErrorKind::Full) } else { Ok(()) }
+    }
+}
+
+fn failed(kind: DiskErrorKind, message: &str) -> DiskResult<Block> {
+    let error = DiskError { kind, message: message.to_owned() };
+    DiskResult::Failed { error, blocks: Vec::new() }
+}

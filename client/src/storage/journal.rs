@@ -1,0 +1,456 @@
+//! The journal: what of a torrent is on stable storage, beside its info dict.
+//!
+//! ```text
+//! header  magic 8 | version u32 | length of the info dict u32 | info-hash 20 | info dict | crc32c
+//! record  kind u8 | 0 0 0 | index u32 | body 20 | crc32c          32 bytes, appended only
+//! ```
+//!
+//! All numbers little-endian. Each checksum goes on from the one before it, so a record is valid
+//! only behind exactly the records that it was written behind: what follows the first bad record is
+//! cut, and nothing that an earlier run left beyond the cut can come to life again.
+
+use wire::bitfield::Bitfield;
+use wire::{Id, InfoHash};
+
+use crate::disk::FileStat;
+
+const MAGIC: [u8; 8] = *b"TRKLSJNL";
+const VERSION: u32 = 1;
+/// Header before the info dict.
+const HEAD_LEN: usize = 8 + 4 + 4 + 20;
+const CRC_LEN: usize = 4;
+/// Bytes of a record.
+pub(super) const RECORD_LEN: usize = 32;
+/// Pieces in one record of a set.
+const SET_LEN: u32 = 128;
+
+/// One fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// These pieces may be half written from here on; they are not kept.
+    Dirty(PieceSet),
+    /// These pieces are on stable storage.
+    Kept(PieceSet),
+    /// These pieces are not there, whatever was said before.
+    Lost(PieceSet),
+    /// A file's state when all that was kept so far lay in it.
+    File {
+        /// Its place in the info dict.
+        index: u32,
+        /// Its state.
+        stat: FileStat,
+    },
+    /// The file system's clock, by the journal's own mtime, shortly before pieces are written.
+    Alive {
+        /// Nanoseconds since 1970.
+        mtime_ns: i64,
+    },
+    /// Nothing is under way: every file is as its last record says.
+    Clean,
+}
+
+/// Up to 128 pieces, from `group` x 128 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PieceSet {
+    group: u32,
+    bits: u128,
+}
+
+impl PieceSet {
+    /// All of `pieces`, in as few sets as it takes if they are in order.
+    pub(super) fn all(pieces: impl IntoIterator<Item = u32>) -> Vec<PieceSet> {
+        let mut sets: Vec<PieceSet> = Vec::new();
+        for piece in pieces {
+            let (group, bit) = (piece / SET_LEN, 1u128 << (piece % SET_LEN));
+            match sets.last_mut() {
+                Some(last) if last.group == group => last.bits |= bit,
+                _ => sets.push(PieceSet { group, bits: bit }),
+            }
+        }
+        sets
+    }
+
+    fn pieces(self) -> impl Iterator<Item = u32> {
+        (0..SET_LEN)
+            .filter(move |i| self.bits >> i & 1 == 1)
+            .map(move |i| self.group.saturating_mul(SET_LEN).saturating_add(i))
+    }
+}
+
+impl Record {
+    fn encode(self, chain: u32) -> ([u8; RECORD_LEN], u32) {
+        let mut body = [0; 20];
+        let (kind, index) = match self {
+            Record::Dirty(set) | Record::Kept(set) | Record::Lost(set) => {
+                body[..16].copy_from_slice(&set.bits.to_le_bytes());
+                let kind = match self {
+                    Record::Dirty(_) => 1,
+                    Record::Kept(_) => 2,
+                    _ => 3,
+                };
+                (kind, set.group)
+            }
+            Record::File { index, stat } => {
+                body[..8].copy_from_slice(&stat.len.to_le_bytes());
+                body[8..16].copy_from_slice(&stat.mtime_ns.to_le_bytes());
+                (4, index)
+            }
+            Record::Alive { mtime_ns } => {
+                body[..8].copy_from_slice(&mtime_ns.to_le_bytes());
+                (5, 0)
+            }
+            Record::Clean => (6, 0),
+        };
+        let mut out = [0; RECORD_LEN];
+        out[0] = kind;
+        out[4..8].copy_from_slice(&index.to_le_bytes());
+        out[8..28].copy_from_slice(&body);
+        let crc = crc32c::crc32c_append(chain, &out[..28]);
+        out[28..].copy_from_slice(&crc.to_le_bytes());
+        (out, crc)
+    }
+
+    /// The record in `bytes` and the checksum to go on from, or None if it does not stand behind
+    /// `chain`.
+    fn decode(bytes: &[u8; RECORD_LEN], chain: u32) -> Option<(Record, u32)> {
+        let crc = crc32c::crc32c_append(chain, &bytes[..28]);
+        if u32_at(bytes, 28)? != crc {
+            return None;
+        }
+        let index = u32_at(bytes, 4)?;
+        let set = || Some(PieceSet { group: index, bits: u128_at(bytes, 8)? });
+        let record = match bytes[0] {
+            1 => Record::Dirty(set()?),
+            2 => Record::Kept(set()?),
+            3 => Record::Lost(set()?),
+            4 => {
+                let stat = FileStat { len: u64_at(bytes, 8)?, mtime_ns: i64_at(bytes, 16)? };
+                Record::File { index, stat }
+            }
+            5 => Record::Alive { mtime_ns: i64_at(bytes, 8)? },
+            6 => Record::Clean,
+            _ => return None,
+        };
+        Some((record, crc))
+    }
+}
+
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array_at(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    array_at(bytes, at).map(u64::from_le_bytes)
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
+    array_at(bytes, at).map(i64::from_le_bytes)
+}
+
+fn u128_at(bytes: &[u8], at: usize) -> Option<u128> {
+    array_at(bytes, at).map(u128::from_le_bytes)
+}
+
+/// A journal's header, checked against its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its info dict, as it was bencoded.
+    pub info: &'a [u8],
+    crc: u32,
+}
+
+/// Reads the header of a journal's bytes; None if it is damaged or of another version.
+pub fn read_header(bytes: &[u8]) -> Option<Header<'_>> {
+    if bytes.get(..8)? != MAGIC || u32_at(bytes, 8)? != VERSION {
+        return None;
+    }
+    let info_end = HEAD_LEN.checked_add(usize::try_from(u32_at(bytes, 12)?).ok()?)?;
+    let crc = crc32c::crc32c(bytes.get(..info_end)?);
+    if u32_at(bytes, info_end)? != crc {
+        return None;
+    }
+    let info_hash = Id(array_at(bytes, 16)?);
+    Some(Header { info_hash, info: bytes.get(HEAD_LEN..info_end)?, crc })
+}
+
+/// The info dict in a journal's bytes, for a magnet link that was begun in an earlier run. The
+/// caller compares its hash.
+pub fn read_info(bytes: &[u8]) -> Option<Vec<u8>> {
+    read_header(bytes).map(|header| header.info.to_vec())
+}
+
+/// Where the next record goes, and the checksum that it goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// Bytes of the journal so far.
+    pub(super) end: u64,
+    chain: u32,
+}
+
+impl Tail {
+    /// A new journal's header, and the tail behind it.
+    pub(super) fn start(info_hash: &InfoHash, info: &[u8]) -> (Vec<u8>, Tail) {
+        let mut out = Vec::with_capacity(HEAD_LEN + info.len() + CRC_LEN);
+        out.extend(MAGIC);
+        out.extend(VERSION.to_le_bytes());
+        // An info dict is bounded far below 4 GiB where it is read.
+        out.extend((info.len() as u32).to_le_bytes());
+        out.extend(info_hash.as_bytes());
+        out.extend(info);
+        let chain = crc32c::crc32c(&out);
+        out.extend(chain.to_le_bytes());
+        let tail = Tail { end: out.len() as u64, chain };
+        (out, tail)
+    }
+
+    /// The bytes of `records` for the place `self.end`, and the tail behind them.
+    pub(super) fn encode(self, records: &[Record]) -> (Vec<u8>, Tail) {
+        let mut tail = self;
+        let mut out = Vec::with_capacity(records.len() * RECORD_LEN);
+        for record in records {
+            let (bytes, chain) = record.encode(tail.chain);
+            out.extend(bytes);
+            tail = Tail { end: tail.end + RECORD_LEN as u64, chain };
+        }
+        (out, tail)
+    }
+}
+
+/// A file's recorded states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileRecord {
+    /// The last.
+    pub(super) last: FileStat,
+    /// The lowest mtime since the journal was last clean, in nanoseconds since 1970.
+    pub(super) oldest_ns: i64,
+}
+
+/// All that a journal says.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
+    /// Pieces on stable storage.
+    pub(super) kept: Bitfield,
+    /// Pieces that may be there or not.
+    pub(super) dirty: Bitfield,
+    /// By file.
+    pub(super) files: Vec<Option<FileRecord>>,
+    /// The file system's clock at the last note, in nanoseconds since 1970.
+    pub(super) alive_ns: Option<i64>,
+    /// Whether it ends with a clean stop.
+    pub(super) clean: bool,
+    /// Where it goes on.
+    pub(super) tail: Tail,
+}
+
+impl Replay {
+    /// What a journal without records says.
+    pub(super) fn empty(pieces: u32, files: usize, tail: Tail) -> Replay {
+        Replay {
+            kept: Bitfield::new(pieces),
+            dirty: Bitfield::new(pieces),
+            files: vec![None; files],
+            alive_ns: None,
+            clean: false,
+            tail,
+        }
+    }
+
+    /// Reads a journal up to its first bad record. None if the header is bad or another torrent's.
+    pub(super) fn read(
+        bytes: &[u8],
+        info_hash: &InfoHash,
+        pieces: u32,
+        files: usize,
+    ) -> Option<Replay> {
+        let header = read_header(bytes).filter(|header| header.info_hash == *info_hash)?;
+        let start = HEAD_LEN + header.info.len() + CRC_LEN;
+        let tail = Tail { end: start as u64, chain: header.crc };
+        let mut replay = Replay::empty(pieces, files, tail);
+        for bytes in bytes.get(start..)?.chunks_exact(RECORD_LEN) {
+            let Ok(bytes) = bytes.try_into() else { break };
+            let Some((record, chain)) = Record::decode(bytes, replay.tail.chain) else { break };
+            if !replay.apply(record) {
+                break;
+            }
+            let end = replay.tail.end + RECORD_LEN as u64;
+            replay.tail = Tail { end, chain };
+        }
+        Some(replay)
+    }
+
+    /// False if the record speaks of what the torrent does not have.
+    fn apply(&mut self, record: Record) -> bool {
+        self.clean = record == Record::Clean;
+        match record {
+            Record::Dirty(set) => self.each(set, |kept, dirty, piece| {
+                kept.clear(piece);
+                dirty.set(piece);
+            }),
+            Record::Kept(set) => self.each(set, |kept, dirty, piece| {
+                kept.set(piece);
+                dirty.clear(piece);
+            }),
+            Record::Lost(set) => self.each(set, |kept, dirty, piece| {
+                kept.clear(piece);
+                dirty.clear(piece);
+            }),
+            Record::File { index, stat } => {
+                let Some(file) = self.files.get_mut(index as usize) else { return false };
+                let oldest = file.map_or(i64::MAX, |file| file.oldest_ns).min(stat.mtime_ns);
+                *file = Some(FileRecord { last: stat, oldest_ns: oldest });
+                true
+            }
+            Record::Alive { mtime_ns } => {
+                self.alive_ns = Some(mtime_ns);
+                true
+            }
+            Record::Clean => {
+                self.dirty = Bitfield::new(self.dirty.len());
+                self.alive_ns = None;
+                for file in self.files.iter_mut().flatten() {
+                    file.oldest_ns = file.last.mtime_ns;
+                }
+                true
+            }
+        }
+    }
+
+    fn each(&mut self, set: PieceSet, f: impl Fn(&mut Bitfield, &mut Bitfield, u32)) -> bool {
+        let count = self.kept.len();
+        if set.pieces().any(|piece| piece >= count) {
+            return false;
+        }
+        set.pieces().for_each(|piece| f(&mut self.kept, &mut self.dirty, piece));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: Id = Id([7; 20]);
+    const STAT: FileStat = FileStat { len: 9, mtime_ns: 1_000 };
+
+    fn sets(pieces: &[u32]) -> Vec<PieceSet> {
+        PieceSet::all(pieces.iter().copied())
+    }
+
+    fn journal(records: &[Record]) -> Vec<u8> {
+        let (mut bytes, tail) = Tail::start(&HASH, b"de");
+        let (more, tail) = tail.encode(records);
+        bytes.extend(more);
+        assert_eq!(tail.end, bytes.len() as u64);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Replay> {
+        Replay::read(bytes, &HASH, 300, 2)
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut records = vec![Record::Alive { mtime_ns: 5 }];
+        records.extend(sets(&[1, 2, 299]).into_iter().map(Record::Dirty));
+        records.extend(sets(&[2]).into_iter().map(Record::Kept));
+        records.push(Record::File { index: 1, stat: STAT });
+        records.extend(sets(&[299]).into_iter().map(Record::Lost));
+        journal(&records)
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_back() {
+        let replay = read(&sample()).unwrap();
+        assert_eq!(replay.kept.ones().collect::<Vec<_>>(), [2]);
+        assert_eq!(replay.dirty.ones().collect::<Vec<_>>(), [1]);
+        assert_eq!(replay.files, [None, Some(FileRecord { last: STAT, oldest_ns: 1_000 })]);
+        assert_eq!(replay.alive_ns, Some(5));
+        assert!(!replay.clean);
+        assert_eq!(replay.tail.end, sample().len() as u64);
+        assert_eq!(read_info(&sample()).unwrap(), b"de");
+        assert_eq!(read_header(&sample()).unwrap().info_hash, HASH);
+    }
+
+    #[test]
+    fn a_clean_stop_leaves_nothing_dirty_and_the_next_record_undoes_it() {
+        let mut records: Vec<_> = sets(&[1]).into_iter().map(Record::Dirty).collect();
+        records.push(Record::File { index: 0, stat: STAT });
+        records.push(Record::File { index: 0, stat: FileStat { mtime_ns: 2_000, ..STAT } });
+        records.push(Record::Clean);
+        let replay = read(&journal(&records)).unwrap();
+        assert!(replay.clean && replay.dirty.count() == 0);
+        assert_eq!(replay.files[0].unwrap().oldest_ns, 2_000);
+        records.push(Record::Alive { mtime_ns: 3 });
+        assert!(!read(&journal(&records)).unwrap().clean);
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_at_every_length() {
+        let bytes = sample();
+        let start = HEAD_LEN + 2 + CRC_LEN;
+        for len in 0..bytes.len() {
+            match read(&bytes[..len]) {
+                None => assert!(len < start),
+                Some(replay) => {
+                    let whole = (len - start) / RECORD_LEN * RECORD_LEN;
+                    assert_eq!(replay.tail.end as usize, start + whole);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_ends_the_journal_there_or_damages_its_header() {
+        let bytes = sample();
+        let start = HEAD_LEN + 2 + CRC_LEN;
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x10;
+            match read(&bad) {
+                None => assert!(at < start),
+                Some(replay) => {
+                    let whole = (at - start) / RECORD_LEN * RECORD_LEN;
+                    assert_eq!(replay.tail.end as usize, start + whole, "byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_behind_a_cut_do_not_come_back() {
+        let kept: Vec<_> = (0..4).flat_map(|piece| sets(&[piece])).map(Record::Kept).collect();
+        let old = journal(&kept);
+        // The second record was torn; a new one is written in its place, and the old third and
+        // fourth are still behind it.
+        let replay = read(&old[..old.len() - 3 * RECORD_LEN]).unwrap();
+        let (new, _) = replay.tail.encode(&[Record::Alive { mtime_ns: 1 }]);
+        let at = replay.tail.end as usize;
+        let mut bytes = old;
+        bytes[at..at + RECORD_LEN].copy_from_slice(&new);
+        assert_eq!(read(&bytes).unwrap().kept.count(), 1);
+    }
+
+    #[test]
+    fn what_the_torrent_does_not_have_ends_the_journal() {
+        let records: Vec<_> = sets(&[300]).into_iter().map(Record::Kept).collect();
+        assert_eq!(read(&journal(&records)).unwrap().kept.count(), 0);
+        let records = [Record::File { index: 2, stat: STAT }, Record::Clean];
+        assert!(!read(&journal(&records)).unwrap().clean);
+        assert!(Replay::read(&sample(), &Id([8; 20]), 300, 2).is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let mut journal = sample();
+            journal.extend(&bytes);
+            assert!(read(&journal).is_some());
+            let _ = read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! One torrent's files: what is there, where it goes, and when it is certain.
+//!
+//! [`Storage`] decides; whoever drives it executes. Beside the files, in the folder
+//! [`STATE_FOLDER`], it keeps a journal per torrent ([`journal`]) that says which pieces are on
+//! stable storage. A piece goes this way:
+//!
+//! 1. The journal is told that it will be written, and the write waits for that.
+//! 2. It is written: [`StorageEvent::Written`], readable from here on.
+//! 3. At most `commit_interval_ms` later all files written to are brought to stable storage
+//!    together, then the journal is told that the piece is kept, and is brought there too:
+//!    [`StorageEvent::Kept`].
+//!
+//! So the journal never claims what a crash can take away, a crash costs one interval at most, and
+//! after a crash only the pieces of step 1 that have not reached step 3 are read again. A file that
+//! was changed by others is told by its length and mtime, and then its pieces are all read again.
+
+mod check;
+mod commit;
+mod config;
+mod decide;
+mod event;
+mod io;
+pub mod journal;
+mod lane;
+mod open_files;
+mod plan;
+mod prepare;
+mod start;
+mod write;
+
+#[cfg(test)]
+mod fake_disk;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeSet, VecDeque};
+
+use wire::InfoHash;
+use wire::bitfield::Bitfield;
+use wire::metainfo::Info;
+use wire::time::Time;
+
+use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileStat, RelPath, Ticket};
+use crate::payload::Payload;
+use commit::Commit;
+pub use config::Config;
+pub use event::StorageEvent;
+use io::{Io, Pending};
+use journal::Record;
+pub use journal::{read_header, read_info};
+use lane::Lane;
+use open_files::{Handle, OpenFiles};
+use plan::Plan;
+use prepare::Prepare;
+use start::Start;
+
+/// The folder beneath a torrent's root where journals are.
+pub const STATE_FOLDER: &str = ".trackerless";
+
+/// Where a torrent's journal is, beneath its root.
+pub fn journal_path(info_hash: &InfoHash) -> RelPath {
+    vec![STATE_FOLDER.to_owned(), format!("{info_hash}.journal")]
+}
+
+/// How far a storage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Made, not started.
+    New,
+    /// Finds out what is there.
+    Starting,
+    /// Reads pieces to know whether they are right.
+    Checking,
+    /// Takes and gives pieces.
+    Ready,
+    /// All files are closed.
+    Closed,
+}
+
+/// What waits for the files of a piece to be open.
+struct Job<P> {
+    piece: u32,
+    handles: Vec<Handle>,
+    /// To be written; none: to be checked.
+    blocks: Option<Vec<P>>,
+}
+
+/// The pure brain of one torrent's files.
+///
+/// After every call its outputs are drained: [`Storage::poll_op`], [`Storage::poll_event`]. Results
+/// of operations come back by [`Storage::handle_disk`].
+pub struct Storage<P: Payload> {
+    config: Config,
+    plan: Plan,
+    info_hash: InfoHash,
+    /// The info dict, until it is in the journal.
+    raw_info: Vec<u8>,
+    piece_hashes: Vec<[u8; 20]>,
+    /// The files are there, whole, and never written to.
+    seed: bool,
+    phase: Phase,
+    /// Told [`StorageEvent::Failed`].
+    failed: bool,
+    /// After a failed sync or journal write nothing is committed any more.
+    halted: bool,
+    io: Io<P>,
+    events: VecDeque<StorageEvent>,
+    open: OpenFiles,
+    start: Start,
+    /// By file, as last seen.
+    stats: Vec<Option<FileStat>>,
+    /// Readable pieces.
+    have: Bitfield,
+    lane: Option<Lane<P>>,
+    /// To be recorded with whatever is recorded next.
+    records: Vec<Record>,
+    /// Whether the journal's last word is that all is as it says.
+    clean: bool,
+    last_alive: Option<Time>,
+    prepare: Prepare,
+    /// Folders with names that may not last yet.
+    folders: BTreeSet<RelPath>,
+    to_check: VecDeque<u32>,
+    check_progress: (u32, u32),
+    /// Handed in, not recorded as dirty yet.
+    to_record: Vec<(u32, Vec<P>)>,
+    /// Recorded, not begun.
+    to_write: VecDeque<(u32, Vec<P>)>,
+    /// Handed in, not written yet.
+    unwritten: BTreeMap<u32, u64>,
+    jobs: Vec<Job<P>>,
+    writes_in_flight: usize,
+    checks_in_flight: usize,
+    /// Readable, not in a commit yet.
+    uncommitted: BTreeSet<u32>,
+    uncommitted_bytes: u64,
+    uncommitted_since: Option<Time>,
+    /// Files with bytes that may not last yet, and what they are open as.
+    dirty: BTreeMap<usize, Handle>,
+    /// Files whose recorded state may not be their last.
+    unsettled: BTreeSet<usize>,
+    commit: Option<Commit>,
+    flush_wanted: bool,
+}
+
+impl<P: Payload> Storage<P> {
+    /// The storage of a torrent to download; it also finds what is there already.
+    ///
+    /// `space` tells this storage's tickets and files from those of the session's others: it stands
+    /// in their upper 32 bits. `u32::MAX` is not to be used.
+    pub fn new(info: &Info, config: Config, space: u32) -> Storage<P> {
+        let plan = Plan::new(info);
+        Storage {
+            have: Bitfield::new(plan.piece_count()),
+            stats: vec![None; plan.files.len()],
+            open: OpenFiles::new(config.open_files_max),
+            info_hash: info.info_hash,
+            raw_info: info.raw.clone(),
+            piece_hashes: info.piece_hashes.clone(),
+            plan,
+            config,
+            seed: false,
+            phase: Phase::New,
+            failed: false,
+            halted: false,
+            io: Io::new(space),
+            events: VecDeque::new(),
+            start: Start::default(),
+            lane: None,
+            records: Vec::new(),
+            clean: false,
+            last_alive: None,
+            prepare: Prepare::default(),
+            folders: BTreeSet::new(),
+            to_check: VecDeque::new(),
+            check_progress: (0, 0),
+            to_record: Vec::new(),
+            to_write: VecDeque::new(),
+            unwritten: BTreeMap::new(),
+            jobs: Vec::new(),
+            writes_in_flight: 0,
+            checks_in_flight: 0,
+            uncommitted: BTreeSet::new(),
+            uncommitted_bytes: 0,
+            uncommitted_since: None,
+            dirty: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            commit: None,
+            flush_wanted: false,
+        }
+    }
+
+    /// The storage of a torrent whose files are there and right: nothing is read but what is
+    /// uploaded, nothing written, and there is no journal. Only the files' lengths are compared.
+    pub fn seed(info: &Info, config: Config, space: u32) -> Storage<P> {
+        let mut storage = Storage::new(info, config, space);
+        storage.seed = true;
+        storage.raw_info = Vec::new();
+        storage.piece_hashes = Vec::new();
+        storage
+    }
+
+    /// Where the files really are, by their place in the info dict, instead of where it says.
+    pub fn with_paths(mut self, paths: impl IntoIterator<Item = RelPath>) -> Storage<P> {
+        for (file, path) in self.plan.files.iter_mut().zip(paths) {
+            file.path = path;
+        }
+        self
+    }
+
+    /// Begins: [`StorageEvent::Started`] or [`StorageEvent::Failed`] tells how that went.
+    pub fn start(&mut self, now: Time) {
+        if self.phase == Phase::New {
+            self.phase = Phase::Starting;
+            self.begin();
+            self.pump(now);
+        }
+    }
+
+    /// Takes a whole piece whose hash was right. [`StorageEvent::Written`] tells when it can be
+    /// read. A piece that is there or under way already is dropped, as is one that comes before the
+    /// start or after a failure.
+    pub fn write_piece(&mut self, now: Time, piece: u32, blocks: Vec<P>) {
+        let len: u64 = blocks.iter().map(|block| block.len() as u64).sum();
+        let fits = len == u64::from(self.plan.piece_len(piece)) && piece < self.plan.piece_count();
+        debug_assert!(fits, "piece {piece} of {len} bytes");
+        let wanted = !self.have.get(piece) && !self.unwritten.contains_key(&piece);
+        if fits && wanted && self.phase == Phase::Ready && !self.failed && !self.seed {
+            self.unwritten.insert(piece, len);
+            self.to_record.push((piece, blocks));
+            self.pump(now);
+        }
+    }
+
+    /// Where a block lies, if its files are open. None: they are being opened, and
+    /// [`StorageEvent::Readable`] tells when to ask again; or the block is not there at all.
+    ///
+    /// The files stay open at least until the next call of a `&mut` method. Padding is among the
+    /// extents as [`FileId::ZEROS`](crate::disk::FileId::ZEROS).
+    pub fn read_block(
+        &mut self,
+        _now: Time,
+        piece: u32,
+        begin: u32,
+        len: u32,
+    ) -> Option<Vec<Extent>> {
+        let there = self.phase == Phase::Ready && self.have.get(piece);
+        if !there || self.failed || !self.plan.is_inside(piece, begin, len) {
+            return None;
+        }
+        let files: Vec<usize> = self
+            .plan
+            .extents(piece, begin, len)
+            .map(|(file, ..)| file)
+            .filter(|file| self.plan.is_real(*file))
+            .collect();
+        self.open.want(&mut self.io, &self.plan, &files);
+        self.open.extents(&self.plan, piece, begin, len, false)
+    }
+
+    /// Brings all that was written to stable storage and records the files' states, so that the
+    /// next start reads nothing: [`StorageEvent::Flushed`]. A check under way is left for later.
+    /// The storage goes on afterwards.
+    pub fn flush(&mut self, now: Time) {
+        self.flush_wanted = true;
+        self.pump(now);
+    }
+
+    /// Closes all files and lets go of the lock, once what is under way is done. What is not flushed
+    /// is checked at the next start.
+    pub fn close(&mut self) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            self.to_record.clear();
+            self.to_write.clear();
+            self.jobs.clear();
+            self.to_check.clear();
+            self.lane = None;
+            self.close_idle();
+        }
+    }
+
+    /// The result of an operation.
+    pub fn handle_disk(&mut self, now: Time, ticket: Ticket, result: DiskResult<P>) {
+        let Some(pending) = self.io.take(ticket) else { return };
+        if self.phase == Phase::Closed {
+            self.on_closed(pending, &result);
+            return;
+        }
+        match result {
+            DiskResult::Failed { error, .. } => self.on_failed(now, pending, error),
+            result => self.on_done(now, pending, result),
+        }
+        self.pump(now);
+    }
+
+    /// The deadline may be past.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.pump(now);
+    }
+
+    /// The next operation to execute.
+    pub fn poll_op(&mut self) -> Option<(Ticket, DiskOp<P>)> {
+        self.io.poll()
+    }
+
+    /// What the torrent is to know.
+    pub fn poll_event(&mut self) -> Option<StorageEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Storage::handle_timeout`] is to be called: the next commit is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.commit.is_some() || self.halted || self.phase == Phase::Closed {
+            return None;
+        }
+        self.uncommitted_since.map(|since| since + self.config.commit_interval())
+    }
+
+    /// Pieces checked, and pieces to check in all.
+    pub fn check_progress(&self) -> (u32, u32) {
+        self.check_progress
+    }
+
+    /// Bytes handed in and not written yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.unwritten.values().sum()
+    }
+
+    /// Whether all that can be read is on stable storage and recorded.
+    pub fn is_settled(&self) -> bool {
+        self.unwritten.is_empty() && self.uncommitted.is_empty() && self.commit.is_none()
+    }
+
+    fn on_done(&mut self, now: Time, pending: Pending, result: DiskResult<P>) {
+        match pending {
+            Pending::Ignored => {}
+            Pending::Start(step) => self.on_start(step, result),
+            Pending::Open(handle) => {
+                if self.open.opened(handle) {
+                    self.events.push_back(StorageEvent::Readable);
+                }
+            }
+            Pending::Hash { piece, handles } => {
+                let digest = match result {
+                    DiskResult::Digest(digest) => Some(digest),
+                    _ => None,
+                };
+                self.on_checked(now, piece, handles, digest);
+            }
+            Pending::Prepare(step) => self.on_prepared(step, result),
+            Pending::Write { piece, handles } => self.on_written(now, piece, handles),
+            Pending::Journal => self.on_journal(now, result),
+            Pending::Commit(step) => self.on_commit(now, step, result),
+        }
+    }
+
+    fn on_failed(&mut self, now: Time, pending: Pending, error: DiskError) {
+        match pending {
+            Pending::Ignored => {}
+            Pending::Hash { piece, handles }
+                if error.kind == crate::disk::DiskErrorKind::NotFound =>
+            {
+                self.on_checked(now, piece, handles, None);
+            }
+            Pending::Hash { handles, .. } => {
+                self.checks_in_flight -= 1;
+                self.open.unpin_all(&mut self.io, handles);
+                self.fail(error);
+            }
+            Pending::Write { piece, handles } => {
+                self.writes_in_flight -= 1;
+                self.unwritten.remove(&piece);
+                self.open.unpin_all(&mut self.io, handles);
+                self.fail(error);
+            }
+            Pending::Open(handle) => {
+                self.open.failed(handle);
+                self.fail(error);
+            }
+            Pending::Journal => self.on_journal_failed(error),
+            Pending::Commit(step) => self.on_commit_failed(now, step, error),
+            Pending::Start(_) | Pending::Prepare(_) => self.fail(error),
+        }
+    }
+
+    /// Stops; what was written before is still committed.
+    fn fail(&mut self, error: DiskError) {
+        self.to_record.clear();
+        self.to_write.clear();
+        self.to_check.clear();
+        for job in std::mem::take(&mut self.jobs) {
+            match job.blocks {
+                Some(_) => self.writes_in_flight -= 1,
+                None => self.checks_in_flight -= 1,
+            }
+            self.open.unpin_all(&mut self.io, job.handles);
+        }
+        self.unwritten.clear();
+        if !self.failed {
+            self.failed = true;
+            self.events.push_back(StorageEvent::Failed { error });
+        }
+    }
+
+    /// Does all that can be done now.
+    fn pump(&mut self, now: Time) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.pump_start();
+        self.pump_checks();
+        self.pump_prepare();
+        self.pump_writes(now);
+        self.pump_jobs();
+        self.pump_commit(now);
+        self.pump_flush();
+        self.pump_lane(now);
+    }
+
+    /// Issues the pieces whose files are all open.
+    fn pump_jobs(&mut self) {
+        let mut waiting = Vec::new();
+        for job in std::mem::take(&mut self.jobs) {
+            let len = self.plan.piece_len(job.piece);
+            let write = job.blocks.is_some();
+            let Some(extents) = self.open.extents(&self.plan, job.piece, 0, len, write) else {
+                waiting.push(job);
+                continue;
+            };
+            let Job { piece, handles, blocks } = job;
+            match blocks {
+                Some(blocks) => {
+                    self.unsettled.extend(handles.iter().map(|handle| handle.file));
+                    let pending = Pending::Write { piece, handles };
+                    self.io.submit(DiskOp::WriteBlocks { extents, blocks }, pending);
+                }
+                None => {
+                    let pending = Pending::Hash { piece, handles };
+                    self.io.submit(DiskOp::HashExtents { extents }, pending);
+                }
+            }
+        }
+        self.jobs = waiting;
+    }
+
+    fn add_job(&mut self, piece: u32, blocks: Option<Vec<P>>) {
+        let write = blocks.is_some();
+        let files: Vec<usize> = self.plan.real_extents(piece).map(|(file, ..)| file).collect();
+        let handles = files
+            .into_iter()
+            .map(|file| self.open.pin(&mut self.io, &self.plan, file, write))
+            .collect();
+        self.jobs.push(Job { piece, handles, blocks });
+    }
+
+    /// A piece can be read, and waits for its commit.
+    fn add_uncommitted(&mut self, now: Time, piece: u32, handles: Vec<Handle>) {
+        self.have.set(piece);
+        self.uncommitted.insert(piece);
+        self.uncommitted_bytes += self.plan.real_len(piece);
+        self.uncommitted_since.get_or_insert(now);
+        for handle in handles {
+            self.unsettled.insert(handle.file);
+            // The pin stays until the file has been synced.
+            match self.dirty.entry(handle.file) {
+                Entry::Occupied(_) => self.open.unpin(&mut self.io, handle),
+                Entry::Vacant(entry) => {
+                    entry.insert(handle);
+                }
+            }
+        }
+    }
+
+    /// A result that comes after the end.
+    fn on_closed(&mut self, pending: Pending, result: &DiskResult<P>) {
+        let is_done = !matches!(result, DiskResult::Failed { .. });
+        match pending {
+            Pending::Open(handle) if is_done => {
+                self.open.opened(handle);
+            }
+            Pending::Open(handle) => self.open.failed(handle),
+            Pending::Start(start::Step::OpenJournal(file)) if is_done => {
+                self.start.journal = Some(file);
+            }
+            Pending::Prepare(step) => {
+                if let Some(file) = step.file().filter(|_| is_done || !step.is_open()) {
+                    self.io.submit(DiskOp::Close { file }, Pending::Ignored);
+                }
+            }
+            _ => {}
+        }
+        self.close_idle();
+    }
+
+    /// Closes everything if nothing is under way.
+    fn close_idle(&mut self) {
+        if self.io.is_idle() {
+            self.open.close_all(&mut self.io);
+            if let Some(file) = self.start.journal.take() {
+                self.io.submit(DiskOp::Close { file }, Pending::Ignored);
+            }
+        }
+    }
+}

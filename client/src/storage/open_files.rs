@@ -1,0 +1,159 @@
+use lru::LruCache;
+
+use super::io::{Io, Pending};
+use super::plan::Plan;
+use crate::disk::{DiskOp, Extent, FileId, OpenMode};
+use crate::payload::Payload;
+
+/// A file of the torrent, open one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Handle {
+    /// Its place in the info dict.
+    pub(super) file: usize,
+    write: bool,
+}
+
+struct OpenFile {
+    id: FileId,
+    /// The operation is done.
+    is_open: bool,
+    /// Somebody reads, writes or will sync it.
+    pins: u32,
+    /// A block to upload waits for it.
+    is_awaited: bool,
+}
+
+/// The files that are open, least recently used first to go. What is pinned or being opened stays,
+/// so there can be more than the bound for a while.
+pub(super) struct OpenFiles {
+    files: LruCache<Handle, OpenFile>,
+    max: usize,
+}
+
+impl OpenFiles {
+    pub(super) fn new(max: usize) -> OpenFiles {
+        OpenFiles { files: LruCache::unbounded(), max }
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// What `file` is open as, for reading or for writing.
+    fn handle(&self, file: usize, write: bool) -> Handle {
+        let (read, wide) = (Handle { file, write: false }, Handle { file, write: true });
+        if write || (self.files.contains(&wide) && !self.files.contains(&read)) {
+            wide
+        } else {
+            read
+        }
+    }
+
+    /// Keeps a file open until it is unpinned, and opens it if need be.
+    pub(super) fn pin<P: Payload>(
+        &mut self,
+        io: &mut Io<P>,
+        plan: &Plan,
+        file: usize,
+        write: bool,
+    ) -> Handle {
+        let handle = self.handle(file, write);
+        self.open(io, plan, handle).pins += 1;
+        self.evict(io, &[]);
+        handle
+    }
+
+    /// Undoes one pin.
+    pub(super) fn unpin<P: Payload>(&mut self, io: &mut Io<P>, handle: Handle) {
+        if let Some(open) = self.files.peek_mut(&handle) {
+            open.pins = open.pins.saturating_sub(1);
+        }
+        self.evict(io, &[]);
+    }
+
+    pub(super) fn unpin_all<P: Payload>(&mut self, io: &mut Io<P>, handles: Vec<Handle>) {
+        handles.into_iter().for_each(|handle| self.unpin(io, handle));
+    }
+
+    /// Opens what is not open of `files`, to be read; they are not pinned.
+    pub(super) fn want<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, files: &[usize]) {
+        for &file in files {
+            let handle = self.handle(file, false);
+            let open = self.open(io, plan, handle);
+            open.is_awaited |= !open.is_open;
+        }
+        self.evict(io, files);
+    }
+
+    fn open<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, handle: Handle) -> &mut OpenFile {
+        self.files.get_or_insert_mut(handle, || {
+            let id = io.new_file();
+            let path = plan.files.get(handle.file).map(|file| file.path.clone());
+            let mode = if handle.write { OpenMode::Write } else { OpenMode::Read };
+            let op = DiskOp::Open { file: id, path: path.unwrap_or_default(), mode };
+            io.submit(op, Pending::Open(handle));
+            OpenFile { id, is_open: false, pins: 0, is_awaited: false }
+        })
+    }
+
+    /// A file is open now. True if a reader waited for it.
+    pub(super) fn opened(&mut self, handle: Handle) -> bool {
+        self.files.peek_mut(&handle).is_some_and(|open| {
+            open.is_open = true;
+            std::mem::take(&mut open.is_awaited)
+        })
+    }
+
+    /// A file could not be opened.
+    pub(super) fn failed(&mut self, handle: Handle) {
+        self.files.pop(&handle);
+    }
+
+    /// Its name, once it is open.
+    pub(super) fn id(&self, handle: Handle) -> Option<FileId> {
+        self.files.peek(&handle).filter(|open| open.is_open).map(|open| open.id)
+    }
+
+    /// Where bytes of a piece lie, if all its files are open.
+    pub(super) fn extents(
+        &self,
+        plan: &Plan,
+        piece: u32,
+        begin: u32,
+        len: u32,
+        write: bool,
+    ) -> Option<Vec<Extent>> {
+        plan.extents(piece, begin, len)
+            .map(|(index, offset, len)| {
+                let file = if plan.is_real(index) {
+                    self.id(self.handle(index, write))?
+                } else {
+                    FileId::ZEROS
+                };
+                Some(Extent { file, offset, len })
+            })
+            .collect()
+    }
+
+    /// Closes what is over the bound, but nothing of `keep`.
+    fn evict<P: Payload>(&mut self, io: &mut Io<P>, keep: &[usize]) {
+        while self.files.len() > self.max {
+            let idle = self.files.iter().rev().find(|(handle, open)| {
+                open.is_open && open.pins == 0 && keep.binary_search(&handle.file).is_err()
+            });
+            let Some(handle) = idle.map(|(handle, _)| *handle) else { return };
+            if let Some(open) = self.files.pop(&handle) {
+                io.submit(DiskOp::Close { file: open.id }, Pending::Ignored);
+            }
+        }
+    }
+
+    /// Closes everything.
+    pub(super) fn close_all<P: Payload>(&mut self, io: &mut Io<P>) {
+        while let Some((_, open)) = self.files.pop_lru() {
+            if open.is_open {
+                io.submit(DiskOp::Close { file: open.id }, Pending::Ignored);
+            }
+        }
+    }
+}

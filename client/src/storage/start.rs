@@ -1,0 +1,197 @@
+//! The start: lock and read the journal, look at the files, decide.
+
+use wire::bitfield::Bitfield;
+
+use super::decide::{Decision, decide};
+use super::io::Pending;
+use super::journal::{PieceSet, Record, Replay, Tail};
+use super::lane::{Lane, Step as LaneStep, Then};
+use super::{Phase, STATE_FOLDER, Storage, StorageEvent, journal_path};
+use crate::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, OpenMode,
+};
+use crate::payload::Payload;
+
+/// What an operation of the start is for.
+#[derive(Debug)]
+pub(super) enum Step {
+    Folder,
+    OpenJournal(FileId),
+    StatJournal,
+    ReadJournal,
+    StatFile(usize),
+}
+
+/// State of the start.
+#[derive(Default)]
+pub(super) struct Start {
+    /// The journal, open and locked.
+    pub(super) journal: Option<FileId>,
+    journal_len: u64,
+    replay: Option<Replay>,
+    /// The journal has been looked at.
+    is_read: bool,
+    next_stat: usize,
+    stats_in_flight: usize,
+}
+
+impl<P: Payload> Storage<P> {
+    pub(super) fn begin(&mut self) {
+        if self.seed {
+            self.start.is_read = true;
+        } else {
+            let path = vec![STATE_FOLDER.to_owned()];
+            self.submit_start(DiskOp::MakeFolder { path }, Step::Folder);
+        }
+    }
+
+    fn submit_start(&mut self, op: DiskOp<P>, step: Step) {
+        self.io.submit(op, Pending::Start(step));
+    }
+
+    pub(super) fn on_start(&mut self, step: Step, result: DiskResult<P>) {
+        match (step, result) {
+            (Step::Folder, _) => {
+                let file = self.io.new_file();
+                let path = journal_path(&self.info_hash);
+                let op = DiskOp::Open { file, path, mode: OpenMode::WriteLocked };
+                self.submit_start(op, Step::OpenJournal(file));
+            }
+            (Step::OpenJournal(file), _) => {
+                self.start.journal = Some(file);
+                let path = journal_path(&self.info_hash);
+                self.submit_start(DiskOp::Stat { path }, Step::StatJournal);
+            }
+            (Step::StatJournal, DiskResult::Stat(stat)) => {
+                let len = stat.map_or(0, |stat| stat.len);
+                self.start.journal_len = len;
+                match self.start.journal {
+                    Some(file) if len > 0 && len <= self.config.journal_bytes_max => {
+                        let extent = Extent { file, offset: 0, len };
+                        self.submit_start(DiskOp::Read { extent }, Step::ReadJournal);
+                    }
+                    _ => self.start.is_read = true,
+                }
+            }
+            (Step::ReadJournal, DiskResult::Bytes(bytes)) => {
+                let (pieces, files) = (self.plan.piece_count(), self.plan.files.len());
+                self.start.replay = Replay::read(&bytes, &self.info_hash, pieces, files);
+                self.start.is_read = true;
+            }
+            (Step::StatFile(index), DiskResult::Stat(stat)) => {
+                self.start.stats_in_flight -= 1;
+                self.stats[index] = stat;
+            }
+            // An answer of another kind: the driver is wrong, and there is nothing to go on with.
+            (step, _) => {
+                let message = format!("{step:?}: unexpected answer");
+                self.fail(DiskError { kind: DiskErrorKind::Other, message });
+            }
+        }
+    }
+
+    pub(super) fn pump_start(&mut self) {
+        if self.phase != Phase::Starting || !self.start.is_read || self.failed {
+            return;
+        }
+        while self.start.stats_in_flight < self.config.file_ops_in_flight_max
+            && let Some(file) = self.plan.files.get(self.start.next_stat)
+        {
+            let index = self.start.next_stat;
+            self.start.next_stat += 1;
+            if !file.pad {
+                self.start.stats_in_flight += 1;
+                let path = file.path.clone();
+                self.submit_start(DiskOp::Stat { path }, Step::StatFile(index));
+            }
+        }
+        if self.start.stats_in_flight == 0 {
+            if self.seed { self.start_seed() } else { self.start_download() }
+        }
+    }
+
+    fn start_seed(&mut self) {
+        for (file, stat) in self.plan.files.iter().zip(&self.stats) {
+            let there = stat.map(|stat| stat.len);
+            if file.pad || there == Some(file.len) {
+                continue;
+            }
+            let path = file.path.join("/");
+            let message = match there {
+                None => format!("{path} is not there"),
+                Some(len) => format!("{path} has {len} bytes, but {} in the torrent", file.len),
+            };
+            return self.fail(DiskError { kind: DiskErrorKind::Conflict, message });
+        }
+        self.have = Bitfield::full(self.plan.piece_count());
+        self.set_ready();
+    }
+
+    fn start_download(&mut self) {
+        let replay = self.start.replay.take();
+        let is_new = replay.is_none();
+        let replay = replay.unwrap_or_else(|| {
+            let (_, tail) = Tail::start(&self.info_hash, &[]);
+            Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
+        });
+        let slack = self.config.mtime_slack_ns();
+        let decision = match decide(&self.plan, &replay, &self.stats, slack) {
+            Ok(decision) => decision,
+            Err(error) => return self.fail(error),
+        };
+        self.open_lane(&replay, is_new, &decision);
+        for (index, (stat, record)) in self.stats.iter().zip(&replay.files).enumerate() {
+            if self.plan.is_real(index) && *stat != record.map(|record| record.last) {
+                self.unsettled.insert(index);
+            }
+        }
+        self.clean = replay.clean && !is_new && self.records.is_empty();
+        self.have = decision.have;
+        self.check_progress = (0, decision.check.len() as u32);
+        self.to_check = decision.check.into();
+        if self.to_check.is_empty() {
+            self.set_ready();
+        } else {
+            self.phase = Phase::Checking;
+        }
+    }
+
+    /// Prepares the journal for new records, and first takes back what is in doubt.
+    fn open_lane(&mut self, replay: &Replay, is_new: bool, decision: &Decision) {
+        let Some(file) = self.start.journal else { return };
+        let mut lane = Lane::new(file, replay.tail);
+        let mut steps = Vec::new();
+        if is_new {
+            steps.push(LaneStep::Header);
+            self.folders.insert(vec![STATE_FOLDER.to_owned()]);
+            self.folders.insert(Vec::new());
+        } else {
+            self.raw_info = Vec::new();
+            if replay.tail.end < self.start.journal_len {
+                steps.push(LaneStep::Cut);
+            }
+        }
+        let doubtful = decision.check.iter().copied().filter(|piece| !replay.dirty.get(*piece));
+        self.records.extend(PieceSet::all(doubtful).into_iter().map(Record::Dirty));
+        let lost = decision.lost.iter().copied();
+        self.records.extend(PieceSet::all(lost).into_iter().map(Record::Lost));
+        if !self.records.is_empty() {
+            steps.push(LaneStep::Append(std::mem::take(&mut self.records)));
+        }
+        if !steps.is_empty() {
+            lane.push(steps, Then::Nothing);
+        }
+        self.lane = Some(lane);
+    }
+
+    pub(super) fn set_ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.events.push_back(StorageEvent::Started { have: self.have.clone() });
+        // A torrent with nothing to fetch may still have empty files to make.
+        let missing =
+            |(file, stat): (usize, &Option<FileStat>)| stat.is_none() && self.plan.is_real(file);
+        if !self.seed && self.have.is_full() && self.stats.iter().enumerate().any(missing) {
+            self.begin_prepare();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a storage does when the disk refuses.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use wire::rng::{Rng, seed_from_u64};
+
+use super::world::{World, all, complete, small_config, three_files};
+use crate::disk::{DiskErrorKind, DiskOp};
+use crate::storage::fake_disk::Matches;
+use crate::storage::{Storage, journal_path};
+
+#[test]
+fn a_longer_file_is_left_alone_with_an_error() {
+    let mut world = complete();
+    world.file("b").push(1);
+    world.restart();
+    world.start();
+    let error = world.failed.clone().unwrap();
+    assert_eq!(error.kind, DiskErrorKind::Conflict);
+    assert!(error.message.contains("t/b has 71 bytes, but 70"), "{error}");
+    assert_eq!(world.file("b").len(), 71);
+}
+
+#[test]
+fn a_second_process_is_told_that_the_torrent_is_in_use() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.restart_with(Storage::new(&three_files(), small_config(), 8));
+    world.start();
+    assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Locked);
+    assert_eq!(world.have, None);
+}
+
+#[test]
+fn too_little_space_is_told_before_anything_is_written() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.disk.free = 1_000;
+    world.write(0);
+    world.run();
+    let error = world.failed.clone().unwrap();
+    assert_eq!(error.kind, DiskErrorKind::Full);
+    assert!(error.message.contains("1.6 KiB (1670 bytes) more are needed"), "{error}");
+    assert!(error.message.contains("1000 bytes are free"), "{error}");
+    assert!(world.disk.bytes(&["t", "a"]).is_none());
+}
+
+#[test]
+fn what_was_kept_before_the_disk_was_full_stays_kept() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.write(0);
+    world.write(1);
+    world.run();
+    world.disk.fail_next =
+        Some((|op| matches!(op, DiskOp::WriteBlocks { .. }), DiskErrorKind::Full));
+    world.write(2);
+    world.run();
+    assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Full);
+    assert_eq!(world.kept, BTreeSet::from([0, 1]), "what was written before is still committed");
+    world.flush();
+    assert_eq!(world.flushed, 1);
+    world.write(3);
+    world.run();
+    assert!(!world.written.contains_key(&3));
+    world.disk.kill();
+    world.restart();
+    assert_eq!(world.start(), [0, 1]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_ends_the_storage_and_claims_nothing() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.write(0);
+    world.run();
+    world.disk.fail_next = Some((|op| matches!(op, DiskOp::Write { .. }), DiskErrorKind::Full));
+    world.wait(Duration::from_secs(5));
+    assert!(world.failed.is_some() && world.kept.is_empty());
+    assert_eq!(world.lost, BTreeSet::from([0]));
+    world.flush();
+    assert_eq!(world.flushed, 1);
+    world.disk.kill();
+    world.restart();
+    assert_eq!(world.start(), [0], "it was being written, so it is checked");
+    assert_eq!(world.disk.hashed, 1);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_since_the_last_good_one_is_believed() {
+    let is_data_sync: Matches = |op| matches!(op, DiskOp::Sync { file, .. } if file.0 & 0xffff > 1);
+    for seed in 0..20 {
+        let mut world = World::new(three_files(), seed);
+        world.start();
+        world.write(0);
+        world.wait(Duration::from_secs(5));
+        assert_eq!(world.kept, BTreeSet::from([0]));
+        world.write(7);
+        world.write(8);
+        world.run();
+        world.disk.fail_next = Some((is_data_sync, DiskErrorKind::Other));
+        world.wait(Duration::from_secs(5));
+        assert!(world.failed.is_some());
+        assert_eq!(world.lost, BTreeSet::from([7, 8]));
+        world.disk.kill();
+        world.restart();
+        // Memory still has what the disk has not; it must not be asked.
+        assert_eq!(world.start(), [0]);
+        assert_eq!(world.disk.hashed, 0);
+        world.write(7);
+        world.flush();
+        let mut rng = Rng::new(&seed_from_u64(seed));
+        world.disk.crash(&mut rng);
+        world.restart();
+        for piece in world.start() {
+            world.assert_piece_is_right(piece);
+        }
+        assert!(world.have().contains(&0) && world.have().contains(&7));
+    }
+}
+
+#[test]
+fn a_damaged_or_cut_journal_costs_reading_and_nothing_else() {
+    let whole = complete().journal();
+    for at in 0..whole.len() {
+        for cut in [false, true] {
+            let mut world = complete();
+            let path = journal_path(&world.info.info_hash);
+            let journal = world.disk.bytes(&[&path[0], &path[1]]).unwrap();
+            if cut {
+                journal.truncate(at)
+            } else {
+                journal[at] ^= 0x40
+            }
+            world.restart();
+            assert_eq!(world.start(), all(), "byte {at}");
+            world.flush();
+            world.disk.kill();
+            world.restart();
+            assert_eq!(world.start(), all());
+            assert_eq!(world.disk.hashed, 0);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The storage against a disk that fails, forgets and reorders.
+
+mod behaviour;
+mod crashes;
+mod faults;
+mod world;
