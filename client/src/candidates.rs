@@ -1,0 +1,251 @@
+//! Addresses that may have the torrent: where each came from, and when it is worth a dial.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use wire::rng::Rng;
+use wire::scope::{AddrScope, is_unicast};
+use wire::time::Time;
+
+/// Where an address came from. Of two equally good addresses the one from the better source, which
+/// stands first, is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The user named it: `--peer`, or `x.pe` of a magnet link (BEP 9).
+    User,
+    /// The DHT found it (BEP 5).
+    Dht,
+    /// It dialled us.
+    Incoming,
+    /// Another peer told of it (BEP 11).
+    Pex,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// Dialled or connected.
+    Busy,
+    Banned,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    source: Source,
+    state: State,
+    failures: u32,
+    not_before: Time,
+}
+
+/// The addresses of one torrent.
+pub struct Candidates {
+    known: BTreeMap<SocketAddr, Candidate>,
+    banned_hosts: BTreeSet<IpAddr>,
+    /// Local ones: many peers may share one such host.
+    banned: BTreeSet<SocketAddr>,
+    max: usize,
+    redial_after: Duration,
+    redial_after_max: Duration,
+    failures_max: u32,
+    rng: Rng,
+}
+
+impl Candidates {
+    /// None yet. The bounds come from [`crate::Config`].
+    pub fn new(config: &crate::Config, rng: Rng) -> Candidates {
+        Candidates {
+            known: BTreeMap::new(),
+            banned_hosts: BTreeSet::new(),
+            banned: BTreeSet::new(),
+            max: config.candidates_max,
+            redial_after: config.redial_after,
+            redial_after_max: config.redial_after_max,
+            failures_max: config.dial_failures_max,
+            rng,
+        }
+    }
+
+    /// Addresses known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether no address is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Takes an address; true if it is new. When full, one that failed goes for it, else a random
+    /// one of the worst source does.
+    pub fn add(&mut self, now: Time, addr: SocketAddr, source: Source) -> bool {
+        if !is_unicast(addr) || self.is_banned(&addr) {
+            return false;
+        }
+        if let Some(known) = self.known.get_mut(&addr) {
+            known.source = known.source.min(source);
+            // Whoever names it anew may know that it is back.
+            if source <= Source::Dht && known.state == State::Idle {
+                known.not_before = known.not_before.min(now + self.redial_after);
+            }
+            return false;
+        }
+        if self.known.len() >= self.max && !self.make_room(source) {
+            return false;
+        }
+        let candidate = Candidate { source, state: State::Idle, failures: 0, not_before: now };
+        self.known.insert(addr, candidate);
+        true
+    }
+
+    fn make_room(&mut self, source: Source) -> bool {
+        let idle = self.known.iter().filter(|(_, c)| c.state == State::Idle);
+        let worst = idle
+            .max_by_key(|(_, c)| (c.failures, c.source))
+            .map(|(addr, c)| (*addr, c.failures > 0 || c.source > source));
+        match worst {
+            Some((addr, true)) => self.known.remove(&addr).is_some(),
+            _ => false,
+        }
+    }
+
+    /// The address to dial now, which then counts as busy: fewest failures first, then the better
+    /// source, then by lot.
+    pub fn next(&mut self, now: Time) -> Option<SocketAddr> {
+        let key = |c: &Candidate| (c.failures, c.source);
+        let ready =
+            || self.known.iter().filter(|(_, c)| c.state == State::Idle && c.not_before <= now);
+        let best = ready().map(|(_, c)| key(c)).min()?;
+        let equals: Vec<SocketAddr> =
+            ready().filter(|(_, c)| key(c) == best).map(|(addr, _)| *addr).collect();
+        let addr = *equals.get(self.rng.index(equals.len()))?;
+        self.set_busy(addr);
+        Some(addr)
+    }
+
+    /// When the next address becomes worth a dial.
+    pub fn next_at(&self) -> Option<Time> {
+        self.known.values().filter(|c| c.state == State::Idle).map(|c| c.not_before).min()
+    }
+
+    /// `addr` is dialled or connected.
+    pub fn set_busy(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = self.known.get_mut(&addr) {
+            candidate.state = State::Busy;
+        }
+    }
+
+    /// The dial failed or the peer was of no use: longer waits each time, then forgotten.
+    pub fn failed(&mut self, now: Time, addr: SocketAddr) {
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        candidate.failures += 1;
+        candidate.state = State::Idle;
+        let wait = self.redial_after * (1 << (candidate.failures - 1).min(16));
+        candidate.not_before = now + wait.min(self.redial_after_max);
+        if candidate.failures >= self.failures_max && candidate.source != Source::User {
+            self.known.remove(&addr);
+        }
+    }
+
+    /// A working connection ended; it may be dialled again soon.
+    pub fn ended(&mut self, now: Time, addr: SocketAddr) {
+        if let Some(candidate) = self.known.get_mut(&addr) {
+            candidate.failures = 0;
+            candidate.state = State::Idle;
+            candidate.not_before = now + self.redial_after;
+        }
+    }
+
+    /// Never again: it sent corrupt data. The whole host, but on a local network only the address.
+    pub fn ban(&mut self, addr: SocketAddr) {
+        if self.banned.len() + self.banned_hosts.len() < self.max {
+            match AddrScope::of(addr.ip()) {
+                AddrScope::Global => self.banned_hosts.insert(addr.ip()),
+                AddrScope::Local => self.banned.insert(addr),
+            };
+        }
+        self.forget(addr);
+    }
+
+    /// Never again this address: it is our own, or refuses this torrent.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = self.known.get_mut(&addr) {
+            candidate.state = State::Banned;
+        }
+    }
+
+    /// Whether this address is banned.
+    pub fn is_banned(&self, addr: &SocketAddr) -> bool {
+        self.banned_hosts.contains(&addr.ip()) || self.banned.contains(addr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, n], 6881))
+    }
+
+    fn candidates(max: usize) -> Candidates {
+        let config = crate::Config { candidates_max: max, ..crate::Config::default() };
+        Candidates::new(&config, Rng::new(&[1; 32]))
+    }
+
+    #[test]
+    fn a_failed_address_waits_longer_each_time_and_is_forgotten() {
+        let mut c = candidates(10);
+        assert!(c.add(Time::ZERO, addr(1), Source::Dht));
+        assert!(!c.add(Time::ZERO, addr(1), Source::Pex));
+        let mut now = Time::ZERO;
+        let mut waits = Vec::new();
+        while let Some(at) = c.next_at() {
+            waits.push(at.since(now).as_secs());
+            now = at;
+            assert_eq!(c.next(now), Some(addr(1)));
+            assert_eq!(c.next(now), None, "busy");
+            c.failed(now, addr(1));
+        }
+        assert_eq!(waits, [0, 2, 4, 8, 16, 32, 64, 128]);
+    }
+
+    #[test]
+    fn the_better_source_goes_first() {
+        let mut c = candidates(10);
+        c.add(Time::ZERO, addr(1), Source::Pex);
+        c.add(Time::ZERO, addr(2), Source::User);
+        c.add(Time::ZERO, addr(3), Source::Dht);
+        let order: Vec<_> = std::iter::from_fn(|| c.next(Time::ZERO)).collect();
+        assert_eq!(order, [addr(2), addr(3), addr(1)]);
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_keeps_the_good() {
+        let mut c = candidates(2);
+        c.add(Time::ZERO, addr(1), Source::Dht);
+        c.add(Time::ZERO, addr(2), Source::Pex);
+        assert!(!c.add(Time::ZERO, addr(3), Source::Pex), "no better than what is there");
+        assert!(c.add(Time::ZERO, addr(4), Source::User));
+        assert_eq!(c.len(), 2);
+        assert_eq!(c.next(Time::ZERO), Some(addr(4)));
+        assert_eq!(c.next(Time::ZERO), Some(addr(1)));
+    }
+
+    #[test]
+    fn a_banned_host_stays_out() {
+        let mut c = candidates(10);
+        let global = |port| SocketAddr::from(([203, 0, 113, 1], port));
+        c.add(Time::ZERO, global(1), Source::Dht);
+        c.ban(global(1));
+        c.ban(addr(1));
+        assert_eq!(c.next(Time::from_secs(9999)), None);
+        assert!(!c.add(Time::ZERO, global(2), Source::User));
+        assert!(!c.add(Time::ZERO, addr(1), Source::User));
+        let neighbour = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert!(c.add(Time::ZERO, neighbour, Source::User));
+        for bad in ["0.0.0.0:5", "1.2.3.4:0", "224.1.1.1:9"] {
+            assert!(!c.add(Time::ZERO, bad.parse().unwrap(), Source::User));
+        }
+    }
+}

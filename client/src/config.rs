@@ -1,0 +1,130 @@
+//! Every number of the engine, with its unit, its default and where it comes from.
+
+use std::time::Duration;
+
+/// The engine's numbers. All have defaults; most users change none.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Peers a torrent is connected to at most. libtorrent has 200 for a session, transmission 50
+    /// a torrent: 80 leaves room for dead weight in a swarm of strangers.
+    pub peers_max: usize,
+    /// Dials under way at a time, of a torrent. anacrolix has 25, libtorrent starts 30 a second.
+    pub dials_max: usize,
+    /// How long a dial may take. libtorrent: peer_connect_timeout 15 s; strangers that answer at
+    /// all do so within a few.
+    pub dial_timeout: Duration,
+    /// How long a connection may take to complete its handshake. libtorrent: 10 s.
+    pub handshake_timeout: Duration,
+    /// Incoming connections that have not shown a handshake yet, at most. rqbit: 256.
+    pub handshakes_pending_max: usize,
+    /// Silence after which a peer is gone. BEP 3: keep-alives come every two minutes; libtorrent:
+    /// peer_timeout 120 s.
+    pub silence_max: Duration,
+    /// Silence of ours after which a keep-alive is sent: below BEP 3's two minutes.
+    pub keep_alive: Duration,
+    /// Addresses known of a torrent, at most. libtorrent: max_peerlist_size 3000.
+    pub candidates_max: usize,
+    /// Wait before a failed address is tried again; doubled each time. aria2 and rqbit begin at
+    /// 10 s; a fleet that starts together needs less.
+    pub redial_after: Duration,
+    /// Longest wait before a failed address is tried again.
+    pub redial_after_max: Duration,
+    /// Failures in a row after which an address is forgotten. libtorrent: max_failcount 3.
+    pub dial_failures_max: u32,
+    /// Peers unchoked by merit. BEP 3: 4 downloaders, one of which is optimistic; 4 regular and 1
+    /// optimistic as aria2 counts them plus one.
+    pub unchoke_slots: usize,
+    /// Length of a choke round. BEP 3, "Choking and Optimistic Unchoking": 10 s.
+    pub choke_round: Duration,
+    /// How long an optimistic unchoke lasts, in rounds. BEP 3: 30 s.
+    pub optimistic_rounds: u32,
+    /// Requests of a peer that wait for an answer of ours, at most, in blocks; told as `reqq`
+    /// (BEP 10). libtorrent: max_allowed_in_request_queue 2000.
+    pub upload_queue_max: usize,
+    /// Requests of ours that wait for one peer's answer, at most, in blocks. libtorrent: 500 caps
+    /// it at 82 MB/s over 100 ms; 2000 is what it accepts.
+    pub request_window_max: usize,
+    /// Requests sent to a fresh peer before its speed is known, in blocks.
+    pub request_window_start: usize,
+    /// A peer's `reqq` where it tells none. BEP 10: 250 is the common implementation's value.
+    pub reqq_default: usize,
+    /// How much of a peer's rate the window covers beyond its round trip. libtorrent: 3 s; 250 ms
+    /// ride out a disk's or scheduler's hiccup.
+    pub request_slack: Duration,
+    /// Blocks asked for or held in memory at a time, of a session, each 16 KiB: 4096 are 64 MiB
+    /// (anacrolix: MaxUnverifiedBytes 64 MiB).
+    pub credits_max: usize,
+    /// Blocks that wait for hash threads and disk above which sockets are no longer read, each
+    /// 16 KiB. libtorrent: max_queued_disk_bytes 100 MiB; less keeps them in the cache.
+    pub disk_queue_max: usize,
+    /// Blocks handed to a hash thread at a time. ARCHITECTURE: 64 KiB.
+    pub hash_batch_blocks: usize,
+    /// Pieces taken at random before rarest first. BEP 3 as implemented: 4.
+    pub random_first_pieces: u32,
+    /// Shortest wait for a requested block. libtorrent: 2 s.
+    pub request_timeout_min: Duration,
+    /// Longest wait for a requested block. libtorrent: request_timeout 60 s.
+    pub request_timeout_max: Duration,
+    /// Largest metadata accepted, in bytes. libtorrent has 30 MiB, anacrolix 16, rqbit 32.
+    pub metadata_bytes_max: usize,
+    /// Metadata requests under way at one peer. BEP 9 speaks of no number; transmission serves 64.
+    pub metadata_requests_per_peer: usize,
+    /// Wait for a metadata piece before another peer is asked.
+    pub metadata_timeout: Duration,
+    /// Wait between two questions for peers while a torrent has none; doubled each time.
+    pub ask_again_after: Duration,
+    /// Longest such wait.
+    pub ask_again_after_max: Duration,
+    /// Wait between two announces while all is well. BEP 5: stored for 45 minutes by libtorrent,
+    /// 30 by jech; libtorrent announces every 15.
+    pub announce_every: Duration,
+    /// Peers below which a leech asks for more after [`Config::ask_again_after_max`] already.
+    pub peers_wanted: usize,
+    /// Messages that wait for a peer to take them, at most, in bytes; one that asks on and does not
+    /// read is dropped. A bitfield of 2^21 pieces takes 256 KiB.
+    pub output_bytes_max: usize,
+    /// Messages with nothing to them (bad requests, unasked blocks) after which a peer is dropped.
+    /// transmission: 5 strikes for bad pieces; requests may race, so more.
+    pub faults_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            peers_max: 80,
+            dials_max: 30,
+            dial_timeout: Duration::from_secs(8),
+            handshake_timeout: Duration::from_secs(10),
+            handshakes_pending_max: 256,
+            silence_max: Duration::from_secs(150),
+            keep_alive: Duration::from_secs(100),
+            candidates_max: 3000,
+            redial_after: Duration::from_secs(2),
+            redial_after_max: Duration::from_secs(600),
+            dial_failures_max: 8,
+            unchoke_slots: 4,
+            choke_round: Duration::from_secs(10),
+            optimistic_rounds: 3,
+            upload_queue_max: 2000,
+            request_window_max: 2000,
+            request_window_start: 32,
+            reqq_default: 250,
+            request_slack: Duration::from_millis(250),
+            credits_max: 4096,
+            disk_queue_max: 1024,
+            hash_batch_blocks: 4,
+            random_first_pieces: 4,
+            request_timeout_min: Duration::from_secs(2),
+            request_timeout_max: Duration::from_secs(60),
+            metadata_bytes_max: 32 << 20,
+            metadata_requests_per_peer: 4,
+            metadata_timeout: Duration::from_secs(5),
+            ask_again_after: Duration::from_secs(1),
+            ask_again_after_max: Duration::from_secs(60),
+            announce_every: Duration::from_secs(15 * 60),
+            peers_wanted: 20,
+            output_bytes_max: 1 << 20,
+            faults_max: 20,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Fetches the info dict from several peers at once (BEP 9), and drops who lies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sha1::{Digest, Sha1};
+use wire::InfoHash;
+use wire::time::Time;
+
+use crate::{Config, ConnId};
+
+/// Bytes of a metadata piece, but for the last (BEP 9).
+pub const METADATA_PIECE_LEN: usize = 16 * 1024;
+
+/// Different sizes that peers claim at a time: each costs an assembly.
+const ASSEMBLIES_MAX: usize = 4;
+
+/// What came of a metadata piece.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// More is needed.
+    Wait,
+    /// The raw info dict: its SHA-1 is the info-hash.
+    Done(Vec<u8>),
+    /// These peers sent what they must have known to be wrong.
+    Liars(Vec<ConnId>),
+}
+
+struct Part {
+    data: Option<(Vec<u8>, ConnId)>,
+    asked: Vec<(ConnId, Time)>,
+}
+
+/// One attempt to gather a dict of one size.
+struct Assembly {
+    parts: Vec<Part>,
+    /// After a wrong whole, all parts are taken from one peer, so that who lies is known.
+    solo: Option<ConnId>,
+}
+
+impl Assembly {
+    fn new(size: usize) -> Assembly {
+        let parts = size.div_ceil(METADATA_PIECE_LEN);
+        Assembly {
+            parts: (0..parts).map(|_| Part { data: None, asked: Vec::new() }).collect(),
+            solo: None,
+        }
+    }
+
+    fn restart(&mut self, solo: Option<ConnId>) {
+        self.solo = solo;
+        for part in &mut self.parts {
+            part.data = None;
+            part.asked.clear();
+        }
+    }
+}
+
+/// The fetch of one torrent's info dict.
+pub struct MetadataFetch {
+    info_hash: InfoHash,
+    bytes_max: usize,
+    requests_max: usize,
+    timeout: Duration,
+    /// The size that each peer claims.
+    peers: BTreeMap<ConnId, usize>,
+    assemblies: BTreeMap<usize, Assembly>,
+}
+
+impl MetadataFetch {
+    /// A fetch that knows no peer yet.
+    pub fn new(info_hash: InfoHash, config: &Config) -> MetadataFetch {
+        MetadataFetch {
+            info_hash,
+            bytes_max: config.metadata_bytes_max,
+            requests_max: config.metadata_requests_per_peer,
+            timeout: config.metadata_timeout,
+            peers: BTreeMap::new(),
+            assemblies: BTreeMap::new(),
+        }
+    }
+
+    /// A peer says that it has a dict of `size` bytes. False if that is absurd or changes what it
+    /// said before.
+    pub fn add_peer(&mut self, conn: ConnId, size: usize) -> bool {
+        if size == 0 || size > self.bytes_max {
+            return false;
+        }
+        if *self.peers.entry(conn).or_insert(size) != size {
+            return false;
+        }
+        if self.assemblies.len() < ASSEMBLIES_MAX {
+            self.assemblies.entry(size).or_insert_with(|| Assembly::new(size));
+        }
+        true
+    }
+
+    /// A peer is gone.
+    pub fn remove_peer(&mut self, conn: ConnId) {
+        let Some(size) = self.peers.remove(&conn) else { return };
+        if !self.peers.values().any(|&other| other == size) {
+            self.assemblies.remove(&size);
+            // A size that found no room before may have its turn.
+            if let Some(&next) = self.peers.values().find(|s| !self.assemblies.contains_key(s)) {
+                self.assemblies.insert(next, Assembly::new(next));
+            }
+            return;
+        }
+        if let Some(assembly) = self.assemblies.get_mut(&size) {
+            if assembly.solo == Some(conn) {
+                assembly.restart(None);
+            }
+            for part in &mut assembly.parts {
+                part.asked.retain(|(other, _)| *other != conn);
+            }
+        }
+    }
+
+    /// Peers that have the dict.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Parts here and parts in all, of the assembly that is furthest.
+    pub fn progress(&self) -> (usize, usize) {
+        self.assemblies
+            .values()
+            .map(|a| (a.parts.iter().filter(|p| p.data.is_some()).count(), a.parts.len()))
+            .max()
+            .unwrap_or((0, 0))
+    }
+
+    /// The next part to ask `conn` for: not there, least asked for, and not from it already.
+    pub fn next_request(&mut self, now: Time, conn: ConnId) -> Option<u32> {
+        let assembly = self.assemblies.get_mut(self.peers.get(&conn)?)?;
+        if assembly.solo.is_some_and(|solo| solo != conn) {
+            return None;
+        }
+        let timeout = self.timeout;
+        for part in &mut assembly.parts {
+            part.asked.retain(|(_, at)| now.since(*at) < timeout);
+        }
+        let under_way = |part: &Part| part.asked.iter().any(|(other, _)| *other == conn);
+        if assembly.parts.iter().filter(|part| under_way(part)).count() >= self.requests_max {
+            return None;
+        }
+        let (index, part) = assembly
+            .parts
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, part)| part.data.is_none() && !under_way(part))
+            .min_by_key(|(_, part)| part.asked.len())?;
+        part.asked.push((conn, now));
+        Some(index as u32)
+    }
+
+    /// The peer has not got the part, or will not send it.
+    pub fn handle_reject(&mut self, conn: ConnId, part: u32) {
+        let Some(assembly) = self.peers.get(&conn).and_then(|s| self.assemblies.get_mut(s)) else {
+            return;
+        };
+        if let Some(part) = assembly.parts.get_mut(part as usize) {
+            part.asked.retain(|(other, _)| *other != conn);
+        }
+        if assembly.solo == Some(conn) {
+            assembly.restart(None);
+        }
+    }
+
+    /// A part came. Unasked ones count as nothing.
+    pub fn handle_data(
+        &mut self,
+        conn: ConnId,
+        part: u32,
+        total_size: Option<usize>,
+        data: &[u8],
+    ) -> Outcome {
+        let Some(&size) = self.peers.get(&conn) else { return Outcome::Wait };
+        if total_size.is_some_and(|total| total != size) {
+            return Outcome::Liars(vec![conn]);
+        }
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return Outcome::Wait };
+        let Some(slot) = assembly.parts.get_mut(part as usize) else {
+            return Outcome::Liars(vec![conn]);
+        };
+        if !slot.asked.iter().any(|(other, _)| *other == conn) || slot.data.is_some() {
+            return Outcome::Wait;
+        }
+        let start = part as usize * METADATA_PIECE_LEN;
+        if data.len() != (size - start).min(METADATA_PIECE_LEN) {
+            return Outcome::Liars(vec![conn]);
+        }
+        slot.data = Some((data.to_vec(), conn));
+        slot.asked.clear();
+        self.try_finish(size)
+    }
+
+    fn try_finish(&mut self, size: usize) -> Outcome {
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return Outcome::Wait };
+        let mut whole = Vec::new();
+        let mut senders = BTreeSet::new();
+        for part in &assembly.parts {
+            let Some((data, from)) = &part.data else { return Outcome::Wait };
+            whole.extend_from_slice(data);
+            senders.insert(*from);
+        }
+        if <[u8; 20]>::from(Sha1::digest(&whole)) == *self.info_hash.as_bytes() {
+            return Outcome::Done(whole);
+        }
+        if senders.len() == 1 {
+            assembly.restart(None);
+            return Outcome::Liars(senders.into_iter().collect());
+        }
+        assembly.restart(senders.into_iter().next());
+        Outcome::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Id;
+
+    fn dict() -> Vec<u8> {
+        (0..40_000u32).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn fetch() -> MetadataFetch {
+        MetadataFetch::new(Id(Sha1::digest(dict()).into()), &Config::default())
+    }
+
+    fn conn(n: u64) -> ConnId {
+        ConnId::new(n)
+    }
+
+    fn part(n: u32) -> Vec<u8> {
+        dict().chunks(METADATA_PIECE_LEN).nth(n as usize).unwrap().to_vec()
+    }
+
+    #[test]
+    fn parts_come_from_several_peers_at_once() {
+        let mut f = fetch();
+        assert!(f.add_peer(conn(1), 40_000) && f.add_peer(conn(2), 40_000));
+        let asked: Vec<_> = [1, 2, 1].map(|n| f.next_request(Time::ZERO, conn(n)).unwrap()).into();
+        assert_eq!(asked, [0, 1, 2]);
+        assert_eq!(f.handle_data(conn(1), 0, Some(40_000), &part(0)), Outcome::Wait);
+        assert_eq!(f.handle_data(conn(2), 1, Some(40_000), &part(1)), Outcome::Wait);
+        assert_eq!(f.progress(), (2, 3));
+        assert_eq!(f.handle_data(conn(1), 2, Some(40_000), &part(2)), Outcome::Done(dict()));
+    }
+
+    #[test]
+    fn a_liar_among_honest_peers_is_found() {
+        let mut f = fetch();
+        let mut dropped = Vec::new();
+        for n in 1..=3 {
+            f.add_peer(conn(n), 40_000);
+        }
+        'fetch: for round in 0..20 {
+            let now = Time::from_secs(round * 10);
+            for n in 1..=3 {
+                let Some(index) = f.next_request(now, conn(n)) else { continue };
+                let mut data = part(index);
+                if n == 2 {
+                    data[0] ^= 1;
+                }
+                match f.handle_data(conn(n), index, None, &data) {
+                    Outcome::Wait => {}
+                    Outcome::Done(whole) => {
+                        assert_eq!(whole, dict());
+                        break 'fetch;
+                    }
+                    Outcome::Liars(liars) => {
+                        liars.iter().for_each(|liar| f.remove_peer(*liar));
+                        dropped.extend(liars);
+                    }
+                }
+            }
+            assert!(round < 19, "never done");
+        }
+        assert!(dropped.is_empty() || dropped == [conn(2)], "{dropped:?}");
+    }
+
+    #[test]
+    fn a_lone_liar_is_dropped() {
+        let mut f = fetch();
+        f.add_peer(conn(1), 40_000);
+        let mut last = Outcome::Wait;
+        while let Some(index) = f.next_request(Time::ZERO, conn(1)) {
+            let len = part(index).len();
+            last = f.handle_data(conn(1), index, Some(40_000), &vec![0; len]);
+            if last != Outcome::Wait {
+                break;
+            }
+        }
+        assert_eq!(last, Outcome::Liars(vec![conn(1)]));
+    }
+
+    #[test]
+    fn absurd_claims_are_refused() {
+        let mut f = fetch();
+        assert!(!f.add_peer(conn(1), 0));
+        assert!(!f.add_peer(conn(1), usize::MAX));
+        assert!(f.add_peer(conn(1), 40_000));
+        assert!(!f.add_peer(conn(1), 40_001), "a size that changes");
+        let index = f.next_request(Time::ZERO, conn(1)).unwrap();
+        let liar = Outcome::Liars(vec![conn(1)]);
+        assert_eq!(f.handle_data(conn(1), index, Some(39_999), &part(0)), liar);
+        assert_eq!(f.handle_data(conn(1), 3, None, &part(0)), liar, "an index equal to the count");
+        assert_eq!(f.handle_data(conn(1), index, None, &part(0)[1..]), liar);
+        assert_eq!(f.handle_data(conn(9), 0, None, &part(0)), Outcome::Wait, "never introduced");
+        for n in 2..20 {
+            f.add_peer(conn(n), n as usize);
+        }
+        assert!(f.assemblies.len() <= ASSEMBLIES_MAX);
+    }
+
+    #[test]
+    fn what_is_not_answered_goes_to_another() {
+        let mut f = fetch();
+        f.add_peer(conn(1), 40_000);
+        while f.next_request(Time::ZERO, conn(1)).is_some() {}
+        f.add_peer(conn(2), 40_000);
+        let asked: Vec<_> = std::iter::from_fn(|| f.next_request(Time::ZERO, conn(2))).collect();
+        assert_eq!(asked, [0, 1, 2], "asked twice rather than waited for");
+        f.remove_peer(conn(1));
+        assert_eq!(f.handle_data(conn(2), 1, None, &part(1)), Outcome::Wait);
+        assert_eq!(f.progress(), (1, 3));
+    }
+}

@@ -1,0 +1,393 @@
+//! All torrents and connections of one process: the one machine that a driver talks to.
+//!
+//! A session owns a connection until its handshake names a torrent; from then on the torrent has
+//! it. See ARCHITECTURE, "The contract of a pure machine": one input, then drain every output.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use wire::InfoHash;
+use wire::metainfo::Info;
+use wire::peer::{BlockRef, Handshake, Reserved};
+use wire::rng::{Seed, child_seed};
+use wire::time::Time;
+
+use crate::candidates::Source;
+use crate::discovery::Asked;
+use crate::disk::HashWork;
+use crate::disk::{DiskOp, DiskResult, Ticket};
+use crate::payload::Payload;
+use crate::stats::TorrentStats;
+use crate::storage::Storage;
+use crate::torrent::{Action as TorrentAction, Identity, Output, Torrent, TorrentEvent};
+use crate::{Close, Config, ConnId, TorrentKey};
+
+/// Names one disk or hash job of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId {
+    /// The torrent that asked.
+    pub torrent: TorrentKey,
+    /// Its own ticket.
+    pub ticket: Ticket,
+}
+
+/// What a session asks of its driver.
+pub enum Action<P: Payload> {
+    /// Connect; answered by [`Session::handle_connected`] or [`Session::handle_closed`].
+    Dial(ConnId, SocketAddr),
+    /// End this connection; it is not to be mentioned again.
+    Close(ConnId, Close),
+    /// [`Session::poll_output`] has something for this connection.
+    Flush(ConnId),
+    /// A disk operation, answered by [`Session::handle_disk`].
+    Disk(JobId, DiskOp<P>),
+    /// A hash job, answered by [`Session::handle_hashed`].
+    Hash(JobId, HashWork<P>),
+}
+
+/// What a session tells its user: something about one torrent.
+pub type Event = (TorrentKey, TorrentEvent);
+
+/// A connection that is not a torrent's yet, or which one it is.
+enum Conn {
+    Dialing {
+        torrent: TorrentKey,
+        addr: SocketAddr,
+        since: Time,
+    },
+    /// Connected; the other side's handshake is awaited.
+    Greeting {
+        torrent: Option<TorrentKey>,
+        addr: SocketAddr,
+        since: Time,
+        out: Vec<u8>,
+    },
+    Of(TorrentKey),
+}
+
+/// All torrents and connections of one process.
+pub struct Session<P: Payload> {
+    config: Config,
+    us: Identity,
+    seed: Seed,
+    torrents: BTreeMap<TorrentKey, Torrent<P>>,
+    by_hash: BTreeMap<InfoHash, TorrentKey>,
+    conns: BTreeMap<ConnId, Conn>,
+    /// Connections in `Dialing` or `Greeting`.
+    unsettled: BTreeSet<ConnId>,
+    next_conn: u64,
+    next_torrent: u32,
+    actions: VecDeque<Action<P>>,
+    events: VecDeque<Event>,
+}
+
+impl<P: Payload> Session<P> {
+    /// A session without torrents.
+    pub fn new(config: Config, us: Identity, seed: Seed) -> Session<P> {
+        Session {
+            config,
+            us,
+            seed,
+            torrents: BTreeMap::new(),
+            by_hash: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            next_conn: 0,
+            next_torrent: 0,
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The engine's numbers.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Adds a torrent that is known by its info-hash; None if it is there already.
+    pub fn add_torrent(&mut self, now: Time, info_hash: InfoHash) -> Option<TorrentKey> {
+        if self.by_hash.contains_key(&info_hash) {
+            return None;
+        }
+        let key = TorrentKey(self.next_torrent);
+        self.next_torrent += 1;
+        let seed = child_seed(&self.seed, "torrent", u64::from(key.0));
+        let torrent = Torrent::new(now, self.config.clone(), info_hash, self.us, seed);
+        self.torrents.insert(key, torrent);
+        self.by_hash.insert(info_hash, key);
+        Some(key)
+    }
+
+    /// Gives a torrent its info dict and its files.
+    pub fn set_info(&mut self, now: Time, key: TorrentKey, info: Info, storage: Storage<P>) {
+        self.with(now, key, |torrent| torrent.set_info(now, info, storage));
+    }
+
+    /// Addresses that may have a torrent.
+    pub fn add_candidates(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        source: Source,
+        addrs: &[SocketAddr],
+    ) {
+        self.with(now, key, |torrent| torrent.add_candidates(now, source, addrs));
+    }
+
+    /// A question for peers ended.
+    pub fn handle_asked(&mut self, now: Time, key: TorrentKey, asked: Asked) {
+        self.with(now, key, |torrent| torrent.handle_asked(now, asked));
+    }
+
+    /// The way to ask for peers got better: all torrents ask again.
+    pub fn hurry_discovery(&mut self, now: Time) {
+        let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
+        for key in keys {
+            self.with(now, key, |torrent| torrent.hurry_discovery(now));
+        }
+    }
+
+    /// Stops a torrent: its connections end, what is there is brought to stable storage.
+    pub fn stop_torrent(&mut self, now: Time, key: TorrentKey) {
+        self.with(now, key, |torrent| torrent.stop(now));
+    }
+
+    /// Brings what is there of a torrent to stable storage.
+    pub fn flush_torrent(&mut self, now: Time, key: TorrentKey) {
+        self.with(now, key, |torrent| torrent.flush(now));
+    }
+
+    /// The torrent named `key`.
+    pub fn torrent(&self, key: TorrentKey) -> Option<&Torrent<P>> {
+        self.torrents.get(&key)
+    }
+
+    /// Figures of one torrent.
+    pub fn stats(&self, now: Time, key: TorrentKey) -> Option<TorrentStats> {
+        self.torrents.get(&key).map(|torrent| torrent.stats(now))
+    }
+
+    /// Whether sockets are to be read: false while hash threads and disks are behind.
+    pub fn wants_read(&self) -> bool {
+        self.torrents.values().all(Torrent::wants_read)
+    }
+
+    /// Somebody connected to us: the connection's name, or None if there are too many that have
+    /// not shown a handshake.
+    pub fn handle_incoming(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
+        if self.unsettled.len() >= self.config.handshakes_pending_max {
+            return None;
+        }
+        let conn = self.new_conn();
+        let greeting = Conn::Greeting { torrent: None, addr, since: now, out: Vec::new() };
+        self.conns.insert(conn, greeting);
+        self.unsettled.insert(conn);
+        Some(conn)
+    }
+
+    /// A dial succeeded.
+    pub fn handle_connected(&mut self, now: Time, conn: ConnId) {
+        let Some(Conn::Dialing { torrent, addr, .. }) = self.conns.get(&conn) else { return };
+        let (key, addr) = (*torrent, *addr);
+        let Some(torrent) = self.torrents.get(&key) else { return };
+        let mut out = Vec::new();
+        Handshake {
+            reserved: Reserved::OURS,
+            info_hash: *torrent.info_hash(),
+            peer_id: self.us.peer_id,
+        }
+        .encode(&mut out);
+        let greeting = Conn::Greeting { torrent: Some(key), addr, since: now, out };
+        self.conns.insert(conn, greeting);
+        self.actions.push_back(Action::Flush(conn));
+    }
+
+    /// A connection's first 68 bytes.
+    pub fn handle_handshake(&mut self, now: Time, conn: ConnId, handshake: Handshake) {
+        let Some(Conn::Greeting { torrent, addr, out, .. }) = self.conns.get_mut(&conn) else {
+            return self.close(conn, Close::Fault("a second handshake"));
+        };
+        let (dialled, addr) = (*torrent, *addr);
+        // The caller has sent ours before it reads theirs, unless the network is stuck.
+        if !out.is_empty() {
+            return self.drop_greeting(now, conn, Close::NoHandshake);
+        }
+        let key = dialled.or_else(|| self.by_hash.get(&handshake.info_hash).copied());
+        let Some(key) = key else {
+            return self.drop_greeting(now, conn, Close::UnknownTorrent);
+        };
+        self.unsettled.remove(&conn);
+        self.conns.insert(conn, Conn::Of(key));
+        let mut refused = None;
+        self.with(now, key, |torrent| {
+            refused = torrent.handle_handshake(now, conn, addr, dialled.is_some(), handshake).err();
+        });
+        if let Some(close) = refused {
+            self.close(conn, close);
+        }
+    }
+
+    /// A message: its id and payload.
+    pub fn handle_message(&mut self, now: Time, conn: ConnId, body: &[u8]) {
+        match self.conns.get(&conn) {
+            Some(&Conn::Of(key)) => self.with(now, key, |t| t.handle_message(now, conn, body)),
+            Some(_) => self.drop_greeting(now, conn, Close::NoHandshake),
+            None => {}
+        }
+    }
+
+    /// A block, whole.
+    pub fn handle_block(&mut self, now: Time, conn: ConnId, block: BlockRef, payload: P) {
+        if let Some(&Conn::Of(key)) = self.conns.get(&conn) {
+            self.with(now, key, |torrent| torrent.handle_block(now, conn, block, payload));
+        }
+    }
+
+    /// A connection ended, or a dial failed, or its bytes are not the protocol.
+    pub fn handle_closed(&mut self, now: Time, conn: ConnId, why: Close) {
+        match self.conns.remove(&conn) {
+            Some(Conn::Of(key)) => {
+                self.with(now, key, |torrent| torrent.handle_closed(now, conn, why))
+            }
+            Some(
+                Conn::Dialing { torrent: key, addr, .. }
+                | Conn::Greeting { torrent: Some(key), addr, .. },
+            ) => self.with(now, key, |torrent| torrent.handle_dial_failed(now, addr)),
+            Some(Conn::Greeting { torrent: None, .. }) | None => {}
+        }
+        self.unsettled.remove(&conn);
+    }
+
+    /// A disk operation ended.
+    pub fn handle_disk(&mut self, now: Time, job: JobId, result: DiskResult<P>) {
+        self.with(now, job.torrent, |torrent| torrent.handle_disk(now, job.ticket, result));
+    }
+
+    /// A hash job ended: the state and blocks it was given, and the digest if it finished a piece.
+    pub fn handle_hashed(
+        &mut self,
+        now: Time,
+        job: JobId,
+        hasher: P::Hasher,
+        blocks: Vec<P>,
+        digest: Option<[u8; 20]>,
+    ) {
+        self.with(now, job.torrent, |torrent| {
+            torrent.handle_hashed(now, job.ticket, hasher, blocks, digest);
+        });
+    }
+
+    /// A deadline may be past. Early, late and repeated calls do no harm.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let config = &self.config;
+        let late: Vec<(ConnId, Close)> = self
+            .unsettled
+            .iter()
+            .filter_map(|conn| match self.conns.get(conn)? {
+                Conn::Dialing { since, .. } if now.since(*since) >= config.dial_timeout => {
+                    Some((*conn, Close::DialFailed))
+                }
+                Conn::Greeting { since, .. } if now.since(*since) >= config.handshake_timeout => {
+                    Some((*conn, Close::NoHandshake))
+                }
+                _ => None,
+            })
+            .collect();
+        for (conn, close) in late {
+            self.drop_greeting(now, conn, close);
+        }
+        let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
+        for key in keys {
+            self.with(now, key, |torrent| torrent.handle_timeout(now));
+        }
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        // Ids grow with time, so the oldest unsettled connection is the first.
+        let settle = self.unsettled.first().and_then(|conn| match self.conns.get(conn)? {
+            Conn::Dialing { since, .. } => Some(*since + self.config.dial_timeout),
+            Conn::Greeting { since, .. } => Some(*since + self.config.handshake_timeout),
+            Conn::Of(_) => None,
+        });
+        self.torrents.values().filter_map(Torrent::poll_timeout).chain(settle).min()
+    }
+
+    /// What the driver has to do next.
+    pub fn poll_action(&mut self) -> Option<Action<P>> {
+        self.actions.pop_front()
+    }
+
+    /// What the user may want to know next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What goes out on `conn` next; None until the next [`Action::Flush`].
+    pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output> {
+        match self.conns.get_mut(&conn)? {
+            Conn::Dialing { .. } => None,
+            Conn::Greeting { out, .. } => {
+                (!out.is_empty()).then(|| Output::Bytes(std::mem::take(out)))
+            }
+            Conn::Of(key) => {
+                let key = *key;
+                let mut output = None;
+                self.with(now, key, |torrent| output = torrent.poll_output(now, conn));
+                output
+            }
+        }
+    }
+
+    fn new_conn(&mut self) -> ConnId {
+        let conn = ConnId::new(self.next_conn);
+        self.next_conn += 1;
+        conn
+    }
+
+    /// Ends a connection from our side that is nobody's any more.
+    fn close(&mut self, conn: ConnId, why: Close) {
+        if self.conns.remove(&conn).is_some() {
+            self.unsettled.remove(&conn);
+            self.actions.push_back(Action::Close(conn, why));
+        }
+    }
+
+    /// Ends a connection from our side that no torrent owns yet.
+    fn drop_greeting(&mut self, now: Time, conn: ConnId, why: Close) {
+        self.actions.push_back(Action::Close(conn, why));
+        self.handle_closed(now, conn, why);
+    }
+
+    /// Runs `f` on a torrent, then drains what it has to say.
+    fn with(&mut self, now: Time, key: TorrentKey, f: impl FnOnce(&mut Torrent<P>)) {
+        let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        f(torrent);
+        while let Some(event) = torrent.poll_event() {
+            self.events.push_back((key, event));
+        }
+        let mut dials = Vec::new();
+        while let Some(action) = torrent.poll_action() {
+            let job = |ticket| JobId { torrent: key, ticket };
+            self.actions.push_back(match action {
+                TorrentAction::Dial(addr) => {
+                    dials.push(addr);
+                    continue;
+                }
+                TorrentAction::Close(conn, why) => {
+                    self.conns.remove(&conn);
+                    Action::Close(conn, why)
+                }
+                TorrentAction::Flush(conn) => Action::Flush(conn),
+                TorrentAction::Disk(ticket, op) => Action::Disk(job(ticket), op),
+                TorrentAction::Hash(ticket, work) => Action::Hash(job(ticket), work),
+            });
+        }
+        for addr in dials {
+            let conn = self.new_conn();
+            self.conns.insert(conn, Conn::Dialing { torrent: key, addr, since: now });
+            self.unsettled.insert(conn);
+            self.actions.push_back(Action::Dial(conn, addr));
+        }
+    }
+}

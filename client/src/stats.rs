@@ -1,0 +1,58 @@
+//! Figures of a torrent, for progress lines, logs and tests.
+
+use wire::InfoHash;
+
+/// A torrent at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TorrentStats {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Its name, once the metadata is known.
+    pub name: Option<String>,
+    /// Bytes in all; 0 while unknown.
+    pub total_len: u64,
+    /// Bytes that are there, hashed right.
+    pub have_bytes: u64,
+    /// Bytes of unfinished pieces in memory.
+    pub partial_bytes: u64,
+    /// Payload received, wasted bytes included.
+    pub downloaded: u64,
+    /// Payload sent.
+    pub uploaded: u64,
+    /// Payload received for nothing: duplicates, corrupt and unasked blocks.
+    pub wasted: u64,
+    /// Bytes per second received, over the last 10 s.
+    pub down_rate: u64,
+    /// Bytes per second sent, over the last 10 s.
+    pub up_rate: u64,
+    /// Peers connected.
+    pub peers: usize,
+    /// Of these, peers that have all.
+    pub seeds: usize,
+    /// Peers that do not choke us.
+    pub unchoked_us: usize,
+    /// Peers that we do not choke.
+    pub unchoked: usize,
+    /// Dials under way.
+    pub dials: usize,
+    /// Addresses known.
+    pub candidates: usize,
+    /// Copies of the torrent among the peers.
+    pub copies: f64,
+    /// Metadata pieces here, and in all.
+    pub metadata: (usize, usize),
+    /// Peers that have the metadata.
+    pub metadata_peers: usize,
+    /// Pieces checked on the disk, and to be checked.
+    pub checked: (u32, u32),
+    /// Whether what the disk has is known.
+    pub started: bool,
+    /// Whether all pieces are there.
+    pub complete: bool,
+    /// Whether a question for peers is under way.
+    pub asking: bool,
+    /// Pieces whose hash was wrong.
+    pub hash_failures: u64,
+    /// Blocks asked of more than one peer.
+    pub end_game_requests: u64,
+}

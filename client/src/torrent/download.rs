@@ -1,0 +1,384 @@
+//! The download: which blocks to ask of whom, and what becomes of those that come.
+
+use std::net::SocketAddr;
+
+use wire::bitfield::Bitfield;
+use wire::peer::{BlockRef, Message};
+use wire::time::Time;
+
+use super::{Action, Content, Job, Torrent, TorrentEvent};
+use crate::disk::HashWork;
+use crate::disk::Ticket;
+use crate::payload::Payload;
+use crate::peer::{Asked, Peer};
+use crate::pieces::Arrival;
+use crate::smart_ban::BlockDigest;
+use crate::{Close, Config, ConnId};
+
+/// A piece whose blocks are hashed one by one, to tell who lied.
+pub(super) struct Autopsy<P: Payload> {
+    /// Whether the whole is right.
+    right: bool,
+    blocks: Vec<Option<P>>,
+    senders: Vec<SocketAddr>,
+    digests: Vec<Option<BlockDigest>>,
+}
+
+impl<P: Payload> Torrent<P> {
+    /// Asks `conn` for as many blocks as its window and the credits allow.
+    pub(super) fn fill(&mut self, now: Time, conn: ConnId) {
+        let credits = self.credits();
+        let Some(content) = self.content.as_mut().filter(|c| c.started && !c.complete) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if self.failed || self.stopping || !peer.we_are_interested {
+            return;
+        }
+        let room = peer.window.room(now, &self.config).min(credits);
+        for _ in 0..room {
+            match pick(content, peer, &self.config) {
+                Some((block, duplicate)) => {
+                    self.counters.end_game_requests += u64::from(duplicate);
+                    peer.request(now, block);
+                }
+                None => break,
+            }
+        }
+        self.starved |= peer.window.is_empty() || credits == 0;
+        if peer.tell_flush() {
+            self.actions.push_back(Action::Flush(conn));
+        }
+    }
+
+    /// Asks every peer for what it may be asked for.
+    pub(super) fn fill_all(&mut self, now: Time) {
+        self.starved = false;
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.fill(now, conn);
+        }
+    }
+
+    /// Blocks that may still be asked for: the budget less those asked, held and being written.
+    fn credits(&self) -> usize {
+        let asked: usize = self.peers.values().map(|peer| peer.window.len()).sum();
+        let held = self.content.as_ref().map_or(0, |content| content.pieces.held());
+        let writing: usize = self.writing.values().sum();
+        self.config.credits_max.saturating_sub(asked + held + writing)
+    }
+
+    /// A block came from `conn`.
+    pub fn handle_block(&mut self, now: Time, conn: ConnId, block: BlockRef, payload: P) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let addr = peer.addr;
+        self.counters.downloaded += u64::from(block.len);
+        let asked: Option<Asked> = match peer.on_block(now, &block) {
+            Ok(asked) => asked,
+            Err(close) => return self.close(now, conn, close),
+        };
+        let arrival = match (&mut self.content, asked) {
+            (Some(content), Some(_)) if !self.failed => {
+                content.pieces.arrived(&block, conn, addr, payload)
+            }
+            _ => Arrival::Unwanted,
+        };
+        match arrival {
+            Arrival::Unwanted => self.counters.wasted += u64::from(block.len),
+            Arrival::Kept(others) => {
+                for other in others {
+                    let Some(other) = self.peers.get_mut(&other) else { continue };
+                    if other.window.cancel(&block) {
+                        other.send(Message::Cancel(block));
+                    }
+                    if other.tell_flush() {
+                        self.actions.push_back(Action::Flush(other.conn));
+                    }
+                }
+                self.hash_more(block.piece);
+            }
+        }
+        self.fill(now, conn);
+    }
+
+    /// Gives the next blocks of `piece` to a hash thread, if there are enough.
+    fn hash_more(&mut self, piece: u32) {
+        let Some(content) = &mut self.content else { return };
+        if let Some(work) = content.pieces.next_hash(piece, self.config.hash_batch_blocks) {
+            self.queued_blocks += work.blocks.len();
+            let ticket = self.ticket(Job::Piece(piece));
+            self.actions.push_back(Action::Hash(ticket, work));
+        }
+    }
+
+    /// A hash job is back.
+    pub fn handle_hashed(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        hasher: P::Hasher,
+        blocks: Vec<P>,
+        digest: Option<[u8; 20]>,
+    ) {
+        self.queued_blocks = self.queued_blocks.saturating_sub(blocks.len());
+        match (self.jobs.remove(&ticket), digest) {
+            (Some(Job::Piece(piece)), None) => {
+                if let Some(content) = &mut self.content {
+                    content.pieces.hashed(piece, hasher, blocks);
+                }
+                self.hash_more(piece);
+            }
+            (Some(Job::Piece(piece)), Some(digest)) => {
+                self.on_piece_hashed(now, piece, blocks, digest);
+            }
+            (Some(Job::Autopsy(piece, index)), Some(digest)) => {
+                self.on_block_hashed(now, piece, index, blocks, digest);
+            }
+            (Some(Job::Autopsy(..)) | None, _) => {}
+        }
+        if self.starved {
+            self.fill_all(now);
+        }
+    }
+
+    fn on_piece_hashed(&mut self, now: Time, piece: u32, last: Vec<P>, digest: [u8; 20]) {
+        let Some(content) = &mut self.content else { return };
+        let (blocks, senders) = content.pieces.finish(piece, last);
+        let right = content.info.piece_hashes.get(piece as usize) == Some(&digest);
+        if right && !self.smart_ban.suspects(piece) {
+            return self.write(now, piece, blocks);
+        }
+        if !right {
+            self.counters.hash_failures += 1;
+            self.counters.wasted += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+            self.events.push_back(TorrentEvent::HashFailed(piece));
+            content.picker.put_back(piece);
+            self.starved = true;
+            if senders.windows(2).all(|pair| pair[0] == pair[1]) {
+                senders.first().into_iter().for_each(|liar| self.ban(now, *liar));
+                return;
+            }
+        }
+        self.dissect(piece, right, blocks, senders);
+    }
+
+    /// Hashes each block of a piece by itself.
+    fn dissect(&mut self, piece: u32, right: bool, blocks: Vec<P>, senders: Vec<SocketAddr>) {
+        let count = blocks.len();
+        self.queued_blocks += count;
+        for (index, block) in blocks.into_iter().enumerate() {
+            let ticket = self.ticket(Job::Autopsy(piece, index as u32));
+            let work = HashWork { hasher: P::Hasher::default(), blocks: vec![block], finish: true };
+            self.actions.push_back(Action::Hash(ticket, work));
+        }
+        let autopsy = Autopsy {
+            right,
+            blocks: (0..count).map(|_| None).collect(),
+            senders,
+            digests: vec![None; count],
+        };
+        self.autopsies.insert(piece, autopsy);
+    }
+
+    fn on_block_hashed(
+        &mut self,
+        now: Time,
+        piece: u32,
+        index: u32,
+        mut blocks: Vec<P>,
+        digest: BlockDigest,
+    ) {
+        let Some(autopsy) = self.autopsies.get_mut(&piece) else { return };
+        let (Some(block), Some(slot)) =
+            (autopsy.blocks.get_mut(index as usize), autopsy.digests.get_mut(index as usize))
+        else {
+            return;
+        };
+        *block = blocks.pop();
+        *slot = Some(digest);
+        if autopsy.digests.iter().any(Option::is_none) {
+            return;
+        }
+        let Some(autopsy) = self.autopsies.remove(&piece) else { return };
+        let digests: Vec<BlockDigest> = autopsy.digests.into_iter().flatten().collect();
+        if autopsy.right {
+            for liar in self.smart_ban.passed(piece, &digests) {
+                self.ban(now, liar);
+            }
+            self.write(now, piece, autopsy.blocks.into_iter().flatten().collect());
+        } else {
+            for (index, (from, digest)) in autopsy.senders.into_iter().zip(digests).enumerate() {
+                self.smart_ban.failed(piece, index as u32, from, digest);
+            }
+        }
+    }
+
+    fn write(&mut self, now: Time, piece: u32, blocks: Vec<P>) {
+        self.queued_blocks += blocks.len();
+        self.writing.insert(piece, blocks.len());
+        if let Some(content) = &mut self.content {
+            content.storage.write_piece(now, piece, blocks);
+        }
+        self.drain_storage(now);
+    }
+
+    /// Ends the connections to a liar and takes none again.
+    fn ban(&mut self, now: Time, liar: SocketAddr) {
+        let same = |peer: &&Peer| {
+            peer.addr == liar
+                || (peer.addr.ip() == liar.ip()
+                    && wire::scope::AddrScope::of(liar.ip()) == wire::scope::AddrScope::Global)
+        };
+        let found: Vec<(ConnId, Option<SocketAddr>)> =
+            self.peers.values().filter(same).map(|peer| (peer.conn, peer.listen_addr)).collect();
+        self.candidates.ban(liar);
+        for (conn, listen_addr) in found {
+            listen_addr.into_iter().for_each(|addr| self.candidates.ban(addr));
+            self.close(now, conn, Close::Corrupt);
+        }
+        self.events.push_back(TorrentEvent::Banned(liar));
+    }
+
+    /// What the disk had is known.
+    pub(super) fn on_started(&mut self, now: Time, have: Bitfield) {
+        let Some(content) = &mut self.content else { return };
+        content.started = true;
+        for piece in have.ones() {
+            content.pieces.set_have(piece);
+            content.picker.take(piece);
+        }
+        for peer in self.peers.values_mut() {
+            have.ones().for_each(|piece| peer.send(Message::Have(piece)));
+        }
+        self.events.push_back(TorrentEvent::Started);
+        self.check_complete(now);
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.update_interest(conn);
+        }
+        self.fill_all(now);
+        self.dial_more(now);
+    }
+
+    /// A piece can be read.
+    pub(super) fn on_written(&mut self, now: Time, piece: u32) {
+        let blocks = self.writing.remove(&piece).unwrap_or(0);
+        self.queued_blocks = self.queued_blocks.saturating_sub(blocks);
+        let Some(content) = &mut self.content else { return };
+        content.pieces.set_have(piece);
+        self.events.push_back(TorrentEvent::Piece(piece));
+        for peer in self.peers.values_mut() {
+            if !peer.has().get(piece) {
+                peer.send(Message::Have(piece));
+            } else if peer.we_are_interested && !wants(content, peer) {
+                peer.set_interested(false);
+            }
+        }
+        self.check_complete(now);
+        if self.starved {
+            self.fill_all(now);
+        }
+    }
+
+    /// Pieces that were thought written did not last.
+    pub(super) fn on_lost(&mut self, pieces: &[u32]) {
+        let Some(content) = &mut self.content else { return };
+        for &piece in pieces {
+            content.pieces.clear_have(piece);
+            content.picker.put_back(piece);
+        }
+        content.complete = false;
+        self.starved = true;
+    }
+
+    fn check_complete(&mut self, now: Time) {
+        let Some(content) = &mut self.content else { return };
+        if content.complete || !content.pieces.have().is_full() {
+            return;
+        }
+        content.complete = true;
+        self.events.push_back(TorrentEvent::Complete);
+        self.discovery.hurry(now);
+        let seeds: Vec<ConnId> = self
+            .peers
+            .values()
+            .filter(|peer| peer.has().is_full() || peer.extensions.upload_only)
+            .map(|peer| peer.conn)
+            .collect();
+        for conn in seeds {
+            self.close(now, conn, Close::BothSeeds);
+        }
+    }
+
+    /// Tells a peer whether it has anything that we want.
+    pub(super) fn update_interest(&mut self, conn: ConnId) {
+        let (Some(content), Some(peer)) = (&self.content, self.peers.get_mut(&conn)) else {
+            return;
+        };
+        let interested = content.started && wants(content, peer);
+        peer.set_interested(interested);
+    }
+
+    /// Requests at a peer that will not be answered are free for others.
+    pub(super) fn release(&mut self, conn: ConnId, blocks: &[BlockRef]) {
+        let Some(content) = &mut self.content else { return };
+        for block in blocks {
+            if content.pieces.release(block, conn) {
+                content.picker.put_back(block.piece);
+            }
+        }
+        self.starved |= !blocks.is_empty();
+    }
+}
+
+/// Whether the peer has a piece that is not here.
+fn wants<P: Payload>(content: &Content<P>, peer: &Peer) -> bool {
+    let theirs = peer.has().as_bytes();
+    let ours = content.pieces.have().as_bytes();
+    theirs.iter().zip(ours).any(|(theirs, ours)| theirs & !ours != 0)
+}
+
+/// The next block to ask of `peer`, and whether another was asked for it already. In this order:
+/// the piece it is at, a begun piece (so that pieces get whole), the rarest new one, and in the end
+/// game what others owe.
+fn pick<P: Payload>(
+    content: &mut Content<P>,
+    peer: &mut Peer,
+    config: &Config,
+) -> Option<(BlockRef, bool)> {
+    let Content { pieces, picker, .. } = content;
+    if peer.chokes_us {
+        let piece = peer.allowed_fast().find(|&piece| {
+            peer.has().get(piece)
+                && !pieces.have().get(piece)
+                && (pieces.is_open(piece) || picker.holds(piece))
+        })?;
+        picker.take(piece);
+        pieces.begin(piece);
+        return pieces.ask(piece, peer.conn).map(|block| (block, false));
+    }
+    if let Some(block) = peer.current_piece.and_then(|piece| pieces.ask(piece, peer.conn)) {
+        return Some((block, false));
+    }
+    let open = pieces.open().find(|&piece| peer.has().get(piece));
+    let piece = open.or_else(|| {
+        let random = pieces.have().count() < config.random_first_pieces;
+        let new =
+            if random { picker.take_random(peer.has()) } else { picker.take_rarest(peer.has()) };
+        new.inspect(|&piece| pieces.begin(piece))
+    });
+    if let Some(piece) = piece {
+        peer.current_piece = Some(piece);
+        return pieces.ask(piece, peer.conn).map(|block| (block, false));
+    }
+    peer.current_piece = None;
+    // End game: only a peer with nothing to do, and one block at a time.
+    if !peer.window.is_empty() {
+        return None;
+    }
+    let begun: Vec<u32> = pieces.begun().filter(|&piece| peer.has().get(piece)).collect();
+    begun
+        .into_iter()
+        .find_map(|piece| pieces.ask_again(piece, peer.conn))
+        .map(|block| (block, true))
+}

@@ -1,0 +1,180 @@
+//! Extension messages (BEP 10): the handshake, metadata (BEP 9) and peer exchange (BEP 11).
+
+use std::net::SocketAddr;
+
+use wire::ext::{ExtHandshake, MetadataMessage, Pex};
+use wire::metainfo::Info;
+use wire::peer::Message;
+use wire::scope::AddrScope;
+use wire::time::Time;
+
+use super::{Failure, Torrent, TorrentEvent};
+use crate::candidates::Source;
+use crate::metadata::{METADATA_PIECE_LEN, Outcome};
+use crate::payload::Payload;
+use crate::{Close, ConnId};
+
+/// Ids under which we take extension messages.
+const OUR_METADATA: u8 = 1;
+const OUR_PEX: u8 = 2;
+/// Addresses taken of one peer-exchange message (BEP 11: at most 50 added).
+const PEX_MAX: usize = 50;
+
+impl<P: Payload> Torrent<P> {
+    /// Our extension handshake for a peer at `to`.
+    pub(super) fn extension_handshake(&self, to: SocketAddr) -> Vec<u8> {
+        let mut out = Vec::new();
+        ExtHandshake {
+            metadata_id: Some(OUR_METADATA),
+            pex_id: Some(OUR_PEX),
+            metadata_size: self.info().map(|info| info.raw.len() as u64),
+            reqq: Some(self.config.upload_queue_max as u32),
+            client: Some(crate::CLIENT_NAME.into()),
+            listen_port: self.listen_port,
+            your_ip: Some(to.ip()),
+            upload_only: self.is_complete(),
+            ..ExtHandshake::default()
+        }
+        .encode(&mut out);
+        out
+    }
+
+    pub(super) fn on_extended(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: u8,
+        payload: &[u8],
+    ) -> Result<(), Close> {
+        match id {
+            0 => self.on_extension_handshake(now, conn, payload),
+            OUR_METADATA => self.on_metadata(now, conn, payload),
+            OUR_PEX => self.on_pex(now, conn, payload),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_extension_handshake(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        payload: &[u8],
+    ) -> Result<(), Close> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let handshake = ExtHandshake::parse(payload)
+            .map_err(|_| Close::Fault("a malformed extension handshake"))?;
+        peer.extensions.metadata = handshake.metadata_id;
+        peer.extensions.pex = handshake.pex_id;
+        peer.extensions.upload_only = handshake.upload_only;
+        if let Some(client) = handshake.client {
+            peer.client = client;
+        }
+        if let Some(reqq) = handshake.reqq {
+            peer.window.set_reqq(reqq);
+        }
+        if let Some(port) = handshake.listen_port {
+            self.on_listen_port(now, conn, port);
+        }
+        if self.content.is_none()
+            && let Some(size) = handshake.metadata_size.filter(|_| handshake.metadata_id.is_some())
+        {
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            if !self.metadata.add_peer(conn, size) {
+                return Err(Close::Fault("an absurd metadata size"));
+            }
+            self.request_metadata(now);
+        }
+        Ok(())
+    }
+
+    /// Asks every peer that has it for the metadata's parts that are missing.
+    pub(super) fn request_metadata(&mut self, now: Time) {
+        if self.content.is_some() || self.failed || self.stopping {
+            return;
+        }
+        loop {
+            let mut asked = false;
+            for peer in self.peers.values_mut() {
+                let Some(id) = peer.extensions.metadata else { continue };
+                if let Some(part) = self.metadata.next_request(now, peer.conn) {
+                    let mut payload = Vec::new();
+                    MetadataMessage::Request { piece: part }.encode(&mut payload);
+                    peer.send(Message::Extended(id, &payload));
+                    asked = true;
+                }
+            }
+            if !asked {
+                break;
+            }
+        }
+        self.tell_flushes();
+    }
+
+    fn on_metadata(&mut self, now: Time, conn: ConnId, payload: &[u8]) -> Result<(), Close> {
+        let message = MetadataMessage::parse(payload)
+            .map_err(|_| Close::Fault("a malformed metadata message"))?;
+        match message {
+            MetadataMessage::Request { piece } => self.serve_metadata(conn, piece),
+            MetadataMessage::Reject { piece } => {
+                self.metadata.handle_reject(conn, piece);
+                // Whoever rejects has not got it yet: it is asked again when the tick comes.
+            }
+            MetadataMessage::Data { piece, total_size, data } if self.content.is_none() => {
+                match self.metadata.handle_data(conn, piece, total_size, data) {
+                    Outcome::Wait => self.request_metadata(now),
+                    Outcome::Done(raw) => self.on_info_dict(now, &raw),
+                    Outcome::Liars(liars) => {
+                        for liar in liars {
+                            self.close(now, liar, Close::Corrupt);
+                        }
+                        self.request_metadata(now);
+                    }
+                }
+            }
+            MetadataMessage::Data { .. } | MetadataMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn on_info_dict(&mut self, now: Time, raw: &[u8]) {
+        match Info::parse(raw) {
+            Ok(info) if info.private => {
+                self.fail(now, Failure::Private);
+            }
+            Ok(info) => self.events.push_back(TorrentEvent::Metadata(Box::new(info))),
+            Err(error) => self.fail(now, Failure::Metadata(error.to_string())),
+        }
+    }
+
+    fn serve_metadata(&mut self, conn: ConnId, piece: u32) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(id) = peer.extensions.metadata else { return };
+        let raw = self.content.as_ref().map(|content| &content.info.raw[..]);
+        let part = raw.and_then(|raw| {
+            let part = raw.chunks(METADATA_PIECE_LEN).nth(piece as usize)?;
+            Some((part, raw.len()))
+        });
+        let message = match part {
+            Some((data, total)) => MetadataMessage::Data { piece, total_size: Some(total), data },
+            None => MetadataMessage::Reject { piece },
+        };
+        let mut payload = Vec::new();
+        message.encode(&mut payload);
+        peer.send(Message::Extended(id, &payload));
+    }
+
+    fn on_pex(&mut self, now: Time, conn: ConnId, payload: &[u8]) -> Result<(), Close> {
+        let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
+        let pex = Pex::parse(payload).map_err(|_| Close::Fault("a malformed peer exchange"))?;
+        let from = AddrScope::of(peer.addr.ip());
+        let added: Vec<SocketAddr> = pex
+            .added
+            .iter()
+            .map(|peer| peer.addr)
+            .filter(|addr| AddrScope::of(addr.ip()).acceptable_from(from))
+            .take(PEX_MAX)
+            .collect();
+        self.add_candidates(now, Source::Pex, &added);
+        Ok(())
+    }
+}

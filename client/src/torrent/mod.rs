@@ -1,0 +1,458 @@
+//! One torrent: its peers, its pieces and what it wants from them.
+//!
+//! A `Torrent` owns its peers. Connections, disk and hash jobs and the DHT are its caller's; it
+//! talks to them by [`Action`]s and [`TorrentEvent`]s, and is tested alone.
+
+mod download;
+mod extension;
+mod swarm;
+mod upload;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::InfoHash;
+use wire::bitfield::Bitfield;
+use wire::metainfo::Info;
+use wire::peer::{BlockRef, PeerId};
+use wire::rng::{Rng, Seed, child_seed};
+use wire::time::Time;
+
+use crate::candidates::{Candidates, Source};
+use crate::choker::Choker;
+use crate::close::Close;
+use crate::discovery::{Asked, Discovery};
+use crate::disk::HashWork;
+use crate::disk::{DiskError, DiskOp, DiskResult, Extent, Ticket};
+use crate::metadata::MetadataFetch;
+use crate::payload::Payload;
+use crate::peer::Peer;
+use crate::picker::Picker;
+use crate::pieces::{Geometry, Pieces};
+use crate::smart_ban::SmartBan;
+use crate::stats::TorrentStats;
+use crate::storage::{Storage, StorageEvent};
+use crate::{Config, ConnId};
+
+use download::Autopsy;
+
+/// How often a torrent looks at its peers.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a torrent asks of its session.
+pub enum Action<P: Payload> {
+    /// Connect to this address.
+    Dial(SocketAddr),
+    /// End this connection.
+    Close(ConnId, Close),
+    /// There is something to send on this connection.
+    Flush(ConnId),
+    /// A disk operation.
+    Disk(Ticket, DiskOp<P>),
+    /// A hash job.
+    Hash(Ticket, HashWork<P>),
+}
+
+/// What a torrent tells its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TorrentEvent {
+    /// Ask for peers, and announce; answered by [`Torrent::handle_asked`].
+    WantsPeers,
+    /// The info dict came from the peers, and is right; answered by [`Torrent::set_info`].
+    Metadata(Box<Info>),
+    /// What the disk had is known.
+    Started,
+    /// A piece is there and can be read.
+    Piece(u32),
+    /// All pieces are there.
+    Complete,
+    /// All that is there has reached stable storage.
+    Flushed,
+    /// A question for peers ended; so many nodes keep our announce.
+    Announced {
+        /// Nodes.
+        kept_by: usize,
+    },
+    /// A connection's handshakes are done.
+    Connected(SocketAddr),
+    /// A connection ended.
+    Disconnected(SocketAddr, Close),
+    /// A peer has a DHT node at this address.
+    DhtNode(SocketAddr),
+    /// A piece's hash was wrong.
+    HashFailed(u32),
+    /// A peer sent corrupt data and is banned.
+    Banned(SocketAddr),
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// Why a torrent cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The disk.
+    Disk(DiskError),
+    /// The metadata is not a torrent that we take; the words for the user.
+    Metadata(String),
+    /// The torrent is private (BEP 27), which forbids the DHT.
+    Private,
+}
+
+/// What goes out on a connection next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Messages.
+    Bytes(Vec<u8>),
+    /// A `piece` message: its header, then these bytes of the disk.
+    Block(BlockRef, Vec<Extent>),
+}
+
+/// Who we are to the peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Our name.
+    pub peer_id: PeerId,
+    /// Where we take connections (TCP).
+    pub listen_port: Option<u16>,
+    /// Where our DHT node listens (UDP).
+    pub dht_port: Option<u16>,
+}
+
+/// What stands once the info dict is known.
+struct Content<P: Payload> {
+    info: Info,
+    pieces: Pieces<P>,
+    picker: Picker,
+    storage: Storage<P>,
+    /// The disk has told what it has.
+    started: bool,
+    complete: bool,
+}
+
+/// What a hash ticket was for.
+enum Job {
+    Piece(u32),
+    Autopsy(u32, u32),
+}
+
+/// One torrent.
+pub struct Torrent<P: Payload> {
+    config: Config,
+    info_hash: InfoHash,
+    our_id: PeerId,
+    listen_port: Option<u16>,
+    dht_port: Option<u16>,
+    rng: Rng,
+    seed: Seed,
+    content: Option<Content<P>>,
+    metadata: MetadataFetch,
+    peers: BTreeMap<ConnId, Peer>,
+    dials: usize,
+    candidates: Candidates,
+    choker: Choker,
+    smart_ban: SmartBan,
+    autopsies: BTreeMap<u32, Autopsy<P>>,
+    jobs: BTreeMap<Ticket, Job>,
+    next_ticket: u64,
+    discovery: Discovery,
+    failed: bool,
+    stopping: bool,
+    next_tick: Time,
+    next_choke: Time,
+    /// Blocks in hash and write jobs.
+    queued_blocks: usize,
+    /// Blocks that were finished and are being written.
+    writing: BTreeMap<u32, usize>,
+    /// Somebody found no credit or no block; look again when there may be one.
+    starved: bool,
+    counters: Counters,
+    actions: VecDeque<Action<P>>,
+    events: VecDeque<TorrentEvent>,
+}
+
+/// Bytes and events since the start.
+#[derive(Default)]
+struct Counters {
+    downloaded: u64,
+    uploaded: u64,
+    wasted: u64,
+    hash_failures: u64,
+    end_game_requests: u64,
+}
+
+impl<P: Payload> Torrent<P> {
+    /// A torrent that is known by its info-hash alone; [`Torrent::set_info`] gives it more.
+    pub fn new(
+        now: Time,
+        config: Config,
+        info_hash: InfoHash,
+        us: Identity,
+        seed: Seed,
+    ) -> Torrent<P> {
+        Torrent {
+            info_hash,
+            our_id: us.peer_id,
+            listen_port: us.listen_port,
+            dht_port: us.dht_port,
+            rng: Rng::new(&child_seed(&seed, "torrent", 0)),
+            content: None,
+            metadata: MetadataFetch::new(info_hash, &config),
+            peers: BTreeMap::new(),
+            dials: 0,
+            candidates: Candidates::new(&config, Rng::new(&child_seed(&seed, "candidates", 0))),
+            choker: Choker::new(config.unchoke_slots, config.optimistic_rounds),
+            smart_ban: SmartBan::new(),
+            autopsies: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_ticket: 0,
+            discovery: Discovery::new(now, &config),
+            failed: false,
+            stopping: false,
+            next_tick: now,
+            next_choke: now + config.choke_round,
+            queued_blocks: 0,
+            writing: BTreeMap::new(),
+            starved: false,
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            seed,
+            config,
+        }
+    }
+
+    /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s.
+    pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) {
+        if self.content.is_some() || self.failed {
+            return;
+        }
+        let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
+        let none = Bitfield::new(geometry.piece_count());
+        let rng = Rng::new(&child_seed(&self.seed, "picker", 0));
+        let picker = Picker::new(geometry.piece_count(), &none, rng);
+        let pieces = Pieces::new(geometry, none);
+        let content = Content { info, pieces, picker, storage, started: false, complete: false };
+        self.content = Some(content);
+        let misfits: Vec<(ConnId, Close)> = self
+            .peers
+            .values_mut()
+            .filter_map(|peer| {
+                let result = peer.set_piece_count(geometry.piece_count());
+                result.err().map(|close| (peer.conn, close))
+            })
+            .collect();
+        for (conn, close) in misfits {
+            self.close(now, conn, close);
+        }
+        if let Some(content) = &mut self.content {
+            self.peers.values().for_each(|peer| content.picker.add_peer(peer.has()));
+            content.storage.start(now);
+        }
+        self.drain_storage(now);
+    }
+
+    /// The info-hash.
+    pub fn info_hash(&self) -> &InfoHash {
+        &self.info_hash
+    }
+
+    /// The info dict, once it is known.
+    pub fn info(&self) -> Option<&Info> {
+        self.content.as_ref().map(|content| &content.info)
+    }
+
+    /// Whether all pieces are there.
+    pub fn is_complete(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.complete)
+    }
+
+    /// Whether more may be read from the peers: false while hash threads and disk are behind.
+    pub fn wants_read(&self) -> bool {
+        self.queued_blocks < self.config.disk_queue_max
+    }
+
+    /// Addresses that may have the torrent.
+    pub fn add_candidates(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
+        for addr in addrs {
+            self.candidates.add(now, *addr, source);
+        }
+        self.dial_more(now);
+    }
+
+    /// A question for peers ended.
+    pub fn handle_asked(&mut self, now: Time, asked: Asked) {
+        let content = self.is_complete() || self.peers.len() >= self.config.peers_wanted;
+        self.discovery.done(now, asked, content);
+        self.events.push_back(TorrentEvent::Announced { kept_by: asked.kept_by });
+    }
+
+    /// The way to ask for peers changed (a DHT node joined its overlay): asks again at once.
+    pub fn hurry_discovery(&mut self, now: Time) {
+        self.discovery.hurry(now);
+        self.handle_timeout(now);
+    }
+
+    /// A disk operation ended.
+    pub fn handle_disk(&mut self, now: Time, ticket: Ticket, result: DiskResult<P>) {
+        if let Some(content) = &mut self.content {
+            content.storage.handle_disk(now, ticket, result);
+        }
+        self.drain_storage(now);
+    }
+
+    /// A deadline may be past. Early, late and repeated calls do no harm.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(content) = &mut self.content {
+            content.storage.handle_timeout(now);
+        }
+        self.drain_storage(now);
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        if self.failed || self.stopping {
+            return;
+        }
+        self.tick_peers(now);
+        if now >= self.next_choke {
+            self.next_choke = now + self.config.choke_round;
+            self.choke_round(now);
+        }
+        self.request_metadata(now);
+        self.fill_all(now);
+        self.dial_more(now);
+        if self.discovery.take_due(now) {
+            self.events.push_back(TorrentEvent::WantsPeers);
+        }
+        self.tell_flushes();
+    }
+
+    /// When [`Torrent::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let storage = self.content.as_ref().and_then(|content| content.storage.poll_timeout());
+        let tick = (!self.failed && !self.stopping).then_some(self.next_tick);
+        [storage, tick].into_iter().flatten().min()
+    }
+
+    /// Ends all connections and brings all that is there to stable storage;
+    /// [`TorrentEvent::Flushed`] tells when.
+    pub fn stop(&mut self, now: Time) {
+        self.stopping = true;
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.close(now, conn, Close::Stopped);
+        }
+        self.flush(now);
+    }
+
+    /// Brings all that is there to stable storage; [`TorrentEvent::Flushed`] tells when.
+    pub fn flush(&mut self, now: Time) {
+        match &mut self.content {
+            Some(content) if !self.failed => content.storage.flush(now),
+            _ => self.events.push_back(TorrentEvent::Flushed),
+        }
+        self.drain_storage(now);
+    }
+
+    /// What the session has to do next.
+    pub fn poll_action(&mut self) -> Option<Action<P>> {
+        self.actions.pop_front()
+    }
+
+    /// What the user may want to know next.
+    pub fn poll_event(&mut self) -> Option<TorrentEvent> {
+        self.events.pop_front()
+    }
+
+    fn ticket(&mut self, job: Job) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.jobs.insert(ticket, job);
+        ticket
+    }
+
+    fn fail(&mut self, now: Time, failure: Failure) {
+        if self.failed {
+            return;
+        }
+        self.failed = true;
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.close(now, conn, Close::Stopped);
+        }
+        self.events.push_back(TorrentEvent::Failed(failure));
+    }
+
+    /// Takes what the storage has to say, and passes its operations on.
+    fn drain_storage(&mut self, now: Time) {
+        loop {
+            let Some(content) = &mut self.content else { return };
+            while let Some((ticket, op)) = content.storage.poll_op() {
+                self.actions.push_back(Action::Disk(ticket, op));
+            }
+            let Some(event) = content.storage.poll_event() else { break };
+            match event {
+                StorageEvent::Started { have } => self.on_started(now, have),
+                StorageEvent::Written { piece } => self.on_written(now, piece),
+                StorageEvent::Lost { pieces } => self.on_lost(&pieces),
+                StorageEvent::Readable => {
+                    self.peers.values_mut().for_each(Peer::output_drained);
+                }
+                StorageEvent::Flushed => self.events.push_back(TorrentEvent::Flushed),
+                StorageEvent::Failed { error } => self.fail(now, Failure::Disk(error)),
+                StorageEvent::CheckProgress { .. } | StorageEvent::Kept { .. } => {}
+            }
+        }
+        self.tell_flushes();
+    }
+
+    /// Tells the session of every connection that has something to send.
+    fn tell_flushes(&mut self) {
+        for peer in self.peers.values_mut() {
+            if peer.tell_flush() {
+                self.actions.push_back(Action::Flush(peer.conn));
+            }
+        }
+    }
+
+    /// Figures for progress and logs.
+    pub fn stats(&self, now: Time) -> TorrentStats {
+        let content = self.content.as_ref();
+        let have_bytes = content.map_or(0, |content| {
+            let g = content.pieces.geometry();
+            let have = content.pieces.have();
+            let full = u64::from(have.count()) * u64::from(g.piece_length);
+            let last = g.piece_count().saturating_sub(1);
+            let short = u64::from(g.piece_length) - u64::from(g.piece_len(last));
+            full - if have.get(last) { short } else { 0 }
+        });
+        TorrentStats {
+            info_hash: self.info_hash,
+            name: content.map(|content| content.info.name.clone()),
+            total_len: content.map_or(0, |content| content.info.total_len),
+            have_bytes,
+            partial_bytes: content.map_or(0, |content| content.pieces.partial_bytes()),
+            downloaded: self.counters.downloaded,
+            uploaded: self.counters.uploaded,
+            wasted: self.counters.wasted,
+            down_rate: self.peers.values().map(|peer| peer.down_rate(now)).sum(),
+            up_rate: self.peers.values().map(|peer| peer.up_rate(now)).sum(),
+            peers: self.peers.len(),
+            seeds: self.peers.values().filter(|peer| peer.has().is_full()).count(),
+            unchoked_us: self.peers.values().filter(|peer| !peer.chokes_us).count(),
+            unchoked: self.peers.values().filter(|peer| !peer.choked).count(),
+            dials: self.dials,
+            candidates: self.candidates.len(),
+            copies: content.map_or(0.0, |content| content.picker.distributed_copies()),
+            metadata: self.metadata.progress(),
+            metadata_peers: self.metadata.peers(),
+            checked: content.map_or((0, 0), |content| content.storage.check_progress()),
+            started: content.is_some_and(|content| content.started),
+            complete: self.is_complete(),
+            asking: self.discovery.is_asking(),
+            hash_failures: self.counters.hash_failures,
+            end_game_requests: self.counters.end_game_requests,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The swarm: who is dialled, connected and dropped, and what peers tell.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::peer::{Handshake, Message, Reserved};
+use wire::time::Time;
+
+use super::{Action, Torrent, TorrentEvent};
+use crate::allowed_fast::allowed_fast_set;
+use crate::candidates::Source;
+use crate::payload::Payload;
+use crate::peer::{Peer, PeerEvent};
+use crate::{Close, ConnId};
+
+/// A connection that lasted this long was of use, so its address is good.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Pieces allowed to a choked peer. BEP 6 suggests 10 as "allowed fast" set size; libtorrent has 5.
+const ALLOWED_FAST_COUNT: usize = 5;
+
+impl<P: Payload> Torrent<P> {
+    /// Dials more addresses while there are some worth it and connections are wanted.
+    pub(super) fn dial_more(&mut self, now: Time) {
+        let ready = self.content.as_ref().is_none_or(|content| content.started);
+        if self.failed || self.stopping || !ready {
+            return;
+        }
+        while self.dials < self.config.dials_max
+            && self.dials + self.peers.len() < self.config.peers_max
+        {
+            let Some(addr) = self.candidates.next(now) else { return };
+            self.dials += 1;
+            self.actions.push_back(Action::Dial(addr));
+        }
+    }
+
+    /// A dial failed, or no handshake came over it.
+    pub fn handle_dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        self.dials = self.dials.saturating_sub(1);
+        self.candidates.failed(now, addr);
+        self.dial_more(now);
+    }
+
+    /// A handshake for this torrent came over `conn`. On success the connection is this torrent's;
+    /// our own handshake was sent already if we dialled. An error says why it is to be closed.
+    pub fn handle_handshake(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        addr: SocketAddr,
+        outgoing: bool,
+        handshake: Handshake,
+    ) -> Result<(), Close> {
+        if outgoing {
+            self.dials = self.dials.saturating_sub(1);
+        }
+        let refused = self.refuses(now, addr, outgoing, &handshake);
+        if let Some(close) = refused {
+            if outgoing {
+                match close {
+                    Close::Ourselves => self.candidates.forget(addr),
+                    Close::Duplicate => {}
+                    _ => self.candidates.failed(now, addr),
+                }
+            }
+            return Err(close);
+        }
+        let mut peer = Peer::new(now, conn, addr, outgoing, handshake, &self.config);
+        if !outgoing {
+            let ours = Handshake {
+                reserved: Reserved::OURS,
+                info_hash: self.info_hash,
+                peer_id: self.our_id,
+            };
+            peer.send_handshake(&ours);
+        }
+        self.greet(&mut peer);
+        self.peers.insert(conn, peer);
+        self.events.push_back(TorrentEvent::Connected(addr));
+        self.tell_flushes();
+        Ok(())
+    }
+
+    fn refuses(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        outgoing: bool,
+        handshake: &Handshake,
+    ) -> Option<Close> {
+        if handshake.info_hash != self.info_hash {
+            return Some(Close::UnknownTorrent);
+        }
+        if handshake.peer_id == self.our_id {
+            return Some(Close::Ourselves);
+        }
+        if self.candidates.is_banned(&addr) {
+            return Some(Close::Corrupt);
+        }
+        if self.failed || self.stopping {
+            return Some(Close::Stopped);
+        }
+        if self.peers.len() >= self.config.peers_max {
+            return Some(Close::Full);
+        }
+        let twin = self.peers.values().find(|p| p.handshake.peer_id == handshake.peer_id)?;
+        // Both sides keep the same one of two: the one that the greater peer id dialled.
+        let (conn, keep_new) =
+            (twin.conn, twin.outgoing != outgoing && outgoing == (self.our_id > handshake.peer_id));
+        if keep_new {
+            self.close(now, conn, Close::Duplicate);
+            return None;
+        }
+        Some(Close::Duplicate)
+    }
+
+    /// The first messages: what we can do and what we have.
+    fn greet(&mut self, peer: &mut Peer) {
+        if peer.handshake.reserved.extensions() {
+            let payload = self.extension_handshake(peer.addr);
+            peer.send(Message::Extended(0, &payload));
+        }
+        let fast = peer.handshake.reserved.fast();
+        match &self.content {
+            Some(content) => {
+                // Its length was checked when the info dict was read.
+                let fits = peer.set_piece_count(content.info.piece_count());
+                debug_assert!(fits.is_ok());
+                let have = content.pieces.have();
+                match have.count() {
+                    0 if fast => peer.send(Message::HaveNone),
+                    0 => {}
+                    _ if fast && have.is_full() => peer.send(Message::HaveAll),
+                    _ => peer.send(Message::Bitfield(have.as_bytes())),
+                }
+            }
+            None if fast => peer.send(Message::HaveNone),
+            None => {}
+        }
+        if let Some(port) = self.dht_port.filter(|_| peer.handshake.reserved.dht()) {
+            peer.send(Message::Port(port));
+        }
+        if fast {
+            self.allow_fast(peer);
+        }
+    }
+
+    fn allow_fast(&self, peer: &mut Peer) {
+        let Some(content) = &self.content else { return };
+        if content.pieces.have().count() == 0 {
+            return;
+        }
+        let pieces = content.info.piece_count();
+        let set = allowed_fast_set(&self.info_hash, peer.addr.ip(), pieces, ALLOWED_FAST_COUNT);
+        for piece in set {
+            peer.we_allow.insert(piece);
+            peer.send(Message::AllowedFast(piece));
+        }
+    }
+
+    /// The connection ended.
+    pub fn handle_closed(&mut self, now: Time, conn: ConnId, why: Close) {
+        let Some(mut peer) = self.peers.remove(&conn) else { return };
+        let blocks = peer.window.take_all();
+        self.release(conn, &blocks);
+        if let Some(content) = &mut self.content {
+            content.picker.remove_peer(peer.has());
+        }
+        self.choker.leave(conn);
+        self.metadata.remove_peer(conn);
+        self.settle_candidate(now, &peer, why);
+        self.events.push_back(TorrentEvent::Disconnected(peer.addr, why));
+        if self.starved {
+            self.fill_all(now);
+        }
+        self.request_metadata(now);
+        self.dial_more(now);
+        self.tell_flushes();
+    }
+
+    fn settle_candidate(&mut self, now: Time, peer: &Peer, why: Close) {
+        let Some(addr) = peer.listen_addr else { return };
+        let of_use = peer.window.rate().total() > 0 || peer.sent.total() > 0;
+        match why {
+            Close::BothSeeds | Close::Ourselves => self.candidates.forget(addr),
+            Close::Remote | Close::Silent if of_use || now.since(peer.since) > GOOD_AFTER => {
+                self.candidates.ended(now, addr);
+            }
+            Close::Duplicate => {}
+            _ => self.candidates.failed(now, addr),
+        }
+    }
+
+    /// Ends a connection from our side.
+    pub(super) fn close(&mut self, now: Time, conn: ConnId, why: Close) {
+        if self.peers.contains_key(&conn) {
+            self.actions.push_back(Action::Close(conn, why));
+            self.handle_closed(now, conn, why);
+        }
+    }
+
+    /// A message came over `conn`: its id and payload.
+    pub fn handle_message(&mut self, now: Time, conn: ConnId, body: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let geometry = self.content.as_ref().map(|content| *content.pieces.geometry());
+        let result = match peer.handle_message(now, body, geometry.as_ref()) {
+            Ok(event) => self.on_event(now, conn, event),
+            Err(close) => Err(close),
+        };
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let unread = peer.output_len() > self.config.output_bytes_max;
+        if peer.tell_flush() {
+            self.actions.push_back(Action::Flush(conn));
+        }
+        match result {
+            Err(close) => self.close(now, conn, close),
+            Ok(()) if unread => self.close(now, conn, Close::Fault("it asks and does not read")),
+            Ok(()) => {}
+        }
+        if self.starved {
+            self.fill_all(now);
+        }
+    }
+
+    fn on_event(&mut self, now: Time, conn: ConnId, event: PeerEvent<'_>) -> Result<(), Close> {
+        match event {
+            PeerEvent::None => {}
+            PeerEvent::HasAnew(old) => {
+                let (Some(content), Some(peer)) = (&mut self.content, self.peers.get(&conn)) else {
+                    return Ok(());
+                };
+                content.picker.remove_peer(&old);
+                content.picker.add_peer(peer.has());
+                self.on_has_more(now, conn)?;
+            }
+            PeerEvent::Have(piece) => {
+                let (Some(content), Some(peer)) = (&mut self.content, self.peers.get(&conn)) else {
+                    return Ok(());
+                };
+                content.picker.peer_has(peer.has(), piece);
+                if peer.has().is_full() || !content.pieces.have().get(piece) {
+                    self.on_has_more(now, conn)?;
+                }
+            }
+            PeerEvent::Unchoked | PeerEvent::AllowedFast(_) => self.fill(now, conn),
+            PeerEvent::Choked(lost) => self.release(conn, &lost),
+            PeerEvent::Rejected(block) => self.release(conn, &[block]),
+            PeerEvent::Interested(interested) => self.on_interested(conn, interested),
+            PeerEvent::Request(block) => self.on_request(conn, block),
+            PeerEvent::DhtPort(port) => {
+                if let Some(peer) = self.peers.get(&conn).filter(|_| port != 0) {
+                    let node = SocketAddr::new(peer.addr.ip(), port);
+                    self.events.push_back(TorrentEvent::DhtNode(node));
+                }
+            }
+            PeerEvent::Extended(id, payload) => return self.on_extended(now, conn, id, payload),
+        }
+        Ok(())
+    }
+
+    fn on_has_more(&mut self, now: Time, conn: ConnId) -> Result<(), Close> {
+        let full = self.peers.get(&conn).is_some_and(|peer| peer.has().is_full());
+        if full && self.is_complete() {
+            return Err(Close::BothSeeds);
+        }
+        self.update_interest(conn);
+        self.fill(now, conn);
+        Ok(())
+    }
+
+    /// Where an incoming peer takes connections, as its extension handshake tells.
+    pub(super) fn on_listen_port(&mut self, now: Time, conn: ConnId, port: u16) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.listen_addr.is_none() && port != 0 {
+            let addr = SocketAddr::new(peer.addr.ip(), port);
+            peer.listen_addr = Some(addr);
+            self.candidates.add(now, addr, Source::Incoming);
+            self.candidates.set_busy(addr);
+        }
+    }
+
+    /// Once a second: who is silent goes, and whose blocks do not come is not waited for.
+    pub(super) fn tick_peers(&mut self, now: Time) {
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            if let Err(close) = peer.tick(now, &self.config) {
+                self.close(now, conn, close);
+                continue;
+            }
+            if peer.window.deadline(&self.config).is_some_and(|deadline| deadline <= now) {
+                let blocks = peer.window.snub();
+                peer.current_piece = None;
+                self.release(conn, &blocks);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A session driven by calls alone: its disk is a map in memory, its peers are what the test says.
+#![allow(dead_code, clippy::unwrap_used, reason = "test code, of which each file uses its part")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use client::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat};
+use client::storage::{self, Storage};
+use client::{
+    Action, Close, Config, ConnId, HashWork, Identity, Output, Payload, Session, TorrentEvent,
+    TorrentKey,
+};
+use sha1::{Digest, Sha1};
+use wire::metainfo::{Info, build_info};
+use wire::peer::{BlockRef, Handshake, Message, Reserved};
+use wire::time::Time;
+
+/// A block of real bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Payload for Bytes {
+    type Hasher = Sha1;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A session with a disk in memory.
+pub struct Host {
+    pub now: Time,
+    pub session: Session<Bytes>,
+    pub key: TorrentKey,
+    pub events: Vec<TorrentEvent>,
+    pub closed: BTreeMap<ConnId, Close>,
+    pub dials: Vec<(ConnId, SocketAddr)>,
+    /// By path, joined with `/`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    open: BTreeMap<FileId, String>,
+    outputs: BTreeMap<ConnId, Vec<Output>>,
+    /// Writes fail with this.
+    pub disk_full: bool,
+    next_port: u16,
+}
+
+/// Content of `len` bytes that is not the same in any two blocks.
+pub fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i / 251) ^ (i % 251)) as u8).collect()
+}
+
+/// A torrent of one file, `x`, with these bytes.
+pub fn info(content: &[u8], piece_length: u32) -> Info {
+    let hashes: Vec<[u8; 20]> =
+        content.chunks(piece_length as usize).map(|piece| Sha1::digest(piece).into()).collect();
+    let raw = build_info("x", &[(vec![], content.len() as u64)], piece_length, &hashes);
+    Info::parse(&raw).unwrap()
+}
+
+impl Host {
+    /// A session that knows the torrent by its info-hash alone.
+    pub fn with_hash(info: &Info, config: Config) -> Host {
+        let us =
+            Identity { peer_id: *b"-TK0100-ourselves000", listen_port: Some(1), dht_port: None };
+        let mut session = Session::new(config, us, [7; 32]);
+        let key = session.add_torrent(Time::ZERO, info.info_hash).unwrap();
+        Host {
+            now: Time::ZERO,
+            session,
+            key,
+            events: Vec::new(),
+            closed: BTreeMap::new(),
+            dials: Vec::new(),
+            files: BTreeMap::new(),
+            open: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            disk_full: false,
+            next_port: 2000,
+        }
+    }
+
+    /// A session that fetches.
+    pub fn leech(info: &Info) -> Host {
+        let mut host = Host::with_hash(info, Config::default());
+        host.set_info(info);
+        host
+    }
+
+    /// A session that has the whole.
+    pub fn seed(info: &Info, content: &[u8]) -> Host {
+        let mut host = Host::with_hash(info, Config::default());
+        host.files.insert("x".into(), content.to_vec());
+        let storage = Storage::seed(info, storage::Config::default(), 0);
+        host.session.set_info(host.now, host.key, info.clone(), storage);
+        host.drain();
+        host
+    }
+
+    pub fn set_info(&mut self, info: &Info) {
+        let storage = Storage::new(info, storage::Config::default(), 0);
+        self.session.set_info(self.now, self.key, info.clone(), storage);
+        self.drain();
+    }
+
+    /// Lets `millis` go by.
+    pub fn pass(&mut self, millis: u64) {
+        let end = self.now + std::time::Duration::from_millis(millis);
+        while self.now < end {
+            let next = self.session.poll_timeout().unwrap_or(end);
+            self.now = next.max(self.now + std::time::Duration::from_millis(1)).min(end);
+            self.session.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    /// A peer connects and shows its handshake.
+    pub fn connect(&mut self, info: &Info, name: u8) -> ConnId {
+        self.connect_with(Handshake {
+            reserved: Reserved::OURS,
+            info_hash: info.info_hash,
+            peer_id: [name; 20],
+        })
+    }
+
+    pub fn connect_with(&mut self, handshake: Handshake) -> ConnId {
+        self.next_port += 1;
+        let addr = SocketAddr::from(([127, 0, 0, 1], self.next_port));
+        let conn = self.session.handle_incoming(self.now, addr).unwrap();
+        self.session.handle_handshake(self.now, conn, handshake);
+        self.drain();
+        conn
+    }
+
+    /// A peer sends a message.
+    pub fn say(&mut self, conn: ConnId, message: Message<'_>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.say_raw(conn, &bytes[4..]);
+    }
+
+    /// A peer sends a message's id and payload.
+    pub fn say_raw(&mut self, conn: ConnId, body: &[u8]) {
+        self.session.handle_message(self.now, conn, body);
+        self.drain();
+    }
+
+    /// A peer sends a block.
+    pub fn send_block(&mut self, conn: ConnId, block: BlockRef, bytes: &[u8]) {
+        self.session.handle_block(self.now, conn, block, Bytes(bytes.to_vec()));
+        self.drain();
+    }
+
+    /// The messages for a peer since the last look, without its handshake.
+    pub fn heard(&mut self, conn: ConnId) -> Vec<String> {
+        let mut out = Vec::new();
+        for output in self.outputs.remove(&conn).unwrap_or_default() {
+            match output {
+                Output::Block(block, _) => out.push(format!("Piece({block:?})")),
+                Output::Bytes(bytes) => {
+                    let mut rest = &bytes[..];
+                    if rest.starts_with(b"\x13BitTorrent protocol") {
+                        rest = &rest[68..];
+                    }
+                    while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                        let (body, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+                        out.push(format!("{:?}", Message::parse(body).unwrap()));
+                        rest = tail;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// The requests for a peer since the last look.
+    pub fn requests(&mut self, conn: ConnId) -> Vec<BlockRef> {
+        let mut out = Vec::new();
+        for output in self.outputs.remove(&conn).unwrap_or_default() {
+            let Output::Bytes(bytes) = output else { continue };
+            let mut rest = &bytes[..];
+            if rest.starts_with(b"\x13BitTorrent protocol") {
+                rest = &rest[68..];
+            }
+            while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                let (body, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+                if let Ok(Message::Request(block)) = Message::parse(body) {
+                    out.push(block);
+                }
+                rest = tail;
+            }
+        }
+        out
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.session.stats(self.now, self.key).unwrap().complete
+    }
+
+    /// Does all that the session asks for.
+    pub fn drain(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Dial(conn, addr) => self.dials.push((conn, addr)),
+                Action::Close(conn, why) => {
+                    self.closed.insert(conn, why);
+                }
+                Action::Flush(conn) => {
+                    while let Some(output) = self.session.poll_output(self.now, conn) {
+                        self.outputs.entry(conn).or_default().push(output);
+                    }
+                }
+                Action::Disk(job, op) => {
+                    let result = self.run(op);
+                    self.session.handle_disk(self.now, job, result);
+                }
+                Action::Hash(job, HashWork { mut hasher, blocks, finish }) => {
+                    blocks.iter().for_each(|block: &Bytes| hasher.update(&block.0));
+                    let digest = finish.then(|| hasher.clone().finalize().into());
+                    self.session.handle_hashed(self.now, job, hasher, blocks, digest);
+                }
+            }
+        }
+        while let Some((_, event)) = self.session.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn run(&mut self, op: DiskOp<Bytes>) -> DiskResult<Bytes> {
+        match op {
+            DiskOp::Stat { path } => DiskResult::Stat(
+                self.files
+                    .get(&path.join("/"))
+                    .map(|bytes| FileStat { len: bytes.len() as u64, mtime_ns: 1 }),
+            ),
+            DiskOp::FreeSpace => DiskResult::FreeSpace(1 << 40),
+            DiskOp::Open { file, path, .. } => {
+                let path = path.join("/");
+                self.files.entry(path.clone()).or_default();
+                self.open.insert(file, path);
+                DiskResult::Done
+            }
+            DiskOp::SetLen { file, len } => {
+                self.bytes(file).resize(len as usize, 0);
+                DiskResult::Done
+            }
+            DiskOp::Read { extent } => {
+                let bytes = self.bytes(extent.file);
+                let start = (extent.offset as usize).min(bytes.len());
+                let end = (start + extent.len as usize).min(bytes.len());
+                DiskResult::Bytes(bytes[start..end].to_vec())
+            }
+            DiskOp::Write { file, offset, bytes } => {
+                self.put(file, offset, &bytes);
+                DiskResult::Done
+            }
+            DiskOp::WriteBlocks { blocks, .. } if self.disk_full => {
+                let message = "no space left on device".to_string();
+                let error = DiskError { kind: DiskErrorKind::Full, message };
+                DiskResult::Failed { error, blocks }
+            }
+            DiskOp::WriteBlocks { extents, blocks } => {
+                let all: Vec<u8> = blocks.iter().flat_map(|block| block.0.clone()).collect();
+                let mut at = 0;
+                for extent in extents {
+                    let len = extent.len as usize;
+                    self.put(extent.file, extent.offset, &all[at..at + len]);
+                    at += len;
+                }
+                DiskResult::Blocks(blocks)
+            }
+            DiskOp::HashExtents { extents } => {
+                let mut hash = Sha1::new();
+                for extent in extents {
+                    let (start, len) = (extent.offset as usize, extent.len as usize);
+                    let bytes = self.bytes(extent.file);
+                    hash.update(&bytes[start..(start + len).min(bytes.len())]);
+                }
+                DiskResult::Digest(hash.finalize().into())
+            }
+            _ => DiskResult::Done,
+        }
+    }
+
+    fn bytes(&mut self, file: FileId) -> &mut Vec<u8> {
+        let path = self.open.get(&file).cloned().unwrap();
+        self.files.entry(path).or_default()
+    }
+
+    fn put(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        let file = self.bytes(file);
+        file.resize(file.len().max(end), 0);
+        file[start..end].copy_from_slice(bytes);
+    }
+}
