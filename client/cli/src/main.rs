@@ -1,1 +1,60 @@
-fn main() {}
+//! `trackerless`: fetch and seed files peer to peer, with no tracker.
+
+mod args;
+mod create;
+mod demo;
+mod exit;
+mod get;
+mod report;
+mod seed;
+mod signals;
+mod start;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logs(cli.verbose, cli.quiet);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(&Failure::Internal(error.to_string())),
+    };
+    let local = tokio::task::LocalSet::new();
+    let quiet = cli.quiet;
+    let result = local.block_on(&runtime, async move {
+        match cli.command {
+            Command::Get(args) => get::run(args, quiet).await,
+            Command::Seed(args) => seed::run(args, quiet).await,
+            Command::Create(args) => create::run(&args),
+            Command::Demo(args) => demo::run(args).await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => end(&failure),
+    }
+}
+
+fn end(failure: &Failure) -> ExitCode {
+    eprintln!("trackerless: {failure}");
+    ExitCode::from(failure.code())
+}
+
+fn init_logs(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        (_, 2) => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("TRACKERLESS_LOG").unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,248 @@
+//! `trackerless demo`: the main job on this machine alone.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use client::TorrentEvent;
+use client::driver::{Add, Client, DhtOptions, HashedPath, Options, What, hash_path};
+use dht::Event;
+use dht::driver::{Driver, DriverConfig};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use crate::args::Demo;
+use crate::exit::Failure;
+use crate::report::print_line;
+use crate::{signals, text};
+
+/// Size of the file that is made, in bytes.
+const FILE_LEN: u64 = 64 << 20;
+/// How long any step may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the demo.
+pub async fn run(args: Demo) -> Result<(), Failure> {
+    let mut signals = signals::Signals::new()?;
+    tokio::select! {
+        result = play(args) => result,
+        signal = signals.next() => Err(Failure::Signal(signal)),
+    }
+}
+
+async fn play(args: Demo) -> Result<(), Failure> {
+    let started = Instant::now();
+    let folder = tempfile::tempdir().map_err(|error| Failure::Disk(error.to_string()))?;
+    let nodes = step(found_overlay(args.nodes)).await?;
+    say(&format!(
+        "1. A DHT of {} nodes runs on loopback, with no tracker and no network ({}).",
+        nodes.len(),
+        text::millis(started.elapsed()),
+    ));
+
+    let path = match args.file {
+        Some(path) => path,
+        None => make_file(folder.path()).map_err(|error| Failure::Disk(error.to_string()))?,
+    };
+    let hashed = hash_path(&path, None, |_, _| {})
+        .map_err(|error| Failure::Disk(format!("{}: {error}", path.display())))?;
+    let info_hash = hashed.info.info_hash;
+    say(&format!(
+        "2. {} ({}) is hashed: info-hash {info_hash}.",
+        hashed.info.name,
+        text::bytes(hashed.info.total_len),
+    ));
+
+    let seeding = Instant::now();
+    let client = step(seed(hashed, nodes[nodes.len() / 3])).await?;
+    say(&format!(
+        "3. A seed serves it and has announced itself to the DHT ({}).",
+        text::millis(seeding.elapsed()),
+    ));
+
+    let out = folder.path().join("fetched");
+    let entry = nodes[nodes.len() * 2 / 3];
+    say("4. Another process knows only the info-hash and one DHT node:");
+    say(&format!("     trackerless get {info_hash} --bootstrap {entry}"));
+    let hash_text = info_hash.to_string();
+    let fetched = tokio::select! {
+        fetched = step(fetch(&hash_text, entry, &out)) => fetched?,
+        // The seed works while we wait.
+        () = idle(&client) => return Err(Failure::Internal("the seed ended".into())),
+    };
+
+    let (ours, theirs) = (sha256(&path)?, sha256(&fetched)?);
+    if ours != theirs {
+        return Err(Failure::Internal("what was fetched is not what was served".into()));
+    }
+    say(&format!("5. Both have SHA-256 {ours}: the same, byte for byte."));
+    client.shutdown().await?;
+    drop(folder);
+    say("   Nothing is left behind. Now yours: `trackerless seed FILE`, `trackerless get MAGNET`.");
+    Ok(())
+}
+
+fn say(line: &str) {
+    print_line(line);
+}
+
+async fn step<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout(STEP_TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::NotFound("the step took too long; is the machine busy?".into())),
+    }
+}
+
+/// Starts `count` DHT nodes, each on an address of its own, and waits until all are in.
+async fn found_overlay(count: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let network = |error: &dyn std::fmt::Display| Failure::Network(format!("loopback: {error}"));
+    let (told, mut joined) = mpsc::unbounded_channel();
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for number in 0..count {
+        let bind = SocketAddr::from(([127, 20, (number / 250) as u8, (number % 250 + 1) as u8], 0));
+        let bootstrap = addrs.first().map(ToString::to_string).into_iter().collect();
+        let config = DriverConfig { bootstrap, ..DriverConfig::default() };
+        let mut driver = Driver::bind(config, &[bind]).map_err(|error| network(&error))?;
+        addrs.extend(driver.local_addrs());
+        let told = told.clone();
+        let founder = number == 0;
+        spawn_local(async move {
+            let mut waits = !founder;
+            loop {
+                driver.turn().await;
+                while let Some(event) = driver.poll_event() {
+                    if waits && matches!(event, Event::Bootstrapped { .. }) {
+                        waits = false;
+                        let _ = told.send(());
+                    }
+                }
+            }
+        });
+    }
+    for _ in 1..count {
+        joined.recv().await;
+    }
+    Ok(addrs)
+}
+
+fn make_file(folder: &Path) -> std::io::Result<PathBuf> {
+    let path = folder.join("demo.bin");
+    let mut file = File::create(&path)?;
+    let mut random = File::open("/dev/urandom")?.take(FILE_LEN);
+    std::io::copy(&mut random, &mut file)?;
+    file.flush()?;
+    Ok(path)
+}
+
+/// Serves what was hashed; returns once the DHT knows.
+async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<Client, Failure> {
+    let dht = DhtOptions { bootstrap: vec![entry.to_string()], ..DhtOptions::default() };
+    let client = Client::start(Options {
+        bind: vec![([127, 20, 255, 1], 0).into()],
+        dht: Some(dht),
+        ..Options::default()
+    })
+    .map_err(|error| Failure::Network(error.to_string()))?;
+    let HashedPath { info, root } = hashed;
+    let what = What::Seed(Box::new(info));
+    client
+        .add(Add { what, root, peers: Vec::new(), metadata_only: false })
+        .map_err(|_| Failure::Internal("the file cannot be served".into()))?;
+    loop {
+        match client.event().await {
+            (_, TorrentEvent::Announced { kept_by }) if kept_by > 0 => return Ok(client),
+            (_, TorrentEvent::Failed(failure)) => return Err(failure.into()),
+            _ => {}
+        }
+    }
+}
+
+async fn idle(client: &Client) {
+    while !matches!(client.event().await, (_, TorrentEvent::Failed(_))) {}
+}
+
+/// Fetches by info-hash in a process of its own, and shows what it tells. The path of what came.
+async fn fetch(info_hash: &str, entry: SocketAddr, out: &Path) -> Result<PathBuf, Failure> {
+    let internal = |error: std::io::Error| Failure::Internal(error.to_string());
+    let program = std::env::current_exe().map_err(internal)?;
+    let mut child: Child = Command::new(program)
+        .args(["get", info_hash, "--json", "--bind", "127.20.255.2:0", "--bootstrap"])
+        .arg(entry.to_string())
+        .arg("-o")
+        .arg(out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(internal)?;
+    let stdout = child.stdout.take().ok_or_else(|| Failure::Internal("no output".into()))?;
+    let mut lines = BufReader::new(stdout).lines();
+    let mut path = None;
+    while let Some(line) = lines.next_line().await.map_err(internal)? {
+        let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+        if let Some(line) = describe(&event) {
+            say(&format!("     {:>7.1} ms  {line}", event["ms"].as_f64().unwrap_or(0.0)));
+        }
+        if event["event"] == "done" {
+            path = event["paths"][0].as_str().map(PathBuf::from);
+        }
+    }
+    let status = child.wait().await.map_err(internal)?;
+    match path {
+        Some(path) if status.success() => Ok(path),
+        _ => Err(Failure::NotFound(format!("the download ended with {status}"))),
+    }
+}
+
+fn describe(event: &Value) -> Option<String> {
+    let bytes = |key: &str| text::bytes(event[key].as_u64().unwrap_or(0));
+    Some(match event["event"].as_str()? {
+        "peer" => format!("connected to {}", event["addr"].as_str()?),
+        "metadata" => format!(
+            "metadata: {}, {} in {} pieces",
+            event["name"].as_str()?,
+            bytes("total"),
+            event["pieces"]
+        ),
+        "progress" => {
+            format!("{} of {} at {}/s", bytes("have"), bytes("total"), bytes("down_rate"))
+        }
+        "done" => format!("done: {} verified and on disk", bytes("have")),
+        _ => return None,
+    })
+}
+
+fn sha256(path: &Path) -> Result<String, Failure> {
+    let disk = |error: std::io::Error| Failure::Disk(format!("{}: {error}", path.display()));
+    let mut hash = Sha256::new();
+    let mut files = vec![path.to_path_buf()];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            let mut inside: Vec<PathBuf> = std::fs::read_dir(&path)
+                .map_err(disk)?
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<Result<_, _>>()
+                .map_err(disk)?;
+            inside.sort_by(|a, b| b.cmp(a));
+            files.extend(inside);
+            continue;
+        }
+        let mut file = File::open(&path).map_err(disk)?;
+        let mut buf = vec![0; 1 << 20];
+        loop {
+            let len = file.read(&mut buf).map_err(disk)?;
+            if len == 0 {
+                break;
+            }
+            hash.update(&buf[..len]);
+        }
+    }
+    Ok(hex::encode(hash.finalize()))
+}
