@@ -72,7 +72,9 @@ pub struct Node {
     pub(crate) out: VecDeque<Outgoing>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) stats: Stats,
+    /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
+    pub(crate) values: Vec<SocketAddr>,
     pub(crate) next_lookup: u64,
     next_ping: u64,
 }
@@ -106,6 +108,7 @@ impl Node {
             events: VecDeque::new(),
             stats: Stats::default(),
             found: Vec::new(),
+            values: Vec::new(),
             next_lookup: 0,
             next_ping: 0,
             config,

@@ -202,3 +202,117 @@ fn drop_before<A: Address>(swarm: &mut Vec<Stored<A>>, since: u32, gone: &mut im
         keep
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Id;
+    use wire::rng::seed_from_u64;
+
+    const NOW: Time = Time::from_secs(100);
+
+    fn store(change: impl FnOnce(&mut Config)) -> PeerStore {
+        let mut config = Config::new(vec![]);
+        change(&mut config);
+        PeerStore::new(&config)
+    }
+
+    fn peer(n: u32, port: u16) -> SocketAddr {
+        SocketAddr::from((n.to_be_bytes(), port))
+    }
+
+    fn hash(n: u8) -> InfoHash {
+        Id([n; 20])
+    }
+
+    fn sample(store: &mut PeerStore, now: Time, family: Family, n: usize) -> Vec<SocketAddr> {
+        let mut out = Vec::new();
+        let mut rng = Rng::new(&seed_from_u64(now.as_micros()));
+        store.sample(now, &hash(1), family, n, &mut rng, &mut out);
+        out
+    }
+
+    #[test]
+    fn every_bound_holds_and_a_repeat_needs_no_room() {
+        let mut store = store(|c| {
+            c.store_torrents_max = 3;
+            c.store_peers_per_torrent_max = 5;
+            c.store_peers_max = 9;
+        });
+        for n in 0..9 {
+            assert_eq!(store.announce(NOW, &hash(1), peer(n, 1)), n < 5, "{n}");
+        }
+        assert!(!store.has_room(&hash(1)));
+        assert!(store.announce(NOW, &hash(1), peer(2, 1)));
+        assert!(store.announce(NOW, &hash(2), peer(1, 1)));
+        assert!(store.announce(NOW, &hash(3), peer(1, 1)));
+        assert!(!store.has_room(&hash(4)));
+        assert!(!store.announce(NOW, &hash(4), peer(1, 1)));
+        assert!(store.announce(NOW, &hash(3), peer(2, 1)));
+        assert!(store.announce(NOW, &hash(3), peer(3, 1)));
+        assert!(!store.announce(NOW, &hash(3), peer(4, 1)));
+        assert_eq!((store.torrents(), store.peers()), (3, 9));
+    }
+
+    #[test]
+    fn one_address_cannot_fill_it() {
+        let mut store = store(|c| c.store_peers_per_ip_max = 20);
+        for port in 1..=100 {
+            assert!(store.announce(NOW + port_secs(port), &hash(1), peer(7, port)));
+        }
+        assert_eq!(store.peers(), 8);
+        let ports: Vec<_> = sample(&mut store, NOW + port_secs(100), Family::V4, 50)
+            .iter()
+            .map(SocketAddr::port)
+            .collect();
+        assert!(ports.iter().all(|&port| port > 92), "the latest stay: {ports:?}");
+        let stored = (2..50).filter(|&n| store.announce(NOW, &hash(n), peer(7, 1))).count();
+        assert_eq!(stored, 12);
+        assert!(store.announce(NOW, &hash(60), peer(8, 1)));
+    }
+
+    fn port_secs(port: u16) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(port))
+    }
+
+    #[test]
+    fn peers_expire_after_45_minutes_and_make_room() {
+        let mut store = store(|c| c.store_peers_max = 2);
+        let at = |min: u64| NOW + std::time::Duration::from_secs(min * 60);
+        assert!(store.announce(at(0), &hash(1), peer(1, 1)));
+        assert!(store.announce(at(0), &hash(1), peer(2, 1)));
+        assert!(store.announce(at(30), &hash(1), peer(2, 1)));
+        assert!(!store.announce(at(44), &hash(1), peer(3, 1)));
+        assert_eq!(sample(&mut store, at(44), Family::V4, 9).len(), 2);
+        assert_eq!(sample(&mut store, at(46), Family::V4, 9), [peer(2, 1)]);
+        store.expire(at(46));
+        assert_eq!((store.torrents(), store.peers(), store.per_ip.len()), (1, 1, 1));
+        assert!(store.announce(at(46), &hash(1), peer(3, 1)));
+        store.expire(at(300));
+        assert_eq!((store.torrents(), store.peers(), store.per_ip.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn samples_are_fair_and_of_one_family() {
+        let mut store = store(|_| {});
+        for n in 0..20 {
+            store.announce(NOW, &hash(1), peer(n, 1));
+        }
+        store.announce(NOW, &hash(1), "[2001:db8::1]:5".parse().unwrap());
+        assert_eq!(sample(&mut store, NOW, Family::V6, 9).len(), 1);
+        let mut seen = [0u32; 20];
+        for round in 0..1000 {
+            let now = NOW + std::time::Duration::from_millis(round);
+            let mut peers = sample(&mut store, now, Family::V4, 5);
+            assert_eq!(peers.len(), 5);
+            peers.sort();
+            peers.dedup();
+            assert_eq!(peers.len(), 5, "no peer twice");
+            for peer in peers {
+                let std::net::IpAddr::V4(ip) = peer.ip() else { panic!() };
+                seen[u32::from(ip) as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&n| (190..310).contains(&n)), "{seen:?}");
+    }
+}

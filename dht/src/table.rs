@@ -406,3 +406,318 @@ impl<A: Address> Table<A> {
         Some(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::{V4, V6};
+    use proptest::prelude::*;
+    use wire::rng::{Rng, seed_from_u64};
+
+    const VIA: SocketId = SocketId(0);
+    const RTT: Duration = Duration::from_millis(30);
+    const OWN: NodeId = wire::Id([0; 20]);
+    const NOW: Time = Time::from_secs(10);
+
+    fn config() -> Config {
+        Config::new(vec![([127, 0, 0, 1], 1).into()])
+    }
+
+    fn table() -> Table<V4> {
+        Table::new(OWN, &config())
+    }
+
+    /// A node whose id starts with `first`, at a Global address of a network of its own.
+    fn node(first: u8, n: u16) -> NodeInfo {
+        let mut id = wire::Id([0x55; 20]);
+        id.0[0] = first;
+        id.0[1..3].copy_from_slice(&n.to_be_bytes());
+        let [a, b] = n.to_be_bytes();
+        NodeInfo { id, addr: SocketAddr::from(([50 + (first & 15), a, b, first], 6881)) }
+    }
+
+    fn hear(table: &mut Table<V4>, now: Time, node: &NodeInfo) -> Heard {
+        table.on_reply(now, node, VIA, RTT)
+    }
+
+    /// Every contact stands in the bucket where it belongs.
+    fn check<A: Address>(table: &Table<A>) {
+        let total: usize = table.buckets.iter().map(|b| usize::from(b.len)).sum();
+        assert_eq!(total, table.contacts.len());
+        for bucket in 0..table.buckets.len() {
+            for at in table.range(bucket) {
+                assert_eq!(table.bucket_of(&table.contacts[at].id), bucket);
+            }
+            assert!(table.range(bucket).len() <= table.rules.k);
+        }
+        assert!(table.spare.len() <= table.rules.spare_max);
+    }
+
+    #[test]
+    fn only_the_bucket_of_our_own_id_splits() {
+        let mut table = table();
+        for n in 0..8 {
+            assert_eq!(hear(&mut table, NOW, &node(0x80, n)), Heard::Added);
+        }
+        assert_eq!(table.buckets.len(), 1);
+        // The ninth far one splits the only bucket in vain and becomes a spare.
+        assert_eq!(hear(&mut table, NOW, &node(0x80, 8)), Heard::Spare);
+        assert_eq!(table.buckets.len(), 2);
+        for n in 0..20 {
+            assert_ne!(hear(&mut table, NOW, &node(0x40 >> (n % 6), n)), Heard::Refused);
+            check(&table);
+        }
+        assert_eq!(table.range(0).len(), 8);
+        assert_eq!(hear(&mut table, NOW, &node(0x80, 0)), Heard::Known);
+    }
+
+    #[test]
+    fn a_bad_contact_gives_way_to_a_spare_and_a_good_one_does_not() {
+        let mut table = table();
+        for n in 0..10 {
+            hear(&mut table, NOW, &node(0x80, n));
+        }
+        assert_eq!(table.spare_len(), 2);
+        let (victim, later) = (node(0x80, 3), NOW + Duration::from_secs(60));
+        table.on_failure(later, &victim.id, &victim.addr);
+        assert!(table.find(&victim.id).is_some(), "one failure is no proof");
+        table.on_failure(later, &victim.id, &"9.9.9.9:9".parse().unwrap());
+        assert!(table.find(&victim.id).is_some(), "nor is the failure of another address");
+        table.on_failure(later, &victim.id, &victim.addr);
+        assert!(table.find(&victim.id).is_none());
+        assert!(table.find(&node(0x80, 8).id).is_some() || table.find(&node(0x80, 9).id).is_some());
+        assert_eq!((table.contacts.len(), table.spare_len()), (8, 1));
+        check(&table);
+
+        // Without a spare the bad one stays until a new one comes.
+        let mut table = self::table();
+        for n in 0..8 {
+            hear(&mut table, NOW, &node(0x80, n));
+        }
+        for _ in 0..2 {
+            table.on_failure(later, &victim.id, &victim.addr);
+        }
+        assert!(table.find(&victim.id).is_some());
+        assert_eq!(hear(&mut table, later, &node(0x80, 20)), Heard::Added);
+        assert!(table.find(&victim.id).is_none());
+        check(&table);
+    }
+
+    #[test]
+    fn good_turns_questionable_and_bad_as_bep_5_says() {
+        let mut table = table();
+        let node = node(0x80, 1);
+        hear(&mut table, NOW, &node);
+        let at = |min: u64| NOW + Duration::from_secs(min * 60);
+        let status = |table: &Table<V4>, now| table.status(&table.contacts[0], now);
+        assert_eq!(status(&table, at(14)), Status::Good);
+        assert_eq!(status(&table, at(15)), Status::Questionable);
+        // It asked us: good for another 15 minutes, as it answered once.
+        assert!(!table.on_query(at(15), &node));
+        assert_eq!(status(&table, at(29)), Status::Good);
+        let mut due = Vec::new();
+        table.questionable(at(31), 8, &mut due);
+        table.questionable(at(31), 8, &mut due);
+        assert_eq!(due.len(), 1, "one ping at a time");
+        table.on_failure(at(31), &node.id, &node.addr);
+        assert_eq!(status(&table, at(31)), Status::Questionable);
+        table.questionable(at(31), 8, &mut due);
+        assert_eq!(due.len(), 2);
+        table.on_failure(at(31), &node.id, &node.addr);
+        assert_eq!(status(&table, at(31)), Status::Bad);
+        assert!(!table.has_usable());
+        assert!(table.on_query(at(32), &node), "a bad one that asks is worth a ping");
+        hear(&mut table, at(32), &node);
+        assert_eq!(status(&table, at(32)), Status::Good);
+    }
+
+    #[test]
+    fn an_id_is_not_taken_from_a_living_node_and_an_endpoint_has_one_id() {
+        let mut table = table();
+        let first = node(0x80, 1);
+        hear(&mut table, NOW, &first);
+        let thief = NodeInfo { id: first.id, addr: "99.1.1.1:1".parse().unwrap() };
+        assert_eq!(hear(&mut table, NOW, &thief), Heard::Refused);
+        for _ in 0..2 {
+            table.on_failure(NOW, &first.id, &first.addr);
+        }
+        assert_eq!(hear(&mut table, NOW, &thief), Heard::Known);
+        assert_eq!(table.contacts[0].addr.get(), thief.addr);
+
+        let renamed = NodeInfo { id: node(0x20, 7).id, addr: thief.addr };
+        assert_eq!(hear(&mut table, NOW, &renamed), Heard::Added);
+        assert_eq!(table.contacts.len(), 1);
+        assert_eq!(table.contacts[0].id, renamed.id);
+        table.evict(&renamed.id, &first.addr);
+        assert_eq!(table.contacts.len(), 1);
+        table.evict(&renamed.id, &renamed.addr);
+        assert!(table.contacts.is_empty());
+        check(&table);
+    }
+
+    #[test]
+    fn global_addresses_are_spread_and_local_ones_are_not() {
+        let mut table = table();
+        let at =
+            |addr: &str, n: u16| NodeInfo { id: node(0x80, n).id, addr: addr.parse().unwrap() };
+        assert_eq!(hear(&mut table, NOW, &at("8.8.8.8:1", 1)), Heard::Added);
+        assert_eq!(hear(&mut table, NOW, &at("8.8.8.8:2", 2)), Heard::Refused);
+        assert_eq!(hear(&mut table, NOW, &at("8.8.8.9:1", 3)), Heard::Refused);
+        assert_eq!(hear(&mut table, NOW, &at("8.8.9.9:1", 4)), Heard::Added);
+        let other_bucket = NodeInfo { id: node(0x01, 5).id, addr: "8.8.8.10:1".parse().unwrap() };
+        for n in 0..8 {
+            hear(&mut table, NOW, &node(0x40, n));
+        }
+        assert_eq!(hear(&mut table, NOW, &other_bucket), Heard::Added);
+        for n in 10..14 {
+            assert_eq!(hear(&mut table, NOW, &at(&format!("127.0.0.1:{n}"), n)), Heard::Added);
+        }
+        assert_eq!(hear(&mut table, NOW, &at("127.0.0.1:10", 20)), Heard::Added, "renamed");
+        assert_eq!(hear(&mut table, NOW, &at("[::1]:10", 21)), Heard::Refused);
+        check(&table);
+
+        let mut v6 = Table::<V6>::new(OWN, &config());
+        let at =
+            |addr: &str, n: u16| NodeInfo { id: node(0x80, n).id, addr: addr.parse().unwrap() };
+        for (addr, n, heard) in [
+            ("[2001:db8::1]:1", 1, Heard::Added),
+            ("[2001:db8::2]:1", 2, Heard::Refused),
+            ("[2001:db8:0:1::1]:1", 3, Heard::Added),
+        ] {
+            assert_eq!(v6.on_reply(NOW, &at(addr, n), VIA, RTT), heard, "{addr}");
+        }
+        check(&v6);
+    }
+
+    #[test]
+    fn ids_that_fit_their_addresses_are_preferred_or_enforced() {
+        let mut rng = Rng::new(&seed_from_u64(1));
+        let fitting = |rng: &mut Rng, n: u8| {
+            let addr = SocketAddr::from(([60, n, 1, 1], 6881));
+            loop {
+                let id = crate::make_id(addr.ip(), rng);
+                if id.bit(0) {
+                    return NodeInfo { id, addr };
+                }
+            }
+        };
+        let mut table = table();
+        for n in 0..8 {
+            hear(&mut table, NOW, &node(0x80, n));
+        }
+        assert_eq!(hear(&mut table, NOW, &node(0x80, 30)), Heard::Spare);
+        for n in 0..8 {
+            assert_eq!(hear(&mut table, NOW, &fitting(&mut rng, n)), Heard::Added);
+        }
+        assert_eq!(hear(&mut table, NOW, &fitting(&mut rng, 9)), Heard::Spare);
+        assert!(table.contacts.iter().all(Contact::id_fits));
+
+        let mut table = Table::<V4>::new(OWN, &Config { enforce_ids: true, ..config() });
+        assert_eq!(hear(&mut table, NOW, &node(0x80, 0)), Heard::Refused);
+        assert_eq!(hear(&mut table, NOW, &fitting(&mut rng, 1)), Heard::Added);
+        let local = NodeInfo { id: node(0x80, 3).id, addr: "10.0.0.1:1".parse().unwrap() };
+        assert_eq!(hear(&mut table, NOW, &local), Heard::Added);
+    }
+
+    #[test]
+    fn our_own_id_and_zero_are_never_listed() {
+        let mut table = Table::<V4>::new(wire::Id([3; 20]), &config());
+        for id in [wire::Id([3; 20]), wire::Id::ZERO] {
+            let node = NodeInfo { id, addr: "8.8.8.8:1".parse().unwrap() };
+            assert!(!table.on_query(NOW, &node));
+            assert_eq!(hear(&mut table, NOW, &node), Heard::Refused);
+        }
+    }
+
+    #[test]
+    fn a_bucket_with_room_is_searched_once_and_an_old_one_again() {
+        let mut rng = Rng::new(&seed_from_u64(2));
+        let mut table = table();
+        assert_eq!(table.refresh(NOW, &mut rng), None);
+        for n in 0..9 {
+            hear(&mut table, NOW, &node(0x80, n));
+        }
+        hear(&mut table, NOW, &node(0x40, 1));
+        assert_eq!(table.buckets.len(), 2);
+        let target = table.refresh(NOW, &mut rng).unwrap();
+        assert!(!target.bit(0), "bucket 0 is full, bucket 1 has room");
+        assert_eq!(table.refresh(NOW, &mut rng), None);
+        let later = NOW + Duration::from_secs(15 * 60);
+        let mut halves: Vec<_> =
+            std::iter::from_fn(|| table.refresh(later, &mut rng)).map(|id| id.bit(0)).collect();
+        halves.sort();
+        assert_eq!(halves, [false, true]);
+        hear(&mut table, later, &node(0x80, 3));
+        let still_later = later + Duration::from_secs(15 * 60 - 1);
+        assert_eq!(table.refresh(still_later, &mut rng), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_closest_are_those_of_a_whole_sort(
+            seed: u64,
+            size in 0usize..300,
+            n in 1usize..20,
+            near: bool,
+        ) {
+            let mut rng = Rng::new(&seed_from_u64(seed));
+            let own = NodeId::random(&mut rng);
+            let mut table = Table::<V4>::new(own, &config());
+            for i in 0..size {
+                let mut id = NodeId::random(&mut rng);
+                // Many share a long prefix with us, to make the table deep.
+                for bit in 0..rng.below(12) {
+                    id.set_bit(bit, own.bit(bit));
+                }
+                let addr = SocketAddr::from(([10, 0, (i >> 8) as u8, i as u8], 1));
+                hear(&mut table, NOW, &NodeInfo { id, addr });
+            }
+            check(&table);
+            let mut target = NodeId::random(&mut rng);
+            if near {
+                for bit in 0..rng.below(14) {
+                    target.set_bit(bit, own.bit(bit));
+                }
+            }
+            let mut found = Vec::new();
+            table.closest(&target, n, Wanted::Proven, &mut found);
+            let mut all: Vec<_> = table.contacts.iter().map(|c| c.id).collect();
+            all.sort_by_key(|id| id.distance(&target));
+            all.truncate(n);
+            prop_assert_eq!(found.into_iter().map(|(node, _)| node.id).collect::<Vec<_>>(), all);
+        }
+
+        #[test]
+        fn no_order_of_inputs_breaks_it(
+            steps in proptest::collection::vec((0u8..6, 0u8..40, 0u16..6), 0..300),
+        ) {
+            let mut table = Table::<V4>::new(OWN, &Config { replacements_max: 5, ..config() });
+            let mut now = NOW;
+            for (what, n, port) in steps {
+                let mut node = node(0xff >> (n % 8), u16::from(n));
+                node.addr.set_port(1 + port);
+                match what {
+                    0 | 1 => {
+                        hear(&mut table, now, &node);
+                    }
+                    2 => {
+                        table.restore(now, &node, VIA);
+                    }
+                    3 => table.on_failure(now, &node.id, &node.addr),
+                    4 => {
+                        table.on_query(now, &node);
+                    }
+                    _ => {
+                        table.evict(&node.id, &node.addr);
+                        now += Duration::from_secs(100);
+                    }
+                }
+                check(&table);
+                let mut addrs: Vec<_> = table.contacts.iter().map(|c| c.ip()).collect();
+                addrs.sort();
+                addrs.dedup();
+                prop_assert_eq!(addrs.len(), table.contacts.len(), "one contact an address");
+            }
+        }
+    }
+}
