@@ -132,6 +132,20 @@ impl Node {
         self.on_no_answer(&transaction);
     }
 
+    /// The system says that nothing can be sent to `to`, as to a family that the host does not
+    /// have: queries to it have failed. Nobody is blamed.
+    pub fn handle_unreachable(&mut self, now: Time, to: SocketAddr) {
+        self.advance(now);
+        while let Some(transaction) = self.transactions.fail_to(to) {
+            self.stats.unreachable += 1;
+            if matches!(transaction.purpose, Purpose::Maintenance) {
+                self.blame(&transaction);
+            } else {
+                self.on_no_answer(&transaction);
+            }
+        }
+    }
+
     /// Counts a failure against the contact that was asked.
     fn blame(&mut self, transaction: &Transaction) {
         if let Some(id) = transaction.expected {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use wire::NodeId;
 use wire::compact::Family;
-use wire::krpc::{Head, Method, Query, Want};
+use wire::krpc::{Head, Method, Query};
 use wire::rng::{Rng, Seed, child_seed};
 use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
@@ -220,6 +220,11 @@ impl Node {
         self.events.pop_front()
     }
 
+    /// Whether an event waits to be polled.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// When to call [`Node::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<(Time, Timer)> {
         let query = self.transactions.deadline().map(|at| (at, Timer::Query));
@@ -392,8 +397,8 @@ impl Node {
         let method = match &transaction.ask {
             Ask::Ping => Method::Ping,
             Ask::FindNode { target, want } => Method::FindNode { target: *target, want: *want },
-            Ask::GetPeers { info_hash } => {
-                Method::GetPeers { info_hash: *info_hash, want: Want::default() }
+            Ask::GetPeers { info_hash, want } => {
+                Method::GetPeers { info_hash: *info_hash, want: *want }
             }
             Ask::Announce { info_hash, port, token } => {
                 let own = self.config.sockets.get(usize::from(transaction.via.0));

@@ -180,7 +180,10 @@ impl Node {
     /// Returns whether the lookup of this family is done.
     fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
         let (goal, target) = (search.goal, search.target);
-        let both = search.v4.is_some() && search.v6.is_some();
+        // BEP 32, "Bootstrapping": a node of both families asks for both until it is part of them.
+        let cold = goal == Goal::Bootstrap || !self.bootstrap.announced;
+        let both = cold && search.v4.is_some() && search.v6.is_some();
+        let want = if both { Want::BOTH } else { Want::default() };
         let answered = search.progress().answered > 0;
         let Some(lookup) = search.side(family) else { return true };
         if answered && lookup.is_silent(self.now) {
@@ -193,11 +196,9 @@ impl Node {
                 Step::Ask { key, id: expected, addr, via } => {
                     let ask = match goal {
                         Goal::GetPeers | Goal::Announce { .. } => {
-                            Ask::GetPeers { info_hash: target }
+                            Ask::GetPeers { info_hash: target, want }
                         }
-                        // BEP 32, "Bootstrapping": nodes of both families, to be faster.
-                        Goal::Bootstrap if both => Ask::FindNode { target, want: Want::BOTH },
-                        _ => Ask::FindNode { target, want: Want::default() },
+                        _ => Ask::FindNode { target, want },
                     };
                     self.ask(addr, via, expected, ask, Purpose::Lookup(id, key));
                 }

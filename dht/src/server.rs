@@ -140,10 +140,12 @@ impl Node {
                 reply.token = self.store.has_room(&info_hash).then_some(&token[..]);
                 let family = Family::of(&answer.to);
                 let room = self.room_for_values(answer, &reply, family);
-                let mut values = Vec::new();
+                let mut values = std::mem::take(&mut self.values);
+                values.clear();
                 self.store.sample(self.now, &info_hash, family, room, &mut self.rng, &mut values);
                 reply.values = &values;
                 reply.encode(&head, buf);
+                self.values = values;
             }
         }
         debug_assert!(buf.len() <= self.config.reply_bytes_max.max(512));

@@ -37,6 +37,8 @@ pub struct Stats {
     pub errors: u64,
     /// Queries that got no answer in time.
     pub timeouts: u64,
+    /// Queries that could not be sent.
+    pub unreachable: u64,
 
     /// Dropped: from or by an address that cannot be.
     pub dropped_address: u64,

@@ -16,7 +16,7 @@ use crate::{LookupId, PingId, SocketId};
 pub(crate) enum Ask {
     Ping,
     FindNode { target: Id, want: Want },
-    GetPeers { info_hash: InfoHash },
+    GetPeers { info_hash: InfoHash, want: Want },
     Announce { info_hash: InfoHash, port: Option<u16>, token: Box<[u8]> },
 }
 
@@ -113,6 +113,14 @@ impl Transactions {
     /// The next deadline.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(time, _)| *time)
+    }
+
+    /// Ends a query to `to`; call again until `None`. Walks all: for rare events only.
+    pub(crate) fn fail_to(&mut self, to: SocketAddr) -> Option<Transaction> {
+        let tid = *self.open.iter().find(|(_, transaction)| transaction.to == to)?.0;
+        let transaction = self.open.remove(&tid)?;
+        self.deadlines.remove(&(transaction.deadline(), tid));
+        Some(transaction)
     }
 
     /// A deadline that has passed by `now`; call again until `None`.

@@ -455,3 +455,18 @@ fn arbitrary_datagrams_leave_the_node_alive() {
     assert_eq!(bench.node.stats().received, 20_000);
     assert!(bench.node.in_flight() <= 64);
 }
+
+#[test]
+fn what_cannot_be_sent_fails_at_once() {
+    let mut bench = Bench::new();
+    let to: SocketAddr = SEED.parse().unwrap();
+    let ping = bench.node.ping(bench.now, to);
+    let other = bench.node.ping(bench.now, "71.1.1.1:1".parse().unwrap());
+    bench.asked();
+    bench.node.handle_unreachable(bench.now, to);
+    bench.node.handle_unreachable(bench.now, to);
+    assert_eq!(bench.events(), [Event::PingFailed { ping, addr: to }]);
+    assert_eq!((bench.node.stats().unreachable, bench.node.in_flight()), (1, 1));
+    bench.pass(Duration::from_secs(5));
+    assert!(matches!(bench.events()[..], [Event::PingFailed { ping, .. }] if ping == other));
+}

@@ -27,7 +27,7 @@ pub use foreign::Foreign;
 use foreign::ForeignQueue;
 use resolve::Resolver;
 pub use socket::BindError;
-use socket::Socket;
+use socket::{Sent, Socket};
 pub use state_file::{StateError, StateFile};
 
 /// How a driver works, beside what the node's own [`Config`] says.
@@ -178,20 +178,22 @@ impl Driver {
     /// Sends a datagram by one of the sockets; false if it could not be sent now.
     pub fn send_foreign(&mut self, via: SocketId, to: SocketAddr, bytes: &[u8]) -> bool {
         let Some(socket) = self.sockets.get(usize::from(via.0)) else { return false };
-        socket.send(to, bytes, &mut self.stats)
+        socket.send(to, bytes, &mut self.stats) == Sent::Yes
     }
 
     /// Sends all that the node has to send. What does not fit into a socket's buffer is dropped
     /// and counted, as the network would.
     pub fn flush(&mut self) {
         while let Some(transmit) = self.node.poll_transmit(&mut self.send_buf) {
-            if let Some(socket) = self.sockets.get(usize::from(transmit.via.0)) {
-                socket.send(transmit.to, &self.send_buf, &mut self.stats);
+            let Some(socket) = self.sockets.get(usize::from(transmit.via.0)) else { continue };
+            if socket.send(transmit.to, &self.send_buf, &mut self.stats) == Sent::Unreachable {
+                self.node.handle_unreachable(self.clock.now(), transmit.to);
             }
         }
     }
 
-    /// Sends what is to be sent, waits until a datagram comes or the node wants to be woken, and
+    /// Sends what is to be sent, waits until a datagram comes, the node wants to be woken or an
+    /// event is there, and
     /// does what there is to do, up to a bound. Losing it half-way, as in a `select!`, loses
     /// nothing.
     pub async fn turn(&mut self) {
@@ -202,7 +204,8 @@ impl Driver {
 
     /// Ready when there is anything to do; takes nothing.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ready = self.resolver.poll(cx);
+        // What a command or a failed send left behind must not wait for the network.
+        let mut ready = self.resolver.poll(cx) | self.node.has_events();
         for socket in &self.sockets {
             ready |= socket.poll_readable(cx);
         }

@@ -76,18 +76,35 @@ impl Socket {
 
     /// Sends at once or not at all. Not by tokio, which would wait for its first look at the
     /// socket.
-    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], stats: &mut DriverStats) -> bool {
+    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], stats: &mut DriverStats) -> Sent {
         match SockRef::from(&self.socket).send_to(bytes, &to.into()) {
-            Ok(len) => len == bytes.len(),
+            Ok(_) => Sent::Yes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 stats.send_full += 1;
-                false
+                Sent::No
             }
             Err(error) => {
                 tracing::trace!(%to, %error, "cannot send");
                 stats.send_errors += 1;
-                false
+                match error.kind() {
+                    io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::AddrNotAvailable
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::PermissionDenied => Sent::Unreachable,
+                    _ => Sent::No,
+                }
             }
         }
     }
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    Yes,
+    /// Not this time: a buffer is full.
+    No,
+    /// The system refuses the address.
+    Unreachable,
 }

@@ -37,6 +37,7 @@ impl Ping {
                     session.out.result(&format!("{} {} {ms:.3} ms", node.id, node.addr), json)?;
                     return Ok(());
                 }
+                Event::PingFailed { .. } if session.driver.stats().send_errors > 0 => break,
                 // A datagram may be lost: asked again until time is up.
                 Event::PingFailed { ping: id, .. } if id == ping => {
                     let now = session.driver.now();
