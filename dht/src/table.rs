@@ -389,11 +389,16 @@ impl<A: Address> Table<A> {
         if self.contacts.is_empty() {
             return None;
         }
-        let due = |b: &Bucket| {
-            let old = secs(now).saturating_sub(b.changed_secs) >= self.rules.refresh_secs;
-            old || (!b.searched && usize::from(b.len) < self.rules.k)
+        let due = |index: &usize| {
+            let bucket = &self.buckets[*index];
+            let old = secs(now).saturating_sub(bucket.changed_secs) >= self.rules.refresh_secs;
+            // A questionable contact is pinged first: its answer changes the bucket too.
+            let contacts = &self.contacts[self.range(*index)];
+            let doubt = |c: &Contact<A>| self.status(c, now) == Status::Questionable;
+            (old && !contacts.iter().any(doubt))
+                || (!bucket.searched && usize::from(bucket.len) < self.rules.k)
         };
-        let index = self.buckets.iter().position(due)?;
+        let index = (0..self.buckets.len()).find(due)?;
         self.buckets[index].changed_secs = secs(now);
         self.buckets[index].searched = true;
         let mut id = NodeId::random(rng);
@@ -643,13 +648,15 @@ mod tests {
         assert!(!target.bit(0), "bucket 0 is full, bucket 1 has room");
         assert_eq!(table.refresh(NOW, &mut rng), None);
         let later = NOW + Duration::from_secs(15 * 60);
-        let mut halves: Vec<_> =
-            std::iter::from_fn(|| table.refresh(later, &mut rng)).map(|id| id.bit(0)).collect();
-        halves.sort();
-        assert_eq!(halves, [false, true]);
-        hear(&mut table, later, &node(0x80, 3));
-        let still_later = later + Duration::from_secs(15 * 60 - 1);
-        assert_eq!(table.refresh(still_later, &mut rng), None);
+        assert_eq!(table.refresh(later, &mut rng), None, "its contacts are pinged first");
+        for _ in 0..2 {
+            table.on_failure(later, &node(0x40, 1).id, &node(0x40, 1).addr);
+        }
+        assert!(table.refresh(later, &mut rng).is_some_and(|target| !target.bit(0)));
+        for n in 0..9 {
+            hear(&mut table, later, &node(0x80, n));
+        }
+        assert_eq!(table.refresh(later + Duration::from_secs(899), &mut rng), None);
     }
 
     proptest! {

@@ -300,3 +300,36 @@ fn a_cancelled_lookup_says_no_more() {
     net.run_for(Duration::from_secs(20));
     assert!(net.take_events(0).is_empty());
 }
+
+#[test]
+fn what_an_overlay_of_300_costs() {
+    let mut net = Net::new();
+    for index in 0..300 {
+        net.add();
+        if index > 0 {
+            let any = net.addr(index * 7919 % index);
+            net.command(index, |node, now| node.bootstrap(now, any));
+        }
+        net.run_for(Duration::from_millis(100));
+    }
+    net.run_for(Duration::from_secs(60));
+    let before = net.log.len();
+    net.run_for(Duration::from_secs(3600));
+    // About 47 contacts a node: each is pinged four times an hour, and answered in turn.
+    let hourly = (net.log.len() - before) / 300;
+    assert!(hourly < 400, "{hourly} datagrams a node and hour");
+
+    let (mut times, mut asked_in_all) = (Vec::new(), 0);
+    for n in 0..100 {
+        let index = n as usize * 3;
+        net.take_events(index);
+        net.command(index, |node, now| node.get_peers(now, hash(n)));
+        times.push(net.run_until(index, is_done).as_millis());
+        let Some(Event::LookupDone { asked, .. }) = net.take_events(index).pop() else { panic!() };
+        asked_in_all += asked;
+    }
+    // A round trip is 40 ms.
+    times.sort();
+    assert!(times[50] <= 120 && times[99] <= 200, "{times:?}");
+    assert!(asked_in_all < 1600, "{asked_in_all} queries for 100 lookups");
+}
