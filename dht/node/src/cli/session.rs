@@ -96,7 +96,7 @@ impl Session {
     /// Why nothing came.
     pub(crate) fn nothing(&self, what: &str) -> Failure {
         let stats = self.driver.node().stats();
-        let mut text = format!("{what}: {} of {} queries answered", stats.answered, stats.asked);
+        let mut text = what.to_owned();
         if stats.answered + stats.errors == 0 {
             let secs = self.started.elapsed().as_secs_f64();
             text = format!("{what}: none of {} queries answered in {secs:.1} s", stats.asked);
