@@ -95,6 +95,8 @@ pub enum Event {
         answered: u32,
         /// Distinct peers that they gave.
         peers_found: u32,
+        /// Queries one after the other that led to the closest node that answered.
+        hops: u32,
         /// The closest nodes that answered, closest first; at most k a family.
         closest: Vec<NodeInfo>,
     },

@@ -92,6 +92,8 @@ struct Candidate {
     key: Key,
     state: State,
     token: Option<Box<[u8]>>,
+    /// Queries on the way from our own contacts to it, itself included.
+    hops: u32,
 }
 
 /// A lookup of one family.
@@ -122,18 +124,23 @@ impl Lookup {
 
     /// Hears of a node. Returns whether it is now among the k closest that may answer.
     pub fn add(&mut self, node: NodeInfo, via: SocketId) -> bool {
+        self.add_after(node, via, 0)
+    }
+
+    /// Hears of a node from one that is `hops` queries away.
+    fn add_after(&mut self, node: NodeInfo, via: SocketId, hops: u32) -> bool {
         if self.knows(&node) {
             return false;
         }
         let distance = node.id.distance(&self.target);
-        let rank = self.insert(distance, true, node.addr, via);
+        let rank = self.insert(distance, true, node.addr, via, hops + 1);
         rank < self.rules.candidates_max && self.alive_before(rank) < self.rules.k
     }
 
     /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
     pub fn add_seed(&mut self, addr: SocketAddr, via: SocketId) {
         if !self.candidates.iter().any(|c| c.addr == addr) {
-            self.insert(Id([0xff; 20]), false, addr, via);
+            self.insert(Id([0xff; 20]), false, addr, via, 1);
         }
     }
 
@@ -148,12 +155,19 @@ impl Lookup {
         })
     }
 
-    fn insert(&mut self, distance: Id, known: bool, addr: SocketAddr, via: SocketId) -> usize {
+    fn insert(
+        &mut self,
+        distance: Id,
+        known: bool,
+        addr: SocketAddr,
+        via: SocketId,
+        hops: u32,
+    ) -> usize {
         let rank = self.candidates.partition_point(|c| c.distance <= distance);
         let key = Key(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let state = State::New;
-        let candidate = Candidate { distance, known, addr, via, key, state, token: None };
+        let candidate = Candidate { distance, known, addr, via, key, state, token: None, hops };
         self.candidates.insert(rank, candidate);
         self.candidates.truncate(self.rules.candidates_max);
         rank
@@ -273,6 +287,7 @@ impl Lookup {
         candidate.known = true;
         candidate.state = State::Answered;
         candidate.token = token.map(Box::from);
+        let hops = candidate.hops;
         if !was_known {
             // A bootstrap contact may turn out to be a node that was known by its id.
             self.candidates.retain(|c| c.distance != candidate.distance);
@@ -284,7 +299,7 @@ impl Lookup {
         nodes.truncate(self.rules.k);
         let mut closer = false;
         for node in nodes.iter() {
-            closer |= self.add(*node, via);
+            closer |= self.add_after(*node, via, hops);
         }
         self.converged = was_known && !closer;
     }
@@ -306,6 +321,11 @@ impl Lookup {
             let id = c.distance.distance(&self.target);
             (NodeInfo { id, addr: c.addr }, c.via, c.token.as_deref())
         })
+    }
+
+    /// Queries one after the other that led to the closest node that answered; 0 if none did.
+    pub fn hops(&self) -> u32 {
+        self.candidates.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hops)
     }
 
     /// The key that is looked for.

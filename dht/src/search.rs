@@ -228,6 +228,7 @@ impl Node {
             asked: progress.asked,
             answered: progress.answered,
             peers_found: progress.peers_found,
+            hops: search.sides().map(Lookup::hops).max().unwrap_or(0),
             closest,
         });
         match search.goal {
