@@ -1,5 +1,6 @@
 //! The project's own programs, by their command lines.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::lan::Host;
 use crate::process::{Process, output_of};
 use crate::programs::our_binary;
-use crate::wait::{secs, wait_until};
+use crate::wait::secs;
 
 /// The port of our client, for peers and DHT alike.
 const PEER_PORT: u16 = 6994;
@@ -25,20 +26,19 @@ pub struct DhtNode {
 }
 
 impl DhtNode {
-    /// Starts a node on `address`, which belongs to `host`, and waits until it answers a ping.
+    /// Starts a node on `address`, which belongs to `host`, and waits until it serves; with
+    /// `bootstrap`, until it has joined their overlay.
     pub fn start(host: &Host, address: SocketAddr, bootstrap: &[SocketAddr]) -> Self {
         let mut command = host.command(our_binary("dht-node"));
         let name = format!("dht-node-{}", address.ip());
-        command.arg("bootstrap").arg("--bind").arg(address.to_string());
+        command.args(["bootstrap", "--json", "--bind", &address.to_string()]);
         command.arg("--data-dir").arg(host.folder.join(&name));
         for node in bootstrap {
             command.arg("--bootstrap").arg(node.to_string());
         }
         let mut process = Process::spawn(&name, command, &host.folder);
-        wait_until("our node to answer", secs(20), || {
-            process.assert_running();
-            ping(host, address)
-        });
+        let awaited = if bootstrap.is_empty() { "ready" } else { "joined" };
+        process.wait_line(awaited, secs(20), |line| of_type(line, awaited));
         Self { process, address }
     }
 
@@ -56,7 +56,7 @@ impl DhtNode {
 /// Whether a node answers `dht-node ping` from `host`.
 pub fn ping(host: &Host, node: SocketAddr) -> bool {
     let mut command = host.command(our_binary("dht-node"));
-    command.arg("ping").arg(node.to_string());
+    command.args(["ping", "--timeout", "5", &node.to_string()]);
     command.output().is_ok_and(|output| output.status.success())
 }
 
@@ -68,10 +68,10 @@ pub fn lookup(host: &Host, info_hash: &str, bootstrap: SocketAddr) -> Vec<Socket
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => panic!("run dht-node lookup: {error}"),
     };
-    let mut peers: Vec<SocketAddr> = json_lines(&output).iter().flat_map(peers_of).collect();
-    peers.sort();
-    peers.dedup();
-    peers
+    let peers =
+        output.lines().filter_map(|line| of_type(line, "peer")?["addr"].as_str()?.parse().ok());
+    // Several nodes name the same peer.
+    peers.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Announces `port` of `host` under `info_hash` by `dht-node announce`.
@@ -87,10 +87,10 @@ fn dht_command(host: &Host, operation: &str, target: &str, bootstrap: SocketAddr
     command
 }
 
-/// The addresses under `peers` or `peer` of a JSON value.
-fn peers_of(value: &Value) -> Vec<SocketAddr> {
-    let listed = value["peers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    listed.iter().chain([&value["peer"]]).filter_map(|peer| peer.as_str()?.parse().ok()).collect()
+/// `line`, if it is a JSON object of the given `type`.
+fn of_type(line: &str, kind: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    (value["type"] == kind).then_some(value)
 }
 
 /// The lines of `text` that are JSON.
@@ -143,10 +143,7 @@ impl Trackerless {
     /// Waits for an event of the given kind.
     pub fn wait_event(&mut self, kind: &str, limit: Duration) -> Value {
         let title = format!("the event {kind:?}");
-        self.process.wait_line(&title, limit, |line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["event"] == kind).then_some(event)
-        })
+        self.process.wait_line(&title, limit, |line| of_type(line, kind))
     }
 
     /// What it has said so far, line by line.
