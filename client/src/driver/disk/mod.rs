@@ -1,220 +1,338 @@
-//! Hash threads and disk: a small pool that executes what the core decides.
+//! Threads that execute what the core asks of disks and hashes.
 //!
-//! The reactor collects jobs and hands them over in batches, one lock and one wake a batch; what
-//! is done comes back the same way.
+//! The reactor hands jobs over in batches ([`DiskPool::kick`]) and takes results in batches
+//! ([`DiskPool::take_completions`]), so that a lock and a wake cost once a batch. The table of open
+//! files belongs to the reactor alone: a job takes its files along.
 
-mod beneath;
-mod exec;
+mod execute;
+mod root;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
 
 use crate::TorrentKey;
-use crate::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, HashWork};
+use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork};
 use crate::session::JobId;
-
-use beneath::Root;
+pub use execute::error_at;
+use execute::{Files, OpenFile, execute, hash, not_open};
+use root::Root;
 pub use slot::Slot;
 
-/// Threads that hash and write at most; one a core up to this many keeps up with 10 Gbit/s.
-const THREADS_MAX: usize = 4;
+/// How many threads.
+#[derive(Clone, Debug)]
+pub struct DiskConfig {
+    /// Threads that hash blocks, and pieces that are being checked. Default: one a processor, at
+    /// most 4 (libtorrent's `hashing_threads` is 1, and its users ask for more).
+    pub hash_threads: usize,
+    /// Threads that read and write. Default 4 (libtorrent's `aio_threads` is 10).
+    pub disk_threads: usize,
+    /// Threads that wait for stable storage, so that reads and writes do not. Default 2.
+    pub sync_threads: usize,
+}
 
-/// A job that is done.
+impl Default for DiskConfig {
+    fn default() -> DiskConfig {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        DiskConfig { hash_threads: processors.min(4), disk_threads: 4, sync_threads: 2 }
+    }
+}
+
+/// A job that is done, under the name that it was submitted with.
 pub enum Completion {
-    /// A disk operation.
+    /// Of [`DiskPool::submit_op`].
     Op {
         /// Which.
         job: JobId,
         /// What it came to.
         result: DiskResult<Slot>,
     },
-    /// A hash job.
+    /// Of [`DiskPool::submit_hash`].
     Hash {
         /// Which.
         job: JobId,
-        /// The state it ended with.
+        /// State after the blocks; fresh after the last.
         hasher: Sha1,
-        /// The blocks it was given.
+        /// The blocks.
         blocks: Vec<Slot>,
-        /// The digest, if it finished a piece.
+        /// The piece's SHA-1, after its last block.
         digest: Option<[u8; 20]>,
     },
 }
 
+/// A job with all that it needs.
 enum Job {
-    Op(JobId, Option<Arc<Root>>, DiskOp<Slot>),
-    Hash(JobId, HashWork<Slot>),
+    Op {
+        job: JobId,
+        root: Arc<Root>,
+        op: DiskOp<Slot>,
+        files: Files,
+    },
+    Hash {
+        job: JobId,
+        work: HashWork<Slot>,
+    },
+    /// Closing can block, so it is not done by the reactor.
+    Close {
+        job: JobId,
+        file: Option<OpenFile>,
+    },
+    Refused {
+        job: JobId,
+        error: DiskError,
+        blocks: Vec<Slot>,
+    },
 }
 
-/// Open files by the core's names for them.
-pub(super) type Files = RwLock<BTreeMap<FileId, Arc<File>>>;
+struct Finished {
+    completion: Completion,
+    opened: Option<(FileId, OpenFile)>,
+}
 
-#[derive(Default)]
+/// Jobs for threads of one sort.
 struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
+    state: Mutex<QueueState>,
+    wake: Condvar,
 }
 
+struct QueueState {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+/// What all threads share.
 struct Shared {
-    queue: Mutex<Queue>,
-    more: Condvar,
-    done: Mutex<Vec<Completion>>,
-    files: Files,
+    finished: Mutex<Vec<Finished>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The pool. Its threads end with it, when the jobs they have are done.
+/// Which threads a job is for.
+#[derive(Clone, Copy)]
+enum Lane {
+    Hash,
+    Disk,
+    Sync,
+}
+
+/// The threads. Dropped, it finishes what was handed over.
 pub struct DiskPool {
+    queues: [Arc<Queue>; 3],
+    /// Not yet handed over.
+    batches: [Vec<Job>; 3],
     shared: Arc<Shared>,
-    batch: Vec<Job>,
+    files: BTreeMap<FileId, OpenFile>,
     roots: BTreeMap<TorrentKey, Arc<Root>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl DiskPool {
-    /// Starts the threads. `wake` is called from them when something is done.
+    /// Starts the threads. They call `wake` when there are results where there were none.
     pub fn start(wake: Box<dyn Fn() + Send + Sync>) -> DiskPool {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            more: Condvar::new(),
-            done: Mutex::default(),
-            files: Files::default(),
-            wake,
-        });
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        for number in 0..threads {
-            let shared = shared.clone();
-            let name = format!("disk-{number}");
-            let spawned = std::thread::Builder::new().name(name).spawn(move || work(&shared));
-            if let Err(error) = spawned {
-                tracing::error!(%error, "cannot start a disk thread");
-            }
-        }
-        DiskPool { shared, batch: Vec::new(), roots: BTreeMap::new() }
+        DiskPool::start_with(&DiskConfig::default(), wake)
     }
 
-    /// The folder beneath which a torrent's paths lie.
+    /// The same with other numbers.
+    pub fn start_with(config: &DiskConfig, wake: Box<dyn Fn() + Send + Sync>) -> DiskPool {
+        let shared = Arc::new(Shared { finished: Mutex::new(Vec::new()), wake });
+        let mut pool = DiskPool {
+            queues: std::array::from_fn(|_| Arc::new(Queue::new())),
+            batches: std::array::from_fn(|_| Vec::new()),
+            shared,
+            files: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            threads: Vec::new(),
+        };
+        let counts = [
+            (Lane::Hash, "hash", config.hash_threads),
+            (Lane::Disk, "disk", config.disk_threads),
+            (Lane::Sync, "sync", config.sync_threads),
+        ];
+        for (lane, name, count) in counts {
+            for _ in 0..count.max(1) {
+                let queue = pool.queues[lane as usize].clone();
+                let shared = pool.shared.clone();
+                let thread = thread::Builder::new().name(name.to_owned());
+                match thread.spawn(move || work(&queue, &shared)) {
+                    Ok(thread) => pool.threads.push(thread),
+                    Err(error) => tracing::error!(%error, name, "cannot start a thread"),
+                }
+            }
+        }
+        pool
+    }
+
+    /// The folder beneath which a torrent's paths lie. It must be there.
     ///
     /// # Errors
     /// It cannot be opened.
     pub fn set_root(&mut self, torrent: TorrentKey, path: PathBuf) -> Result<(), DiskError> {
-        let root = Root::open(&path).map_err(|error| error_at(&path, &error))?;
+        let root = Root::open(path)?;
         self.roots.insert(torrent, Arc::new(root));
         Ok(())
     }
 
-    /// Takes a disk operation; it begins with the next [`DiskPool::kick`].
+    /// Forgets a torrent's folder; jobs taken before still find it.
+    pub fn remove_root(&mut self, torrent: TorrentKey) {
+        self.roots.remove(&torrent);
+    }
+
+    /// Takes an operation, to be handed over at the next [`DiskPool::kick`].
     pub fn submit_op(&mut self, job: JobId, op: DiskOp<Slot>) {
-        let root = self.roots.get(&job.torrent).cloned();
-        self.batch.push(Job::Op(job, root, op));
+        let lane = match &op {
+            DiskOp::HashExtents { .. } => Lane::Hash,
+            DiskOp::Sync { .. } | DiskOp::SyncFolder { .. } => Lane::Sync,
+            _ => Lane::Disk,
+        };
+        let entry = match (op, self.roots.get(&job.torrent)) {
+            (DiskOp::Close { file }, _) => Job::Close { job, file: self.files.remove(&file) },
+            (op, Some(root)) => match self.files_of(&op) {
+                Some(files) => Job::Op { job, root: root.clone(), op, files },
+                None => refuse(job, op),
+            },
+            (op, None) => refuse(job, op),
+        };
+        self.batches[lane as usize].push(entry);
     }
 
-    /// Takes a hash job; it begins with the next [`DiskPool::kick`].
+    /// Takes blocks to hash, to be handed over at the next [`DiskPool::kick`].
     pub fn submit_hash(&mut self, job: JobId, work: HashWork<Slot>) {
-        self.batch.push(Job::Hash(job, work));
+        self.batches[Lane::Hash as usize].push(Job::Hash { job, work });
     }
 
-    /// Hands all that was taken to the threads.
+    /// Hands over what was submitted.
     pub fn kick(&mut self) {
-        let count = self.batch.len();
-        if count == 0 {
-            return;
-        }
-        lock(&self.shared.queue).jobs.extend(self.batch.drain(..));
-        match count {
-            1 => self.shared.more.notify_one(),
-            _ => self.shared.more.notify_all(),
+        for (queue, batch) in self.queues.iter().zip(&mut self.batches) {
+            let count = batch.len();
+            if count > 0 {
+                queue.lock().jobs.extend(batch.drain(..));
+                if count == 1 { queue.wake.notify_one() } else { queue.wake.notify_all() }
+            }
         }
     }
 
-    /// What is done since the last look.
+    /// Takes what is done, and knows the files that were opened from here on.
     pub fn take_completions(&mut self) -> Vec<Completion> {
-        std::mem::take(&mut lock(&self.shared.done))
+        let finished = std::mem::take(&mut *lock(&self.shared.finished));
+        let files = &mut self.files;
+        finished
+            .into_iter()
+            .map(|finished| {
+                files.extend(finished.opened);
+                finished.completion
+            })
+            .collect()
     }
 
-    /// An open file.
+    /// An open file, for who sends from it. [`FileId::ZEROS`] is none.
     pub fn file(&self, file: FileId) -> Option<Arc<File>> {
-        let files = self.shared.files.read().unwrap_or_else(PoisonError::into_inner);
-        files.get(&file).cloned()
+        self.files.get(&file).map(|open| open.file.clone())
+    }
+
+    /// The files that an operation works on; None if one is not open.
+    fn files_of(&self, op: &DiskOp<Slot>) -> Option<Files> {
+        let open = |file: &FileId| match *file {
+            FileId::ZEROS => Some(None),
+            file => self.files.get(&file).map(|open| Some(open.clone())),
+        };
+        let all = |extents: &[Extent]| extents.iter().map(|extent| open(&extent.file)).collect();
+        match op {
+            DiskOp::WriteBlocks { extents, .. }
+            | DiskOp::HashExtents { extents }
+            | DiskOp::ReadBlock { extents } => all(extents),
+            DiskOp::SetLen { file, .. }
+            | DiskOp::Write { file, .. }
+            | DiskOp::Sync { file, .. }
+            | DiskOp::Read { extent: Extent { file, .. } } => Some(vec![open(file)?]),
+            _ => Some(Vec::new()),
+        }
     }
 }
 
 impl Drop for DiskPool {
     fn drop(&mut self) {
-        lock(&self.shared.queue).closed = true;
-        self.shared.more.notify_all();
-    }
-}
-
-/// A thread that panicked left data that is still whole: it holds plain values only.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn work(shared: &Shared) {
-    loop {
-        let mut queue = lock(&shared.queue);
-        let job = loop {
-            match queue.jobs.pop_front() {
-                Some(job) => break job,
-                None if queue.closed => return,
-                None => queue = shared.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            }
-        };
-        drop(queue);
-        let completion = match job {
-            Job::Hash(job, work) => hash(job, work),
-            Job::Op(job, Some(root), op) => {
-                Completion::Op { job, result: exec::execute(&root, &shared.files, op) }
-            }
-            Job::Op(job, None, _) => {
-                let message = "the torrent has no folder".to_string();
-                let error = DiskError { kind: DiskErrorKind::Other, message };
-                Completion::Op { job, result: DiskResult::Failed { error, blocks: Vec::new() } }
-            }
-        };
-        let mut done = lock(&shared.done);
-        let first = done.is_empty();
-        done.push(completion);
-        drop(done);
-        // Who is woken takes all there is.
-        if first {
-            (shared.wake)();
+        for queue in &self.queues {
+            queue.lock().is_closed = true;
+            queue.wake.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to wait for.
+            let _ = thread.join();
         }
     }
 }
 
-fn hash(job: JobId, work: HashWork<Slot>) -> Completion {
-    let HashWork { mut hasher, blocks, finish } = work;
-    for block in &blocks {
-        hasher.update(block.bytes());
+impl Queue {
+    fn new() -> Queue {
+        let state = QueueState { jobs: VecDeque::new(), is_closed: false };
+        Queue { state: Mutex::new(state), wake: Condvar::new() }
     }
-    let digest = finish.then(|| std::mem::take(&mut hasher).finalize().into());
-    Completion::Hash { job, hasher, blocks, digest }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        lock(&self.state)
+    }
+
+    /// The next job; None when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.is_closed {
+                return None;
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
-/// An error with the path that it is about.
-pub(super) fn error_at(path: &Path, error: &io::Error) -> DiskError {
-    DiskError { kind: kind_of(error), message: format!("{}: {error}", path.display()) }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn kind_of(error: &io::Error) -> DiskErrorKind {
-    use io::ErrorKind as E;
-    // A symbolic link where none is followed.
-    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-        return DiskErrorKind::Denied;
-    }
-    match error.kind() {
-        E::StorageFull | E::QuotaExceeded => DiskErrorKind::Full,
-        E::NotFound | E::UnexpectedEof => DiskErrorKind::NotFound,
-        E::PermissionDenied | E::ReadOnlyFilesystem | E::CrossesDevices => DiskErrorKind::Denied,
-        E::WouldBlock => DiskErrorKind::Locked,
-        E::IsADirectory | E::NotADirectory | E::AlreadyExists => DiskErrorKind::Conflict,
-        _ => DiskErrorKind::Other,
+fn refuse(job: JobId, op: DiskOp<Slot>) -> Job {
+    let blocks = match op {
+        DiskOp::WriteBlocks { blocks, .. } => blocks,
+        _ => Vec::new(),
+    };
+    Job::Refused { job, error: not_open(), blocks }
+}
+
+/// A thread's life.
+fn work(queue: &Queue, shared: &Shared) {
+    let mut scratch = Vec::new();
+    while let Some(job) = queue.next() {
+        let (completion, opened) = match job {
+            Job::Op { job, root, op, files } => {
+                let (result, opened) = execute(&root, op, &files, &mut scratch);
+                (Completion::Op { job, result }, opened)
+            }
+            Job::Hash { job, mut work } => {
+                let digest = hash(&mut work);
+                let HashWork { hasher, blocks, .. } = work;
+                (Completion::Hash { job, hasher, blocks, digest }, None)
+            }
+            Job::Close { job, file } => {
+                drop(file);
+                (Completion::Op { job, result: DiskResult::Done }, None)
+            }
+            Job::Refused { job, error, blocks } => {
+                (Completion::Op { job, result: DiskResult::Failed { error, blocks } }, None)
+            }
+        };
+        let mut finished = lock(&shared.finished);
+        let is_first = finished.is_empty();
+        finished.push(Finished { completion, opened });
+        drop(finished);
+        if is_first {
+            (shared.wake)();
+        }
     }
 }

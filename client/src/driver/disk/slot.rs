@@ -42,6 +42,14 @@ impl Slot {
     }
 }
 
+impl From<&[u8]> for Slot {
+    fn from(bytes: &[u8]) -> Slot {
+        let mut slot = Slot::new(bytes.len());
+        slot.bytes_mut().copy_from_slice(bytes);
+        slot
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.buffer.len() == BLOCK_LEN as usize {

@@ -1,0 +1,331 @@
+//! One operation, executed on a thread that may block.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, FlockOperation, OFlags};
+use rustix::io::Errno;
+use sha1::{Digest, Sha1};
+
+use super::root::Root;
+use super::slot::Slot;
+use crate::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashWork, OpenMode, RelPath,
+};
+
+/// Bytes read at a time for hashing.
+const READ_LEN: usize = 256 << 10;
+/// Most buffers in one write (IOV_MAX).
+const BUFFERS_MAX: usize = 1024;
+
+/// An open file and its name for people.
+#[derive(Clone)]
+pub(super) struct OpenFile {
+    pub(super) file: Arc<File>,
+    pub(super) path: Arc<Path>,
+}
+
+/// What an operation works on: its extents' files in order, or its one file. None is padding.
+pub(super) type Files = Vec<Option<OpenFile>>;
+
+/// The result, and the file that was opened.
+pub(super) type Executed = (DiskResult<Slot>, Option<(FileId, OpenFile)>);
+
+/// Executes an operation. `scratch` is kept by the thread from one to the next.
+pub(super) fn execute(
+    root: &Root,
+    op: DiskOp<Slot>,
+    files: &Files,
+    scratch: &mut Vec<u8>,
+) -> Executed {
+    let result = match op {
+        DiskOp::Open { file, path, mode } => match open(root, &path, mode) {
+            Ok(opened) => return (DiskResult::Done, Some((file, opened))),
+            Err(error) => Err(error),
+        },
+        DiskOp::WriteBlocks { extents, blocks } => {
+            let lens = extents.iter().map(|extent| (extent.offset, extent.len));
+            match write_blocks(files.iter().zip(lens), &blocks) {
+                Ok(()) => Ok(DiskResult::Blocks(blocks)),
+                Err(error) => return (DiskResult::Failed { error, blocks }, None),
+            }
+        }
+        DiskOp::HashExtents { extents } => {
+            let lens = extents.iter().map(|extent| (extent.offset, extent.len));
+            hash_extents(files.iter().zip(lens), scratch).map(DiskResult::Digest)
+        }
+        DiskOp::ReadBlock { extents } => {
+            let lens = extents.iter().map(|extent| (extent.offset, extent.len));
+            read_block(files.iter().zip(lens)).map(|slot| DiskResult::Blocks(vec![slot]))
+        }
+        op => on_path(root, &op).unwrap_or_else(|| on_file(&op, files)),
+    };
+    let failed = |error| DiskResult::Failed { error, blocks: Vec::new() };
+    (result.unwrap_or_else(failed), None)
+}
+
+/// Operations that name a path.
+fn on_path(root: &Root, op: &DiskOp<Slot>) -> Option<Result<DiskResult<Slot>, DiskError>> {
+    let (path, result) = match op {
+        DiskOp::Stat { path } => (path, stat(root, path).map(DiskResult::Stat)),
+        DiskOp::MakeFolder { path } => (path, root.make_folder(path).map(|()| DiskResult::Done)),
+        DiskOp::SyncFolder { path } => (path, sync_folder(root, path).map(|()| DiskResult::Done)),
+        DiskOp::Unlink { path } => (path, unlink(root, path).map(|()| DiskResult::Done)),
+        DiskOp::Rename { from, to } => (to, rename(root, from, to).map(|()| DiskResult::Done)),
+        DiskOp::FreeSpace => {
+            let free = rustix::fs::fstatvfs(root.as_fd())
+                .map(|stat| DiskResult::FreeSpace(stat.f_bavail.saturating_mul(stat.f_frsize)));
+            return Some(free.map_err(|error| error_at(&root.display(&Vec::new()), &error.into())));
+        }
+        _ => return None,
+    };
+    Some(result.map_err(|error| error_at(&root.display(path), &error)))
+}
+
+/// Operations on one open file.
+fn on_file(op: &DiskOp<Slot>, files: &Files) -> Result<DiskResult<Slot>, DiskError> {
+    let Some(Some(open)) = files.first() else { return Err(not_open()) };
+    let file = &open.file;
+    let result = match op {
+        DiskOp::SetLen { len, .. } => file.set_len(*len).map(|()| DiskResult::Done),
+        DiskOp::Read { extent } => {
+            let mut bytes = Vec::new();
+            read_all(file, extent.offset, extent.len, &mut bytes).map(|()| DiskResult::Bytes(bytes))
+        }
+        DiskOp::Write { offset, bytes, .. } => {
+            write_all(file, *offset, vec![IoSlice::new(bytes)]).map(|()| DiskResult::Done)
+        }
+        DiskOp::Sync { metadata: true, .. } => file.sync_all().map(|()| DiskResult::Done),
+        DiskOp::Sync { .. } => file.sync_data().map(|()| DiskResult::Done),
+        _ => return Err(not_open()),
+    };
+    result.map_err(|error| error_at(&open.path, &error))
+}
+
+fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskError> {
+    let shown = root.display(path);
+    let flags = match mode {
+        OpenMode::Read => OFlags::RDONLY,
+        OpenMode::Write | OpenMode::WriteLocked => OFlags::RDWR | OFlags::CREATE,
+    };
+    // A pipe in the file's place must not stop this thread.
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let at = |error: io::Error| error_at(&shown, &error);
+    let fd: OwnedFd = root.open_at(path, flags).map_err(at)?;
+    if !is_regular(&fd).map_err(at)? {
+        return Err(not_a_file(&shown));
+    }
+    if mode == OpenMode::WriteLocked {
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            if error == Errno::WOULDBLOCK {
+                let message = format!("{}: in use by another process", shown.display());
+                return DiskError { kind: DiskErrorKind::Locked, message };
+            }
+            at(error.into())
+        })?;
+    }
+    Ok(OpenFile { file: Arc::new(File::from(fd)), path: shown.into() })
+}
+
+fn is_regular(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_file())
+}
+
+fn stat(root: &Root, path: &RelPath) -> io::Result<Option<FileStat>> {
+    let fd = match root.open_at(path, OFlags::PATH) {
+        Ok(fd) => fd,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let stat = rustix::fs::fstat(&fd)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(Errno::ISDIR.into());
+    }
+    let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
+    let mtime_ns = mtime_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    Ok(Some(FileStat { len: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
+fn sync_folder(root: &Root, path: &RelPath) -> io::Result<()> {
+    let folder = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    match rustix::fs::fsync(&folder) {
+        // The file system has no such thing.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unlink(root: &Root, path: &RelPath) -> io::Result<()> {
+    let result = root.parent(path).and_then(|(parent, name)| {
+        Ok(rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::empty())?)
+    });
+    match result {
+        Err(error) if is_missing(&error) => Ok(()),
+        result => result,
+    }
+}
+
+fn rename(root: &Root, from: &RelPath, to: &RelPath) -> io::Result<()> {
+    let (from_parent, from_name) = root.parent(from)?;
+    let (to_parent, to_name) = root.parent(to)?;
+    Ok(rustix::fs::renameat(&from_parent, from_name, &to_parent, to_name)?)
+}
+
+/// An extent's file (None: padding), its first byte and its length.
+type Run<'a> = (&'a Option<OpenFile>, (u64, u64));
+
+fn write_blocks<'a>(runs: impl Iterator<Item = Run<'a>>, blocks: &[Slot]) -> Result<(), DiskError> {
+    let mut rest = blocks.iter().map(Slot::bytes);
+    let mut block: &[u8] = &[];
+    for (open, (offset, len)) in runs {
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut slices = Vec::new();
+        while left > 0 {
+            if block.is_empty() {
+                block = rest.next().ok_or_else(not_open)?;
+                continue;
+            }
+            let (now, later) = block.split_at(left.min(block.len()));
+            left -= now.len();
+            block = later;
+            slices.push(IoSlice::new(now));
+        }
+        if let Some(open) = open {
+            write_all(&open.file, offset, slices).map_err(|error| error_at(&open.path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_all(file: &File, offset: u64, mut slices: Vec<IoSlice<'_>>) -> io::Result<()> {
+    let mut at = offset;
+    let mut slices = &mut slices[..];
+    while !slices.is_empty() {
+        let now = &slices[..slices.len().min(BUFFERS_MAX)];
+        match rustix::io::pwritev(file, now, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => {
+                at += len as u64;
+                IoSlice::advance_slices(&mut slices, len);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to `len` bytes; fewer at the end of the file.
+fn read_all(file: &File, offset: u64, len: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    let len = usize::try_from(len).map_err(|_| Errno::OVERFLOW)?;
+    out.resize(len, 0);
+    let read = read_exact(file, offset, out)?;
+    out.truncate(read);
+    Ok(())
+}
+
+/// Fills `out`, but for the end of the file; returns the bytes read.
+fn read_exact(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = out.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, offset + read as u64) {
+            Ok(0) => break,
+            Ok(len) => read += len,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(read)
+}
+
+fn hash_extents<'a>(
+    runs: impl Iterator<Item = Run<'a>>,
+    scratch: &mut Vec<u8>,
+) -> Result<[u8; 20], DiskError> {
+    scratch.resize(READ_LEN, 0);
+    let mut hasher = Sha1::new();
+    for (open, (mut offset, mut len)) in runs {
+        while len > 0 {
+            let now = usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN);
+            let Some(buffer) = scratch.get_mut(..now) else { break };
+            fill(open, offset, buffer)?;
+            hasher.update(buffer);
+            offset += now as u64;
+            len -= now as u64;
+        }
+    }
+    Ok(hasher.finalize().into())
+}
+
+fn read_block<'a>(runs: impl Iterator<Item = Run<'a>> + Clone) -> Result<Slot, DiskError> {
+    let total: u64 = runs.clone().map(|(_, (_, len))| len).sum();
+    let mut slot = Slot::new(usize::try_from(total).map_err(|_| not_open())?);
+    let mut rest = slot.bytes_mut();
+    for (open, (offset, len)) in runs {
+        let now;
+        (now, rest) = rest.split_at_mut(usize::try_from(len).unwrap_or(0).min(rest.len()));
+        fill(open, offset, now)?;
+    }
+    Ok(slot)
+}
+
+/// Reads exactly `out`; a file that ends before is an error.
+fn fill(open: &Option<OpenFile>, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+    let Some(open) = open else {
+        out.fill(0);
+        return Ok(());
+    };
+    let read = read_exact(&open.file, offset, out).map_err(|error| error_at(&open.path, &error))?;
+    if read == out.len() {
+        return Ok(());
+    }
+    let message = format!("{}: ends too early", open.path.display());
+    Err(DiskError { kind: DiskErrorKind::NotFound, message })
+}
+
+/// Hashes the next blocks of a piece.
+pub(super) fn hash(work: &mut HashWork<Slot>) -> Option<[u8; 20]> {
+    work.blocks.iter().for_each(|block| work.hasher.update(block.bytes()));
+    work.finish.then(|| std::mem::take(&mut work.hasher).finalize().into())
+}
+
+fn not_a_file(path: &Path) -> DiskError {
+    let message = format!("{}: there is something else in the file's place", path.display());
+    DiskError { kind: DiskErrorKind::Conflict, message }
+}
+
+pub(super) fn not_open() -> DiskError {
+    DiskError { kind: DiskErrorKind::Other, message: "a file is not open".to_owned() }
+}
+
+/// What the system said about a path, sorted.
+pub fn error_at(path: &Path, error: &io::Error) -> DiskError {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let kind = match errno {
+        Some(Errno::NOSPC | Errno::DQUOT) => DiskErrorKind::Full,
+        Some(Errno::NOENT) => DiskErrorKind::NotFound,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::XDEV | Errno::LOOP) => {
+            DiskErrorKind::Denied
+        }
+        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NXIO) => DiskErrorKind::Conflict,
+        _ => DiskErrorKind::Other,
+    };
+    let path = path.display();
+    let message = match errno {
+        Some(Errno::XDEV | Errno::LOOP) => {
+            format!("{path}: a symbolic link leads out of the download folder")
+        }
+        Some(Errno::ISDIR | Errno::NXIO) => {
+            format!("{path}: there is something else in the file's place")
+        }
+        _ => format!("{path}: {error}"),
+    };
+    DiskError { kind, message }
+}
