@@ -7,8 +7,8 @@ use std::fmt;
 pub struct ConnId(u64);
 
 impl ConnId {
-    /// The connection numbered `number`.
-    pub(crate) fn new(number: u64) -> ConnId {
+    /// The connection numbered `number`, for who names connections as a session does.
+    pub fn new(number: u64) -> ConnId {
         ConnId(number)
     }
 

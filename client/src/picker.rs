@@ -76,6 +76,11 @@ impl Picker {
         }
     }
 
+    /// Whether the pool is empty: all pieces are here or begun.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// Whether `piece` is in the pool.
     pub fn holds(&self, piece: u32) -> bool {
         self.pooled_count(piece).is_some()

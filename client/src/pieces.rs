@@ -94,6 +94,8 @@ pub struct Pieces<P: Payload> {
     partials: BTreeMap<u32, Partial<P>>,
     /// Begun pieces that have a free block.
     open: BTreeSet<u32>,
+    /// Requests that wait for an answer.
+    asked: usize,
     /// Blocks in memory.
     held: usize,
 }
@@ -101,7 +103,14 @@ pub struct Pieces<P: Payload> {
 impl<P: Payload> Pieces<P> {
     /// Pieces of which `have` are there.
     pub fn new(geometry: Geometry, have: Bitfield) -> Pieces<P> {
-        Pieces { geometry, have, partials: BTreeMap::new(), open: BTreeSet::new(), held: 0 }
+        Pieces {
+            geometry,
+            have,
+            partials: BTreeMap::new(),
+            open: BTreeSet::new(),
+            asked: 0,
+            held: 0,
+        }
     }
 
     /// Lengths of pieces and blocks.
@@ -112,6 +121,11 @@ impl<P: Payload> Pieces<P> {
     /// The pieces that are there: hashed right, and readable from the disk.
     pub fn have(&self) -> &Bitfield {
         &self.have
+    }
+
+    /// Requests for blocks that wait for an answer; a block may be asked of several peers.
+    pub fn asked(&self) -> usize {
+        self.asked
     }
 
     /// Blocks of begun pieces that are in memory or in a hash job.
@@ -162,6 +176,7 @@ impl<P: Payload> Pieces<P> {
         let index = partial.blocks.iter().position(|block| matches!(block, Block::Free))?;
         partial.blocks[index] = Block::Asked { first: conn, more: Vec::new() };
         partial.free -= 1;
+        self.asked += 1;
         if partial.free == 0 {
             self.open.remove(&piece);
         }
@@ -185,6 +200,7 @@ impl<P: Payload> Pieces<P> {
             .min_by_key(|&(_, askers)| askers)?;
         if let Block::Asked { more, .. } = &mut partial.blocks[index] {
             more.push(conn);
+            self.asked += 1;
         }
         Some(self.geometry.block(piece, index as u32))
     }
@@ -196,6 +212,10 @@ impl<P: Payload> Pieces<P> {
             return false;
         };
         let Block::Asked { first, more } = slot else { return false };
+        if *first != conn && !more.contains(&conn) {
+            return false;
+        }
+        self.asked -= 1;
         if *first == conn {
             match more.pop() {
                 Some(other) => *first = other,
@@ -246,6 +266,7 @@ impl<P: Payload> Pieces<P> {
             Block::Asked { first, more } => {
                 let mut others = std::mem::take(more);
                 others.push(*first);
+                self.asked -= others.len();
                 others.retain(|other| *other != conn);
                 others
             }
@@ -407,8 +428,11 @@ mod tests {
         assert_eq!(arrive(&mut pieces, a, 1), None);
         assert!(!pieces.release(&b, ConnId::new(1)));
         assert!(!pieces.is_open(3), "the second peer still owes it");
+        assert_eq!(pieces.asked(), 1);
         assert!(!pieces.release(&b, ConnId::new(2)));
         assert!(pieces.is_open(3));
+        assert!(!pieces.release(&b, ConnId::new(2)), "not twice");
+        assert_eq!(pieces.asked(), 0);
     }
 
     #[test]

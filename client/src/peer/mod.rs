@@ -289,6 +289,11 @@ impl Peer {
         Ok(asked)
     }
 
+    /// Whether it answers any requests now.
+    pub fn may_be_asked(&self) -> bool {
+        !self.chokes_us || !self.allowed_fast.is_empty()
+    }
+
     /// Something that may be a race, or malice if it happens often.
     fn fault(&mut self, what: &'static str) -> Result<(), Close> {
         self.faults += 1;

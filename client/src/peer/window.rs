@@ -61,11 +61,6 @@ impl RequestWindow {
         &self.rate
     }
 
-    /// Requests that wait for an answer.
-    pub fn len(&self) -> usize {
-        self.asked.len()
-    }
-
     /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
@@ -211,7 +206,7 @@ mod tests {
             now = at;
             assert_eq!(window.arrived(now, &block), Some(Asked::Waiting));
         }
-        window.len()
+        window.asked.len()
     }
 
     #[test]

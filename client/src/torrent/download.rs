@@ -32,7 +32,7 @@ impl<P: Payload> Torrent<P> {
             return;
         };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if self.failed || self.stopping || !peer.we_are_interested {
+        if self.failed || self.stopping || !peer.we_are_interested || !peer.may_be_asked() {
             return;
         }
         let room = peer.window.room(now, &self.config).min(credits);
@@ -62,10 +62,9 @@ impl<P: Payload> Torrent<P> {
 
     /// Blocks that may still be asked for: the budget less those asked, held and being written.
     fn credits(&self) -> usize {
-        let asked: usize = self.peers.values().map(|peer| peer.window.len()).sum();
-        let held = self.content.as_ref().map_or(0, |content| content.pieces.held());
+        let begun = self.content.as_ref().map_or(0, |c| c.pieces.asked() + c.pieces.held());
         let writing: usize = self.writing.values().sum();
-        self.config.credits_max.saturating_sub(asked + held + writing)
+        self.config.credits_max.saturating_sub(begun + writing)
     }
 
     /// A block came from `conn`.
@@ -372,8 +371,9 @@ fn pick<P: Payload>(
         return pieces.ask(piece, peer.conn).map(|block| (block, false));
     }
     peer.current_piece = None;
-    // End game: only a peer with nothing to do, and one block at a time.
-    if !peer.window.is_empty() {
+    // End game: nothing is left to begin, and the peer has nothing to do. One block at a time.
+    let all_asked = picker.is_empty() && pieces.open().next().is_none();
+    if !all_asked || !peer.window.is_empty() {
         return None;
     }
     let begun: Vec<u32> = pieces.begun().filter(|&piece| peer.has().get(piece)).collect();

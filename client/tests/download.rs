@@ -1,0 +1,60 @@
+//! What a leech asks of whom.
+
+mod common;
+
+use client::ConnId;
+use common::{Host, content, info};
+use wire::peer::{BLOCK_LEN, BlockRef, Message};
+
+const PIECE: u32 = 2 * BLOCK_LEN;
+
+fn open(host: &mut Host, info: &wire::metainfo::Info, name: u8, has: Message<'_>) -> ConnId {
+    let conn = host.connect(info, name);
+    host.say(conn, has);
+    host.say(conn, Message::Unchoke);
+    conn
+}
+
+fn send(host: &mut Host, conn: ConnId, content: &[u8], block: BlockRef) {
+    let start = (block.piece * PIECE + block.begin) as usize;
+    host.send_block(conn, block, &content[start..start + block.len as usize]);
+}
+
+#[test]
+fn an_idle_peer_doubles_no_request_before_the_end_game() {
+    // 40 pieces: more than one peer is asked for at once.
+    let content = content(40 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let mut host = Host::leech(&info);
+    let first = open(&mut host, &info, 1, Message::HaveAll);
+    let asked = host.requests(first);
+    let piece = asked[0].piece;
+    // The second has only what the first was asked for.
+    let mut bits = [0u8; 5];
+    bits[piece as usize / 8] = 0x80 >> (piece % 8);
+    let second = open(&mut host, &info, 2, Message::Bitfield(&bits));
+    assert_eq!(host.requests(second), []);
+    assert_eq!(host.session.stats(host.now, host.key).unwrap().end_game_requests, 0);
+}
+
+#[test]
+fn in_the_end_game_what_one_owes_is_asked_of_another_and_cancelled() {
+    let content = content(4 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let mut host = Host::leech(&info);
+    let slow = open(&mut host, &info, 1, Message::HaveAll);
+    let owed = host.requests(slow);
+    assert_eq!(owed.len(), 8, "all blocks are asked for");
+    let fast = open(&mut host, &info, 2, Message::HaveAll);
+    let mut cancelled = 0;
+    while let [block] = host.requests(fast)[..] {
+        assert!(owed.contains(&block));
+        send(&mut host, fast, &content, block);
+        cancelled +=
+            host.heard(slow).iter().filter(|m| **m == format!("Cancel({block:?})")).count();
+    }
+    assert!(host.is_complete());
+    assert_eq!(cancelled, 8);
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!((stats.end_game_requests, stats.wasted), (8, 0));
+}
