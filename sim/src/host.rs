@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 
+use client::ConnId;
 use wire::time::Time;
+
+use crate::stream::{Chunk, StreamAction, StreamEvent};
 
 /// One host of a world: an index, in the order in which they were added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct HostId(pub u32);
 
-/// A program on a simulated host with one UDP socket: a pure machine, or several and what the
-/// scenario wants to know of them. The world gives one input, then drains all outputs.
+/// A program on a simulated host with one UDP socket, and streams if it wants any: a pure machine,
+/// or several and what the scenario wants to know of them. The world gives one input, then drains
+/// all outputs.
 pub trait Host {
     /// What the scenario can tell it to do.
     type Command;
@@ -29,6 +33,28 @@ pub trait Host {
     /// When it wants [`Host::handle_timeout`].
     fn poll_timeout(&self) -> Option<Time>;
 
-    /// The input is worked off and all datagrams are taken: hear what the machine has to tell.
+    /// `from` dials: the name under which the connection is taken, or `None` if it is not.
+    fn accept(&mut self, now: Time, from: SocketAddr) -> Option<ConnId> {
+        let _ = (now, from);
+        None
+    }
+
+    /// Something happened to a stream.
+    fn handle_stream(&mut self, now: Time, conn: ConnId, event: StreamEvent) {
+        let _ = (now, conn, event);
+    }
+
+    /// The next thing that its streams are to do.
+    fn poll_stream(&mut self) -> Option<StreamAction> {
+        None
+    }
+
+    /// What it sends next over a stream; `None` until the next [`StreamAction::Flush`].
+    fn poll_chunk(&mut self, now: Time, conn: ConnId) -> Option<Chunk> {
+        let _ = (now, conn);
+        None
+    }
+
+    /// The input is worked off and all outputs are taken: hear what the machine has to tell.
     fn end_turn(&mut self, now: Time);
 }

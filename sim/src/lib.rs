@@ -5,17 +5,33 @@
 //! alone, and keeps a fingerprint of all that happened.
 
 mod addresses;
+mod content;
+mod dht_host;
+mod disk;
+mod edge;
 mod host;
 mod link;
 mod packets;
+mod peer_host;
 mod queue;
+pub mod scenario;
+mod slots;
+mod stream;
+mod summary;
 mod trace;
 mod world;
 
 pub use addresses::AddressPlan;
+pub use content::{Content, ContentHasher, Run};
+pub use dht_host::{DhtCommand, DhtHost, LookupOutcome};
+pub use disk::Disk;
+pub use edge::Access;
 pub use host::{Host, HostId};
 pub use link::{Fate, LinkConfig, Links};
 pub use packets::Packets;
+pub use peer_host::{Milestones, PeerCommand, PeerHost};
 pub use queue::{Event, EventQueue};
+pub use stream::{Chunk, StreamAction, StreamEvent};
+pub use summary::Summary;
 pub use trace::{Trace, TraceHash};
 pub use world::{Counters, World};

@@ -1,14 +1,20 @@
-//! The world: virtual time, hosts, and the datagrams between them.
+//! The world: virtual time, hosts, and the datagrams and streams between them.
+
+mod streams;
 
 use wire::rng::Seed;
 use wire::time::Time;
 
 use crate::addresses::AddressPlan;
+use crate::edge::Edge;
 use crate::host::{Host, HostId};
 use crate::link::{LinkConfig, Links};
 use crate::packets::Packets;
 use crate::queue::{Event, EventQueue};
+use crate::slots::Slots;
+use crate::stream::Message;
 use crate::trace::{Trace, TraceHash};
+use streams::STREAM;
 
 /// Senders of events that are no host; they sort before hosts.
 const TIMER: u32 = 0;
@@ -21,7 +27,7 @@ const TIMEOUTS_IN_A_ROW_MAX: u32 = 1_000;
 /// What a world counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    /// Datagrams, timeouts and commands that a host worked off.
+    /// Datagrams, timeouts, commands and what streams brought, as hosts worked it off.
     pub events: u64,
     /// Datagrams that hosts sent.
     pub sent: u64,
@@ -39,6 +45,10 @@ pub struct Counters {
     pub unroutable: u64,
     /// Timeouts.
     pub timeouts: u64,
+    /// Runs that hosts sent over streams.
+    pub chunks: u64,
+    /// Bytes of those, as on the wire.
+    pub chunk_bytes: u64,
 }
 
 /// A host and what the world keeps for it.
@@ -52,6 +62,7 @@ struct Place<H> {
     /// The time of the queued timer that counts.
     armed: Option<Time>,
     trace: Trace,
+    edge: Edge,
 }
 
 /// A deterministic world: the same seed and the same calls give the same run, on any machine.
@@ -63,8 +74,10 @@ pub struct World<H: Host> {
     queue: EventQueue,
     places: Vec<Place<H>>,
     packets: Packets,
-    commands: Vec<Option<H::Command>>,
-    commands_free: Vec<u32>,
+    commands: Slots<H::Command>,
+    messages: Slots<Message>,
+    /// Kept for its room.
+    scratch: Vec<u8>,
     counters: Counters,
     /// The last timeout, and how many came before it to the same host at the same moment.
     last_timeout: (Time, u32),
@@ -81,8 +94,9 @@ impl<H: Host> World<H> {
             queue: EventQueue::new(),
             places: Vec::new(),
             packets: Packets::default(),
-            commands: Vec::new(),
-            commands_free: Vec::new(),
+            commands: Slots::default(),
+            messages: Slots::default(),
+            scratch: Vec::new(),
             counters: Counters::default(),
             last_timeout: (Time::ZERO, u32::MAX),
             in_a_row: 0,
@@ -93,8 +107,15 @@ impl<H: Host> World<H> {
     pub fn add_host(&mut self, host: H) -> HostId {
         let id = HostId(self.places.len() as u32);
         assert!(id.0 < AddressPlan::HOSTS_MAX, "no addresses left");
-        let place =
-            Place { host, alive: true, sent: 0, commands: 0, armed: None, trace: Trace::default() };
+        let place = Place {
+            host,
+            alive: true,
+            sent: 0,
+            commands: 0,
+            armed: None,
+            trace: Trace::default(),
+            edge: Edge::default(),
+        };
         self.places.push(place);
         self.arm(id);
         id
@@ -107,16 +128,7 @@ impl<H: Host> World<H> {
 
     /// Gives a host a command at `at`, or now if that has passed.
     pub fn command(&mut self, at: Time, id: HostId, command: H::Command) {
-        let slot = match self.commands_free.pop() {
-            Some(slot) => {
-                self.commands[slot as usize] = Some(command);
-                slot
-            }
-            None => {
-                self.commands.push(Some(command));
-                (self.commands.len() - 1) as u32
-            }
-        };
+        let slot = self.commands.put(command);
         let place = &mut self.places[id.0 as usize];
         let n = place.commands;
         place.commands += 1;
@@ -181,6 +193,7 @@ impl<H: Host> World<H> {
         let worked = match event.from {
             TIMER => self.on_timer(event),
             COMMAND => self.on_command(event),
+            from if from & STREAM != 0 => self.on_message(event),
             _ => self.on_datagram(event),
         };
         if worked {
@@ -218,8 +231,7 @@ impl<H: Host> World<H> {
     /// Returns whether the host heard it.
     fn on_command(&mut self, event: Event) -> bool {
         let (now, place) = (event.at, &mut self.places[event.to as usize]);
-        let command = self.commands[event.slot as usize].take();
-        self.commands_free.push(event.slot);
+        let command = self.commands.take(event.slot);
         let Some(command) = command.filter(|_| place.alive) else { return false };
         place.trace.add(now, COMMAND, b"");
         place.host.handle_command(now, command);
@@ -245,6 +257,7 @@ impl<H: Host> World<H> {
 
     /// Sends what the host has to send, and sets its timer.
     fn drain(&mut self, id: HostId) {
+        self.drain_streams(id);
         loop {
             let slot = self.packets.take();
             let place = &mut self.places[id.0 as usize];

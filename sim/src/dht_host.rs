@@ -1,0 +1,145 @@
+//! A host that runs a DHT node and nothing else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht::{Config, Event, LookupId, Node, SocketId};
+use wire::InfoHash;
+use wire::rng::Seed;
+use wire::time::Time;
+
+use crate::host::Host;
+
+/// What a scenario tells a [`DhtHost`].
+#[derive(Clone, Debug)]
+pub enum DhtCommand {
+    /// Join by this node.
+    Bootstrap(SocketAddr),
+    /// Announce that a peer on this TCP port has the torrent.
+    Announce(InfoHash, u16),
+    /// Look for the torrent's peers.
+    Lookup(InfoHash),
+}
+
+/// How a lookup went.
+#[derive(Clone, Debug)]
+pub struct LookupOutcome {
+    /// What was looked for.
+    pub info_hash: InfoHash,
+    /// When it began.
+    pub started: Time,
+    /// How long the first peer took; `None` if there was none.
+    pub first_peer: Option<Duration>,
+    /// How long it took to its end; `None` if it has not ended.
+    pub ended: Option<Duration>,
+    /// Queries one after the other that led to the closest node.
+    pub hops: u32,
+    /// Nodes that were asked.
+    pub asked: u32,
+    /// The peers found.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// A DHT node on a host of a world.
+pub struct DhtHost {
+    node: Node,
+    lookups: BTreeMap<LookupId, LookupOutcome>,
+    announces: u32,
+    announces_kept: u32,
+}
+
+impl DhtHost {
+    /// A node at `addr` with the default numbers. Its id fits its address (BEP 42).
+    pub fn new(addr: SocketAddr, seed: &Seed) -> DhtHost {
+        let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
+        DhtHost {
+            node: Node::new(config, seed, Time::ZERO),
+            lookups: BTreeMap::new(),
+            announces: 0,
+            announces_kept: 0,
+        }
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Lookups in the order in which they began.
+    pub fn lookups(&self) -> impl Iterator<Item = &LookupOutcome> {
+        self.lookups.values()
+    }
+
+    /// Announces that ended, and nodes that took them.
+    pub fn announces(&self) -> (u32, u32) {
+        (self.announces, self.announces_kept)
+    }
+}
+
+impl Host for DhtHost {
+    type Command = DhtCommand;
+
+    fn handle_command(&mut self, now: Time, command: DhtCommand) {
+        match command {
+            DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
+            DhtCommand::Announce(info_hash, port) => {
+                self.node.announce(now, info_hash, Some(port));
+            }
+            DhtCommand::Lookup(info_hash) => {
+                let outcome = LookupOutcome {
+                    info_hash,
+                    started: now,
+                    first_peer: None,
+                    ended: None,
+                    hops: 0,
+                    asked: 0,
+                    peers: Vec::new(),
+                };
+                self.lookups.insert(self.node.get_peers(now, info_hash), outcome);
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        self.node.handle_datagram(now, SocketId(0), from, bytes);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.node.handle_timeout(now);
+    }
+
+    fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.node.poll_transmit(buf).map(|transmit| transmit.to)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.node.poll_timeout().map(|(at, _)| at)
+    }
+
+    fn end_turn(&mut self, now: Time) {
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                Event::PeersFound { lookup, peers, .. } => {
+                    if let Some(outcome) = self.lookups.get_mut(&lookup) {
+                        outcome.first_peer.get_or_insert(now.since(outcome.started));
+                        outcome.peers.extend(peers);
+                    }
+                }
+                Event::LookupDone { lookup, asked, hops, .. } => {
+                    if let Some(outcome) = self.lookups.get_mut(&lookup) {
+                        outcome.ended = Some(now.since(outcome.started));
+                        outcome.asked = asked;
+                        outcome.hops = hops;
+                    }
+                }
+                Event::Announced { accepted, .. } => {
+                    self.announces += 1;
+                    self.announces_kept += accepted;
+                }
+                Event::Bootstrapped { .. } | Event::PingReply { .. } | Event::PingFailed { .. } => {
+                }
+            }
+        }
+    }
+}

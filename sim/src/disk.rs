@@ -1,0 +1,242 @@
+//! A disk in memory that never fails: payload as content, small files as bytes.
+
+use std::collections::BTreeMap;
+
+use client::Payload;
+use client::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, RelPath,
+};
+
+use crate::content::{Content, ContentHasher, Run};
+
+/// Runs by their first byte; they do not overlap, and what lies between them is zeros.
+#[derive(Debug, Default)]
+struct Runs(BTreeMap<u64, Run>);
+
+impl Runs {
+    fn write(&mut self, offset: u64, content: &Content) {
+        self.cut(offset);
+        self.cut(offset + content.len() as u64);
+        let covered: Vec<u64> =
+            self.0.range(offset..offset + content.len() as u64).map(|(at, _)| *at).collect();
+        for at in covered {
+            self.0.remove(&at);
+        }
+        let mut at = offset;
+        for run in content.runs() {
+            self.0.insert(at, *run);
+            at += run.len;
+        }
+    }
+
+    /// Makes `at` a border between runs.
+    fn cut(&mut self, at: u64) {
+        if let Some((&start, run)) = self.0.range_mut(..at).next_back()
+            && at < start + run.len
+        {
+            let tail = run.part(at - start, run.len);
+            run.len = at - start;
+            self.0.insert(at, tail);
+        }
+    }
+
+    fn read(&self, offset: u64, len: u64, out: &mut Content) {
+        let zeros = |len| Run { tag: Run::ZEROS, offset: 0, len };
+        let (mut at, end) = (offset, offset + len);
+        let first = self.0.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
+        for (&start, run) in self.0.range(first..end) {
+            if start + run.len <= at {
+                continue;
+            }
+            if start > at {
+                out.push(zeros(start - at));
+                at = start;
+            }
+            let part = run.part(at - start, end - at);
+            out.push(part);
+            at += part.len;
+        }
+        out.push(zeros(end - at));
+    }
+}
+
+#[derive(Debug, Default)]
+struct File {
+    len: u64,
+    mtime_ns: i64,
+    /// What was written as payload.
+    runs: Runs,
+    /// What was written as bytes: journals.
+    bytes: Vec<u8>,
+}
+
+/// The disk of one host.
+#[derive(Debug, Default)]
+pub struct Disk {
+    files: BTreeMap<RelPath, File>,
+    open: BTreeMap<FileId, RelPath>,
+    /// Counts operations: the clock of its mtimes.
+    clock_ns: i64,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new() -> Disk {
+        Disk::default()
+    }
+
+    /// Puts a file there.
+    pub fn put(&mut self, path: RelPath, content: &Content) {
+        let mut file = File { len: content.len() as u64, ..File::default() };
+        file.runs.write(0, content);
+        self.files.insert(path, file);
+    }
+
+    /// A file's content.
+    pub fn content(&self, path: &RelPath) -> Option<Content> {
+        let file = self.files.get(path)?;
+        let mut out = Content::new();
+        file.runs.read(0, file.len, &mut out);
+        Some(out)
+    }
+
+    /// What lies at these extents.
+    pub fn read(&self, extents: &[Extent]) -> Option<Content> {
+        let mut out = Content::new();
+        for extent in extents {
+            if extent.file == FileId::ZEROS {
+                out.push(Run { tag: Run::ZEROS, offset: 0, len: extent.len });
+                continue;
+            }
+            let file = self.files.get(self.open.get(&extent.file)?)?;
+            if extent.offset + extent.len > file.len {
+                return None;
+            }
+            file.runs.read(extent.offset, extent.len, &mut out);
+        }
+        Some(out)
+    }
+
+    /// Executes an operation, at once.
+    pub fn run(&mut self, op: DiskOp<Content>) -> DiskResult<Content> {
+        self.clock_ns += 1;
+        let missing = || DiskResult::Failed {
+            error: DiskError { kind: DiskErrorKind::NotFound, message: "not there".to_owned() },
+            blocks: Vec::new(),
+        };
+        match op {
+            DiskOp::Stat { path } => DiskResult::Stat(
+                self.files
+                    .get(&path)
+                    .map(|file| FileStat { len: file.len, mtime_ns: file.mtime_ns }),
+            ),
+            DiskOp::FreeSpace => DiskResult::FreeSpace(u64::MAX),
+            DiskOp::MakeFolder { .. } | DiskOp::Sync { .. } | DiskOp::SyncFolder { .. } => {
+                DiskResult::Done
+            }
+            DiskOp::Open { file, path, mode } => {
+                if mode == client::disk::OpenMode::Read && !self.files.contains_key(&path) {
+                    return missing();
+                }
+                self.files.entry(path.clone()).or_default();
+                self.open.insert(file, path);
+                DiskResult::Done
+            }
+            DiskOp::Close { file } => {
+                self.open.remove(&file);
+                DiskResult::Done
+            }
+            DiskOp::Rename { from, to } => {
+                let Some(file) = self.files.remove(&from) else { return missing() };
+                self.files.insert(to, file);
+                DiskResult::Done
+            }
+            DiskOp::Unlink { path } => {
+                self.files.remove(&path);
+                DiskResult::Done
+            }
+            DiskOp::HashExtents { extents } => {
+                let Some(content) = self.read(&extents) else { return missing() };
+                let mut hasher = ContentHasher::default();
+                hasher.update(&content);
+                DiskResult::Digest(hasher.digest())
+            }
+            DiskOp::ReadBlock { extents } => match self.read(&extents) {
+                Some(content) => DiskResult::Blocks(vec![content]),
+                None => missing(),
+            },
+            DiskOp::WriteBlocks { extents, blocks } => {
+                self.write_blocks(&extents, &blocks);
+                DiskResult::Blocks(blocks)
+            }
+            DiskOp::SetLen { file, len } => self.on_file(file, |file| file.len = len),
+            DiskOp::Write { file, offset, bytes } => self.on_file(file, |file| {
+                let (start, end) = (offset as usize, offset as usize + bytes.len());
+                file.bytes.resize(file.bytes.len().max(end), 0);
+                file.bytes[start..end].copy_from_slice(&bytes);
+                file.len = file.len.max(end as u64);
+            }),
+            DiskOp::Read { extent } => {
+                let Some(path) = self.open.get(&extent.file) else { return missing() };
+                let bytes = self.files.get(path).map_or(&[][..], |file| &file.bytes);
+                let start = (extent.offset as usize).min(bytes.len());
+                let end = bytes.len().min(start.saturating_add(extent.len as usize));
+                DiskResult::Bytes(bytes[start..end].to_vec())
+            }
+        }
+    }
+
+    fn on_file(&mut self, file: FileId, f: impl FnOnce(&mut File)) -> DiskResult<Content> {
+        let clock_ns = self.clock_ns;
+        if let Some(file) = self.open.get(&file).and_then(|path| self.files.get_mut(path)) {
+            f(file);
+            file.mtime_ns = clock_ns;
+        }
+        DiskResult::Done
+    }
+
+    fn write_blocks(&mut self, extents: &[Extent], blocks: &[Content]) {
+        let all: Content = blocks.iter().flat_map(|block| block.runs().iter().copied()).collect();
+        let mut at = 0;
+        for extent in extents {
+            let part = all.slice(at, extent.len);
+            at += extent.len;
+            self.on_file(extent.file, |file| {
+                file.runs.write(extent.offset, &part);
+                file.len = file.len.max(extent.offset + extent.len);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn runs_agree_with_bytes(
+            writes in proptest::collection::vec((0u64..60, 0u64..20, 1u64..4), 0..20),
+            read in (0u64..70, 0u64..30),
+        ) {
+            // Each byte of the model is the run of length one that stands for it.
+            let zero = Run { tag: Run::ZEROS, offset: 0, len: 1 };
+            let mut model = vec![zero; 100];
+            let mut runs = Runs::default();
+            for (offset, len, tag) in writes {
+                let run = Run { tag, offset: offset * 3, len };
+                runs.write(offset, &[run].into_iter().collect());
+                for i in 0..len {
+                    model[(offset + i) as usize] = run.part(i, 1);
+                }
+            }
+            let (offset, len) = read;
+            let mut got = Content::new();
+            runs.read(offset, len, &mut got);
+            let want: Content =
+                model[offset as usize..(offset + len) as usize].iter().copied().collect();
+            prop_assert_eq!(got, want);
+        }
+    }
+}

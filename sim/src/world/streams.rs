@@ -1,0 +1,330 @@
+//! Streams between hosts: dials, runs in order, bandwidth and windows.
+
+use client::ConnId;
+use wire::time::Time;
+
+use super::{FIRST_HOST, World};
+use crate::edge::Access;
+use crate::host::{Host, HostId};
+use crate::queue::Event;
+use crate::stream::{Message, StreamAction, StreamEvent};
+
+/// Set in an event's sender if it is about a stream.
+pub(super) const STREAM: u32 = 1 << 31;
+
+impl<H: Host> World<H> {
+    /// Sets how fast a host's line is.
+    pub fn set_access(&mut self, id: HostId, access: Access) {
+        self.places[id.0 as usize].edge.set_access(access);
+    }
+
+    /// Puts a message on its way: it is there at `at`.
+    fn post(&mut self, at: Time, from: HostId, to: HostId, message: Message) {
+        let place = &mut self.places[from.0 as usize];
+        let n = place.sent;
+        place.sent = place.sent.wrapping_add(2);
+        let slot = self.messages.put(message);
+        self.queue.push(Event { at, to: to.0, from: (from.0 + FIRST_HOST) | STREAM, n, slot });
+    }
+
+    /// Sends a message that takes no bandwidth to speak of.
+    fn tell(&mut self, from: HostId, to: HostId, message: Message) {
+        let at = self.now + self.links.latency(from, to);
+        self.post(at, from, to, message);
+    }
+
+    /// Does what streams of a host have to do, until it asks for nothing more.
+    pub(super) fn drain_streams(&mut self, id: HostId) {
+        loop {
+            let place = &mut self.places[id.0 as usize];
+            if let Some(action) = place.host.poll_stream() {
+                self.on_action(id, action);
+                continue;
+            }
+            let Some(conn) = place.edge.next(self.now) else { break };
+            let Some(chunk) = place.host.poll_chunk(self.now, conn) else { continue };
+            let Some(end) = place.edge.end(conn) else { continue };
+            let (peer, Some(to)) = (end.peer, end.peer_conn) else { continue };
+            let len = chunk.wire_len();
+            let left = place.edge.send(self.now, conn, len);
+            self.counters.chunks += 1;
+            self.counters.chunk_bytes += len;
+            let at = left + self.links.latency(id, peer);
+            self.post(at, id, peer, Message::Data { to, chunk });
+        }
+        if let Some(at) = self.places[id.0 as usize].edge.set_timer() {
+            self.post(at.max(self.now), id, id, Message::UplinkFree);
+        }
+    }
+
+    fn on_action(&mut self, id: HostId, action: StreamAction) {
+        let edge = &mut self.places[id.0 as usize].edge;
+        match action {
+            StreamAction::Flush(conn) => edge.flush(conn),
+            StreamAction::Dial(dialer, addr) => {
+                let peer = self.plan.host(&addr).filter(|to| (to.0 as usize) < self.places.len());
+                // Nobody is there: the dialer waits in vain, as it would for an address that drops.
+                let Some(peer) = peer else { return };
+                self.places[id.0 as usize].edge.open(dialer, peer, None);
+                self.tell(id, peer, Message::Syn { dialer });
+            }
+            StreamAction::Close(conn) => {
+                let Some(end) = edge.close(conn) else { return };
+                if let Some(to) = end.peer_conn {
+                    self.tell(id, end.peer, Message::Fin { to });
+                }
+            }
+        }
+    }
+
+    /// A message is at a host's edge. Returns whether the host is to be drained.
+    pub(super) fn on_message(&mut self, event: Event) -> bool {
+        let id = HostId(event.to);
+        let from = HostId((event.from & !STREAM) - FIRST_HOST);
+        let Some(message) = self.messages.take(event.slot) else { return false };
+        let place = &mut self.places[event.to as usize];
+        if !place.alive {
+            return false;
+        }
+        match message {
+            Message::Syn { dialer } => self.on_syn(id, from, dialer),
+            Message::SynAck { to, acceptor } => {
+                if place.edge.connected(to, acceptor) {
+                    self.give(id, from, to, StreamEvent::Connected);
+                } else {
+                    // It was given up meanwhile.
+                    self.tell(id, from, Message::Fin { to: acceptor });
+                }
+            }
+            Message::Data { to, chunk } => {
+                let at = place.edge.receive(self.now, chunk.wire_len());
+                self.post(at, id, id, Message::Through { to, chunk });
+                return false;
+            }
+            Message::Fin { to } => {
+                // What was sent before it goes through the downlink first.
+                let at = place.edge.receive(self.now, 0);
+                self.post(at, id, id, Message::End { to });
+                return false;
+            }
+            Message::Ack { to, len } => place.edge.acked(to, len),
+            Message::Through { to, chunk } => {
+                let Some(end) = place.edge.end(to) else { return false };
+                if let (peer, Some(peer_conn)) = (end.peer, end.peer_conn) {
+                    let len = chunk.wire_len();
+                    self.tell(id, peer, Message::Ack { to: peer_conn, len });
+                    self.give(id, peer, to, StreamEvent::Chunk(chunk));
+                }
+            }
+            Message::End { to } => {
+                let Some(end) = place.edge.close(to) else { return false };
+                self.give(id, end.peer, to, StreamEvent::Closed);
+            }
+            Message::UplinkFree => place.edge.timer_fired(),
+        }
+        true
+    }
+
+    fn on_syn(&mut self, id: HostId, from: HostId, dialer: ConnId) {
+        let addr = self.plan.addr(from);
+        let place = &mut self.places[id.0 as usize];
+        match place.host.accept(self.now, addr) {
+            Some(acceptor) => {
+                place.edge.open(acceptor, from, Some(dialer));
+                self.tell(id, from, Message::SynAck { to: dialer, acceptor });
+            }
+            None => self.tell(id, from, Message::Fin { to: dialer }),
+        }
+    }
+
+    /// Tells a host what happened to its stream, and the trace.
+    fn give(&mut self, id: HostId, from: HostId, conn: ConnId, event: StreamEvent) {
+        let bytes = &mut self.scratch;
+        bytes.clear();
+        match &event {
+            StreamEvent::Chunk(chunk) => chunk.fingerprint(bytes),
+            StreamEvent::Connected => bytes.push(b'+'),
+            StreamEvent::Closed => bytes.push(b'-'),
+        }
+        let place = &mut self.places[id.0 as usize];
+        place.trace.add(self.now, (from.0 + FIRST_HOST) | STREAM, bytes);
+        place.host.handle_stream(self.now, conn, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LinkConfig;
+    use crate::stream::Chunk;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+    use wire::rng::seed_from_u64;
+
+    /// Takes connections unless told not to, sends what it is told to, and notes what it hears.
+    #[derive(Default)]
+    struct Talker {
+        refuses: bool,
+        next: u64,
+        actions: Vec<StreamAction>,
+        /// Chunks of 1,000 bytes that it has still to send on each stream, and bytes polled.
+        to_send: std::collections::BTreeMap<ConnId, u32>,
+        polled: u64,
+        heard: Vec<(Time, ConnId, StreamEvent)>,
+    }
+
+    enum Say {
+        /// Dial, and send so many chunks once connected.
+        Dial(SocketAddr, u32),
+        Close(ConnId),
+    }
+
+    impl Talker {
+        fn name(&mut self) -> ConnId {
+            self.next += 1;
+            ConnId::new(self.next)
+        }
+    }
+
+    impl Host for Talker {
+        type Command = Say;
+
+        fn handle_command(&mut self, _: Time, command: Say) {
+            match command {
+                Say::Dial(addr, chunks) => {
+                    let conn = self.name();
+                    self.to_send.insert(conn, chunks);
+                    self.actions.push(StreamAction::Dial(conn, addr));
+                }
+                Say::Close(conn) => self.actions.push(StreamAction::Close(conn)),
+            }
+        }
+
+        fn handle_datagram(&mut self, _: Time, _: SocketAddr, _: &[u8]) {}
+
+        fn handle_timeout(&mut self, _: Time) {}
+
+        fn poll_transmit(&mut self, _: &mut Vec<u8>) -> Option<SocketAddr> {
+            None
+        }
+
+        fn poll_timeout(&self) -> Option<Time> {
+            None
+        }
+
+        fn accept(&mut self, _: Time, _: SocketAddr) -> Option<ConnId> {
+            (!self.refuses).then(|| self.name())
+        }
+
+        fn handle_stream(&mut self, now: Time, conn: ConnId, event: StreamEvent) {
+            if event == StreamEvent::Connected {
+                self.actions.push(StreamAction::Flush(conn));
+            }
+            self.heard.push((now, conn, event));
+        }
+
+        fn poll_stream(&mut self) -> Option<StreamAction> {
+            self.actions.pop()
+        }
+
+        fn poll_chunk(&mut self, _: Time, conn: ConnId) -> Option<Chunk> {
+            let left = self.to_send.get_mut(&conn).filter(|left| **left > 0)?;
+            *left -= 1;
+            self.polled += 1_000;
+            Some(Chunk::Bytes(vec![*left as u8; 1_000]))
+        }
+
+        fn end_turn(&mut self, _: Time) {}
+    }
+
+    fn world(hosts: u32) -> World<Talker> {
+        let mut world = World::new(LinkConfig::default(), &seed_from_u64(1));
+        for _ in 0..hosts {
+            let id = world.add_host(Talker::default());
+            let access = Access { up_bytes_per_second: 100_000, down_bytes_per_second: 1_000_000 };
+            world.set_access(id, access);
+        }
+        world
+    }
+
+    fn dial(world: &mut World<Talker>, from: u32, to: u32, chunks: u32) {
+        let addr = world.addresses().addr(HostId(to));
+        world.command(Time::ZERO, HostId(from), Say::Dial(addr, chunks));
+    }
+
+    /// When each chunk was heard, and its first byte.
+    fn chunks(world: &World<Talker>, host: u32) -> Vec<(Time, u8)> {
+        let first = |(at, _, event): &(Time, ConnId, StreamEvent)| match event {
+            StreamEvent::Chunk(Chunk::Bytes(bytes)) => Some((*at, bytes[0])),
+            _ => None,
+        };
+        world.host(HostId(host)).heard.iter().filter_map(first).collect()
+    }
+
+    #[test]
+    fn a_stream_arrives_in_order_at_the_speed_of_the_slower_line() {
+        let mut world = world(2);
+        dial(&mut world, 0, 1, 50);
+        world.run_until(Time::from_secs(10));
+        let latency = world.links.latency(HostId(0), HostId(1));
+        let heard = chunks(&world, 1);
+        assert!(heard.iter().map(|(_, n)| *n).eq((0..50).rev()));
+        // Dial and answer, 50 kB at 100 kB/s, the way there, and 1 kB at 1 MB/s.
+        let want = Time::ZERO + latency * 3 + Duration::from_millis(501);
+        assert_eq!(heard.last().map(|(at, _)| *at), Some(want));
+        assert_eq!((world.counters().chunks, world.counters().chunk_bytes), (50, 50_000));
+    }
+
+    #[test]
+    fn streams_of_a_host_share_its_line_by_turns() {
+        let mut world = world(3);
+        dial(&mut world, 0, 1, 40);
+        dial(&mut world, 0, 2, 40);
+        world.run_until(Time::from_secs(10));
+        let last = |host| chunks(&world, host).last().map(|(at, _)| at.as_micros()).unwrap();
+        // Both end near the end of 80 kB at 100 kB/s, neither after half of it.
+        for host in [1, 2] {
+            assert!((700_000..1_300_000).contains(&last(host)), "{}", last(host));
+        }
+    }
+
+    #[test]
+    fn an_end_comes_after_what_was_sent_before_it() {
+        let mut world = world(2);
+        dial(&mut world, 0, 1, 50);
+        world.command(Time::from_secs(5), HostId(0), Say::Close(ConnId::new(1)));
+        world.run_until(Time::from_secs(10));
+        let heard = &world.host(HostId(1)).heard;
+        assert_eq!(chunks(&world, 1).len(), 50);
+        assert_eq!(heard.last().map(|(_, _, event)| event), Some(&StreamEvent::Closed));
+    }
+
+    #[test]
+    fn a_dial_that_is_refused_is_told_and_one_to_nobody_is_not() {
+        let mut world = world(2);
+        world.places[1].host.refuses = true;
+        dial(&mut world, 0, 1, 1);
+        dial(&mut world, 0, 77, 1);
+        world.run_until(Time::from_secs(10));
+        let heard = &world.host(HostId(0)).heard;
+        assert_eq!(heard.len(), 1);
+        assert_eq!(heard[0].2, StreamEvent::Closed);
+        assert!(world.host(HostId(1)).heard.is_empty());
+    }
+
+    #[test]
+    fn a_slow_reader_holds_its_sender_back() {
+        let mut world = world(2);
+        let fast = Access { up_bytes_per_second: 1 << 30, down_bytes_per_second: 1 << 30 };
+        world.set_access(HostId(0), fast);
+        let slow = Access { down_bytes_per_second: 10_000, ..fast };
+        world.set_access(HostId(1), slow);
+        dial(&mut world, 0, 1, 100_000);
+        world.run_until(Time::from_secs(1));
+        let polled = world.host(HostId(0)).polled;
+        assert!((1_000_000..1_070_000).contains(&polled), "{polled}");
+        world.run_until(Time::from_secs(21));
+        let more = world.host(HostId(0)).polled - polled;
+        assert!((190_000..210_000).contains(&more), "{more}");
+    }
+}

@@ -1,0 +1,80 @@
+//! The shipped scenarios at a small size: what they promise, and that a seed replays.
+
+use std::time::Duration;
+
+use sim::scenario::{DhtScenario, SwarmReport, SwarmScenario};
+use sim::{Access, LinkConfig};
+
+fn dht(seed: u64, loss: f64) -> DhtScenario {
+    DhtScenario {
+        nodes: 100,
+        lookups: 50,
+        seed,
+        links: LinkConfig { loss, ..LinkConfig::default() },
+    }
+}
+
+fn swarm(seed: u64) -> SwarmScenario {
+    SwarmScenario {
+        peers: 12,
+        pieces: 60,
+        piece_length: 256 << 10,
+        access: Access::default(),
+        arrival: Duration::from_secs(5),
+        limit: Duration::from_secs(600),
+        seed,
+        links: LinkConfig::default(),
+    }
+}
+
+fn run(scenario: &SwarmScenario) -> SwarmReport {
+    scenario.run(|_| {})
+}
+
+#[test]
+fn every_announced_info_hash_is_found() {
+    for (seed, loss) in [(1, 0.0), (2, 0.0), (3, 0.05)] {
+        let report = dht(seed, loss).run(|_| {});
+        assert_eq!(report.found, 50, "seed {seed}: {report:?}");
+        assert!((1.0..4.0).contains(&report.hops.mean), "seed {seed}: {:?}", report.hops);
+        if loss == 0.0 {
+            assert_eq!(report.kept_by_mean, 8.0, "seed {seed}");
+            assert_eq!((report.counters.lost, report.counters.unroutable), (0, 0));
+        } else {
+            assert!(report.counters.lost > 0);
+        }
+    }
+}
+
+#[test]
+fn every_leech_finishes_and_pays_its_share() {
+    let report = run(&swarm(7));
+    assert_eq!((report.found, report.finished), (11, 11), "{report:?}");
+    assert!(report.makespan_s >= report.bound_s, "{report:?}");
+    assert!(report.makespan_s < 3.0 * report.bound_s, "{report:?}");
+    // Alone, the seed would have sent 11 copies.
+    assert!((1.0..4.0).contains(&report.seed_copies), "{report:?}");
+    assert!(report.wasted_share < 0.05, "{report:?}");
+}
+
+#[test]
+fn a_seed_replays_and_another_does_not() {
+    let dht_trace = |seed| dht(seed, 0.02).run(|_| {}).trace_hash;
+    assert_eq!(dht_trace(5), dht_trace(5));
+    assert_ne!(dht_trace(5), dht_trace(6));
+    let swarm_trace = |seed| run(&swarm(seed)).trace_hash;
+    assert_eq!(swarm_trace(5), swarm_trace(5));
+    assert_ne!(swarm_trace(5), swarm_trace(6));
+}
+
+#[test]
+fn a_line_twice_as_slow_takes_twice_as_long() {
+    let fast = swarm(3);
+    let access = Access {
+        up_bytes_per_second: fast.access.up_bytes_per_second / 4,
+        down_bytes_per_second: fast.access.down_bytes_per_second / 4,
+    };
+    let slow = SwarmScenario { access, ..fast.clone() };
+    let ratio = run(&slow).makespan_s / run(&fast).makespan_s;
+    assert!((2.0..6.0).contains(&ratio), "{ratio}");
+}
