@@ -84,9 +84,10 @@ pub struct Config {
     pub store_peers_per_torrent_max: usize,
     /// Peers in the store. Default 100,000: 1.2 MB of v4 peers.
     pub store_peers_max: usize,
-    /// Peers of one IP address in the store. Default 2,000.
+    /// Peers of one IP address, or of one Global v6 /64, in the store. Default 2,000.
     pub store_peers_per_ip_max: u32,
-    /// Ports of one IP address in one torrent. Default 8: some hosts of one household.
+    /// Peers of one IP address, or of one Global v6 /64, in one torrent. Default 8: some hosts of
+    /// one household.
     pub store_ports_per_ip_max: usize,
     /// An announced peer is forgotten after this. Default 45 min (libtorrent).
     pub store_peer_secs: u32,

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::scope::AddrScope;
+use wire::scope::{AddrScope, owner};
 use wire::time::Time;
 use wire::{Id, NodeId};
 
@@ -147,11 +147,12 @@ impl Lookup {
     fn knows(&self, node: &NodeInfo) -> bool {
         // One owner of an address could invent any number of ids for it.
         let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
+        let node_owner = owner(node.addr.ip());
         let distance = node.id.distance(&self.target);
         self.candidates.iter().any(|c| {
             c.addr == node.addr
                 || (c.known && c.distance == distance)
-                || (global && c.known && c.addr.ip() == node.addr.ip())
+                || (global && c.known && owner(c.addr.ip()) == node_owner)
         })
     }
 

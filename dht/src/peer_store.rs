@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use wire::InfoHash;
 use wire::compact::Family;
 use wire::rng::Rng;
+use wire::scope::owner;
 use wire::time::Time;
 
 use crate::config::Config;
@@ -29,7 +30,7 @@ struct Swarm {
 #[derive(Clone)]
 pub(crate) struct PeerStore {
     swarms: BTreeMap<InfoHash, Swarm>,
-    per_ip: BTreeMap<IpAddr, u32>,
+    per_owner: BTreeMap<IpAddr, u32>,
     peers: usize,
     bounds: Bounds,
 }
@@ -49,7 +50,7 @@ impl PeerStore {
     pub(crate) fn new(config: &Config) -> PeerStore {
         PeerStore {
             swarms: BTreeMap::new(),
-            per_ip: BTreeMap::new(),
+            per_owner: BTreeMap::new(),
             peers: 0,
             bounds: Bounds {
                 torrents: config.store_torrents_max,
@@ -89,8 +90,9 @@ impl PeerStore {
         {
             return true;
         }
-        let of_ip = self.per_ip.get(&peer.ip()).copied().unwrap_or(0);
-        if !self.has_room(info_hash) || of_ip >= self.bounds.per_ip {
+        let owner = owner(peer.ip());
+        let of_owner = self.per_owner.get(&owner).copied().unwrap_or(0);
+        if !self.has_room(info_hash) || of_owner >= self.bounds.per_ip {
             return false;
         }
         let swarm = self.swarms.entry(*info_hash).or_default();
@@ -100,7 +102,7 @@ impl PeerStore {
         } else if let Some(addr) = V6::new(&peer) {
             swarm.v6.push(Stored { addr, announced_secs });
         }
-        self.per_ip.insert(peer.ip(), of_ip + 1);
+        self.per_owner.insert(owner, of_owner + 1);
         self.peers += 1;
         true
     }
@@ -129,13 +131,14 @@ impl PeerStore {
             return;
         }
         let since = secs(now) - self.bounds.peer_secs;
-        let PeerStore { swarms, per_ip, peers, .. } = self;
+        let PeerStore { swarms, per_owner, peers, .. } = self;
         let mut gone = |ip: IpAddr| {
             *peers -= 1;
-            if let Some(count) = per_ip.get_mut(&ip) {
+            let owner = owner(ip);
+            if let Some(count) = per_owner.get_mut(&owner) {
                 *count -= 1;
                 if *count == 0 {
-                    per_ip.remove(&ip);
+                    per_owner.remove(&owner);
                 }
             }
         };
@@ -147,8 +150,8 @@ impl PeerStore {
     }
 }
 
-/// Marks `peer` as announced now, if it is there; or lets it replace the oldest port of its IP
-/// address, if that has too many. False if it has to be added.
+/// Marks `peer` as announced now, if it is there; or lets it replace the oldest peer of its owner,
+/// if that has too many. False if it has to be added.
 fn renew<A: Address>(
     swarm: &mut [Stored<A>],
     now: Time,
@@ -161,11 +164,12 @@ fn renew<A: Address>(
         *same = stored;
         return true;
     }
-    let of_ip = |s: &Stored<A>| s.addr.ip_bytes() == addr.ip_bytes();
-    if swarm.iter().filter(|s| of_ip(s)).count() < ports_max {
+    let peer_owner = owner(peer.ip());
+    let of_owner = |s: &&mut Stored<A>| owner(s.addr.get().ip()) == peer_owner;
+    if swarm.iter_mut().filter(of_owner).count() < ports_max {
         return false;
     }
-    if let Some(oldest) = swarm.iter_mut().filter(|s| of_ip(s)).min_by_key(|s| s.announced_secs) {
+    if let Some(oldest) = swarm.iter_mut().filter(of_owner).min_by_key(|s| s.announced_secs) {
         *oldest = stored;
     }
     true
@@ -286,10 +290,10 @@ mod tests {
         assert_eq!(sample(&mut store, at(44), Family::V4, 9).len(), 2);
         assert_eq!(sample(&mut store, at(46), Family::V4, 9), [peer(2, 1)]);
         store.expire(at(46));
-        assert_eq!((store.torrents(), store.peers(), store.per_ip.len()), (1, 1, 1));
+        assert_eq!((store.torrents(), store.peers(), store.per_owner.len()), (1, 1, 1));
         assert!(store.announce(at(46), &hash(1), peer(3, 1)));
         store.expire(at(300));
-        assert_eq!((store.torrents(), store.peers(), store.per_ip.len()), (0, 0, 0));
+        assert_eq!((store.torrents(), store.peers(), store.per_owner.len()), (0, 0, 0));
     }
 
     #[test]

@@ -119,6 +119,24 @@ fn nodes_that_cannot_be_are_not_asked() {
 }
 
 #[test]
+fn of_one_v6_network_only_the_closest_node_is_asked() {
+    let mut bench = Bench::with(Config::new(vec!["[2001:db8::1]:6881".parse().unwrap()]));
+    let (_, asked) = bench.lookup_from("[2001:db8:9::1]:1");
+    let mut list = Vec::new();
+    for (n, addr) in
+        ["[2001:db8:7::1]:1", "[2001:db8:7::2]:1", "[2001:db8:8::1]:1"].iter().enumerate()
+    {
+        compact::put_node(&mut list, &id(0x70 + n as u8), &addr.parse().unwrap());
+    }
+    let fields = [format!("6:nodes6{}:", list.len()).as_bytes(), &list].concat();
+    bench.reply(&asked, &body(id(1), &fields));
+    let mut told: Vec<_> = bench.asked().iter().map(|a| a.to.to_string()).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["[2001:db8:7::2]:1", "[2001:db8:8::1]:1"]);
+}
+
+#[test]
 fn local_nodes_and_peers_are_taken_from_local_sources_only() {
     let values = b"6:valuesl6:\x0a\0\0\x01\x1a\xe16:\x47\x01\x01\x01\x1a\xe16:\0\0\0\0\x1a\xe1e";
     for (seed, expected) in

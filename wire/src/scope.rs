@@ -1,6 +1,6 @@
 //! Which addresses may be asked, and whether they lie on the global or on a local network.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Where an address lies. Local ones are exempt from refusal by id and prefix rules, and are never
 /// accepted from a Global source.
@@ -27,6 +27,17 @@ impl AddrScope {
     /// Whether an address of this scope may be taken from a source of scope `source`.
     pub fn acceptable_from(self, source: AddrScope) -> bool {
         self == AddrScope::Global || source == AddrScope::Local
+    }
+}
+
+/// Whom an address counts against: itself, but of a Global v6 one its /64, in which one host has as
+/// many addresses as it likes.
+pub fn owner(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) if AddrScope::of(ip) == AddrScope::Global => {
+            Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()
+        }
+        ip => ip,
     }
 }
 
@@ -67,6 +78,18 @@ mod tests {
         }
         assert!(!AddrScope::Local.acceptable_from(AddrScope::Global));
         assert!(AddrScope::Global.acceptable_from(AddrScope::Local));
+    }
+
+    #[test]
+    fn a_global_v6_network_is_one_owner() {
+        for (ip, of) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("fd00::3:4:5:6", "fd00::3:4:5:6"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(owner(ip.parse().unwrap()), of.parse::<IpAddr>().unwrap());
+        }
     }
 
     #[test]
