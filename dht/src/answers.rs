@@ -42,6 +42,9 @@ impl Node {
             Body::Query(_) | Body::BadQuery(_) if self.config.read_only => {
                 self.stats.dropped_read_only += 1;
             }
+            Body::Query(_) | Body::BadQuery(_) if self.out.len() >= self.config.out_max => {
+                self.stats.dropped_busy += 1;
+            }
             Body::Query(query) => self.on_query(local, from, head, &query),
             Body::BadQuery(reason) => self.refuse(local, from, head, reason),
             Body::Reply(body) => match self.transactions.answer(head.tid, from, local) {

@@ -93,6 +93,9 @@ pub struct Config {
     pub store_peer_secs: u32,
     /// Bytes of a reply. BEP 32, "Maximum packet size": 1,024.
     pub reply_bytes_max: usize,
+    /// Datagrams that may wait to be polled; while there are as many, queries are dropped. Default
+    /// 1,024: a caller that polls after each input never has more than a few.
+    pub out_max: usize,
 }
 
 impl Config {
@@ -135,6 +138,7 @@ impl Config {
             store_ports_per_ip_max: 8,
             store_peer_secs: 45 * 60,
             reply_bytes_max: 1_024,
+            out_max: 1_024,
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Stats {
     pub dropped_long_tid: u64,
     /// Dropped: queries while read-only.
     pub dropped_read_only: u64,
+    /// Dropped: queries while too many datagrams wait to be polled.
+    pub dropped_busy: u64,
     /// Dropped: queries with our own id.
     pub dropped_own_id: u64,
     /// Dropped: replies and errors that nobody asked for, or from another address.

@@ -177,6 +177,21 @@ fn one_owner_of_a_v6_network_cannot_fill_the_store() {
 }
 
 #[test]
+fn answers_that_nobody_sends_do_not_pile_up() {
+    let mut bench = Bench::new();
+    let mut rng = Rng::new(&seed_from_u64(6));
+    for n in 0..20_000 {
+        bench.handle(stranger(n), &query(&mut rng));
+    }
+    let mut buf = Vec::new();
+    let sent = std::iter::from_fn(|| bench.node.poll_transmit(&mut buf)).count();
+    let (stats, max) = (bench.node.stats(), bench.node.config().out_max);
+    // An answer may come with the ping that verifies who asked.
+    assert!(sent == max || sent == max + 1, "{sent}");
+    assert_eq!(sent as u64 + stats.dropped_busy, 20_000 + stats.asked);
+}
+
+#[test]
 fn one_lookup_reports_a_bounded_number_of_peers() {
     let mut config = Config::new(vec![own()]);
     config.lookup_peers_max = 150;
