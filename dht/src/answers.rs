@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use wire::NodeId;
-use wire::bencode::Value;
 use wire::compact::Family;
-use wire::krpc::{Body, Dropped, GetPeersReply, Message, PingReply};
+use wire::krpc::{Body, Dropped, GetPeersReply, Message, ReplyBody};
 use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
 
@@ -48,7 +47,7 @@ impl Node {
             Body::Query(query) => self.on_query(local, from, head, &query),
             Body::BadQuery(reason) => self.refuse(local, from, head, reason),
             Body::Reply(body) => match self.transactions.answer(head.tid, from, local) {
-                Some(transaction) => self.on_reply(transaction, body),
+                Some(transaction) => self.on_reply(transaction, &body),
                 None => self.stats.dropped_unsolicited += 1,
             },
             Body::Error(_) => match self.transactions.answer(head.tid, from, local) {
@@ -62,8 +61,8 @@ impl Node {
     }
 
     /// The node that was asked replied.
-    fn on_reply(&mut self, transaction: Transaction, body: Value<'_>) {
-        let Some(id) = PingReply::parse(body).map(|reply| reply.id) else {
+    fn on_reply(&mut self, transaction: Transaction, body: &ReplyBody<'_>) {
+        let Some(id) = body.id() else {
             self.stats.dropped_bad_reply += 1;
             self.on_no_answer(&transaction);
             return;

@@ -12,7 +12,7 @@ use bench::{Bench, HASH, LOCAL, SEED, id};
 use dht::{Config, Event, Stats};
 use wire::bencode::{Encoder, Limits, Value};
 use wire::compact;
-use wire::krpc::{Body, Message};
+use wire::krpc::{Body, GetPeersReply, Message};
 
 /// A message: the raw value of each field, those of an inner dict under `dict/key`.
 type Fields = BTreeMap<&'static str, Vec<u8>>;
@@ -229,7 +229,7 @@ fn server() -> (Bench, Vec<u8>) {
     let mut buf = Vec::new();
     assert!(bench.node.poll_transmit(&mut buf).is_some());
     let Body::Reply(body) = Message::parse(&buf).unwrap().body else { panic!() };
-    let token = body.get(b"token").unwrap().as_bytes().unwrap().to_vec();
+    let token = GetPeersReply::parse(&body).unwrap().token.unwrap().to_vec();
     while bench.node.poll_transmit(&mut buf).is_some() {}
     (bench, token)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bench::{Bench, HASH, SEED, body};
 use dht::{Config, Event};
 use wire::compact::Family;
-use wire::krpc::{Body, Head, Message, Method, Query, Want};
+use wire::krpc::{Body, GetPeersReply, Head, Message, Method, Query, Want};
 use wire::rng::{Rng, seed_from_u64};
 use wire::{Id, InfoHash};
 
@@ -120,7 +120,7 @@ fn token(bench: &mut Bench, from: SocketAddr, hash: InfoHash) -> Option<Vec<u8>>
     let mut token = None;
     while bench.node.poll_transmit(&mut buf).is_some() {
         if let Body::Reply(body) = Message::parse(&buf).unwrap().body {
-            token = body.get(b"token").map(|token| token.as_bytes().unwrap().to_vec());
+            token = GetPeersReply::parse(&body).unwrap().token.map(<[u8]>::to_vec);
         }
     }
     token

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use dht::{Config, Node, SocketId};
-use wire::krpc::{Body, Head, Message, Method, Query, Reply, Want};
+use wire::krpc::{Body, GetPeersReply, Head, Message, Method, Query, Reply, Want};
 use wire::rng::{Rng, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, InfoHash};
@@ -118,7 +118,7 @@ impl Bench {
         let answer = std::mem::take(&mut self.answer);
         let token = match Message::parse(&answer) {
             Ok(Message { body: Body::Reply(body), .. }) => {
-                body.get(b"token").and_then(|token| token.as_bytes()).unwrap_or_default()
+                GetPeersReply::parse(&body).and_then(|reply| reply.token).unwrap_or_default()
             }
             _ => b"",
         };

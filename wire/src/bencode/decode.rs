@@ -57,7 +57,7 @@ impl std::error::Error for Error {}
 
 /// One bencoded value, borrowed from a message that was checked as a whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Value<'a>(&'a [u8]);
+pub struct Value<'a>(pub(super) &'a [u8]);
 
 impl<'a> Value<'a> {
     /// Checks that `bytes` are exactly one value within `limits`.
@@ -72,7 +72,7 @@ impl<'a> Value<'a> {
         if bytes.len() > limits.bytes_max {
             return Err(Error::TooLarge);
         }
-        let end = validate(bytes, limits)?;
+        let end = validate(bytes, limits.depth_max, &mut { limits.items_max })?;
         let (value, rest) = bytes.split_at(end);
         Ok((Value(value), rest))
     }
@@ -199,7 +199,21 @@ fn skip(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Length and start of the string whose head stands at `at`. The end lies within `bytes`.
-fn string_head(bytes: &[u8], at: usize) -> Result<(usize, usize), Error> {
+#[inline]
+pub(super) fn string_head(bytes: &[u8], at: usize) -> Result<(usize, usize), Error> {
+    // Nearly all are of less than a hundred bytes.
+    let head = bytes.get(at..).unwrap_or_default();
+    let (len, start) = match *head {
+        [a @ b'0'..=b'9', b':', ..] => (usize::from(a - b'0'), at + 2),
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', b':', ..] => {
+            (usize::from(a - b'0') * 10 + usize::from(b - b'0'), at + 3)
+        }
+        _ => return long_string_head(bytes, at),
+    };
+    if bytes.len() - start < len { Err(Error::Truncated) } else { Ok((len, start)) }
+}
+
+fn long_string_head(bytes: &[u8], at: usize) -> Result<(usize, usize), Error> {
     let mut len = 0usize;
     let mut i = at;
     loop {
@@ -247,14 +261,18 @@ enum Inside {
     DictValue,
 }
 
-/// Checks one value at the start of `bytes`; returns its end. Open containers live in a fixed
-/// array, so no input makes the stack grow.
-fn validate(bytes: &[u8], limits: Limits) -> Result<usize, Error> {
+/// Checks one value at the start of `bytes` against so many levels and so many items, and takes
+/// its items off these; returns its end. Open containers live in a fixed array, so no input makes
+/// the stack grow.
+pub(super) fn validate(
+    bytes: &[u8],
+    depth_max: usize,
+    items_left: &mut usize,
+) -> Result<usize, Error> {
     const DEPTH_CAP: usize = 128;
-    let depth_max = limits.depth_max.min(DEPTH_CAP);
+    let depth_max = depth_max.min(DEPTH_CAP);
     let mut open = [Inside::List; DEPTH_CAP];
     let mut depth = 0;
-    let mut items = 0;
     let mut at = 0;
     loop {
         let byte = *bytes.get(at).ok_or(Error::Truncated)?;
@@ -266,10 +284,7 @@ fn validate(bytes: &[u8], limits: Limits) -> Result<usize, Error> {
             }
             at += 1;
         } else {
-            items += 1;
-            if items > limits.items_max {
-                return Err(Error::TooLarge);
-            }
+            *items_left = items_left.checked_sub(1).ok_or(Error::TooLarge)?;
             if let Some(state) = depth.checked_sub(1) {
                 match open[state] {
                     Inside::Key if !byte.is_ascii_digit() => return Err(Error::Unexpected(at)),
@@ -302,7 +317,7 @@ fn validate(bytes: &[u8], limits: Limits) -> Result<usize, Error> {
 }
 
 /// The end of the integer whose `i` stands at `at`.
-fn int_end(bytes: &[u8], at: usize) -> Result<usize, Error> {
+pub(super) fn int_end(bytes: &[u8], at: usize) -> Result<usize, Error> {
     let len = bytes[at..].iter().take(24).position(|&b| b == b'e');
     let Some(len) = len else {
         let short = bytes.len() - at < 24;

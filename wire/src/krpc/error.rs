@@ -30,13 +30,12 @@ impl<'a> Error<'a> {
 
     /// Appends the message. `head.read_only` belongs to queries and is not written.
     pub fn encode(&self, head: &Head<'_>, out: &mut Vec<u8>) {
-        Encoder::new(out).dict(|d| {
-            d.key(b"e").list(|l| {
-                l.int(self.code);
-                l.bytes(self.text);
-            });
-            head.put_ip(d);
-            head.put_tail(d, b"e");
+        out.extend_from_slice(b"d1:e");
+        Encoder::new(out).list(|l| {
+            l.int(self.code);
+            l.bytes(self.text);
         });
+        head.put_ip(out);
+        head.put_tail(out, b'e');
     }
 }

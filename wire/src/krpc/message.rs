@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use super::error::Error;
-use super::query::Query;
-use crate::bencode::{Encoder, Limits, Value};
+use super::put_string;
+use super::query::{Args, Query};
+use super::reply::ReplyBody;
+use crate::bencode::{Limits, Reader, Value};
 use crate::compact;
 
 /// The longest transaction id that is read. BEP 5 says "a short string of binary numbers"; nobody
@@ -26,20 +28,22 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     /// Writes `ip`, which sorts between the other keys.
-    pub(super) fn put_ip(&self, d: &mut Encoder<'_>) {
+    pub(super) fn put_ip(&self, out: &mut Vec<u8>) {
         if let Some(addr) = &self.ip {
-            let len = compact::Family::of(addr).addr_len();
-            d.key(b"ip").bytes_with(len, |out| compact::put_addr(out, addr));
+            out.extend_from_slice(if addr.is_ipv4() { b"2:ip6:" } else { b"2:ip18:" });
+            compact::put_addr(out, addr);
         }
     }
 
-    /// Writes `t`, `v` and `y`.
-    pub(super) fn put_tail(&self, d: &mut Encoder<'_>, kind: &[u8]) {
-        d.key(b"t").bytes(self.tid);
+    /// Writes `t`, `v` and `y`, and ends the message.
+    pub(super) fn put_tail(&self, out: &mut Vec<u8>, kind: u8) {
+        out.extend_from_slice(b"1:t");
+        put_string(out, self.tid);
         if let Some(version) = self.version {
-            d.key(b"v").bytes(version);
+            out.extend_from_slice(b"1:v");
+            put_string(out, version);
         }
-        d.key(b"y").bytes(kind);
+        out.extend_from_slice(&[b'1', b':', b'y', b'1', b':', kind, b'e']);
     }
 }
 
@@ -60,7 +64,7 @@ pub enum Body<'a> {
     /// A question with arguments missing or wrong; says what. Answered by error 203.
     BadQuery(&'static str),
     /// The dict of an answer, to be read as the type that was asked for.
-    Reply(Value<'a>),
+    Reply(ReplyBody<'a>),
     /// A refusal.
     Error(Error<'a>),
 }
@@ -77,80 +81,104 @@ pub enum Dropped {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a datagram. Key order and unknown keys do not matter; of duplicate keys the first
-    /// counts.
+    /// Reads a datagram, in one pass. Key order and unknown keys do not matter; of duplicate keys
+    /// the first counts.
     pub fn parse(bytes: &'a [u8]) -> Result<Message<'a>, Dropped> {
-        let value = Value::parse(bytes, Limits::KRPC).map_err(Dropped::Bencode)?;
+        let mut reader = Reader::new(bytes, Limits::KRPC)?;
         let mut found = Found::default();
-        for (key, value) in value.as_dict().ok_or(Dropped::Malformed)? {
-            let slot = match key {
-                b"a" => &mut found.a,
-                b"e" => &mut found.e,
-                b"ip" => &mut found.ip,
-                b"q" => &mut found.q,
-                b"r" => &mut found.r,
-                b"ro" => &mut found.ro,
-                b"t" => &mut found.t,
-                b"v" => &mut found.v,
-                b"y" => &mut found.y,
-                _ => continue,
-            };
-            slot.get_or_insert(value);
+        let is_dict = reader.enter_dict()?;
+        if is_dict {
+            while let Some(key) = reader.key()? {
+                found.take(key, &mut reader)?;
+            }
+        } else {
+            reader.value()?;
         }
-        found.message()
+        reader.finish()?;
+        if is_dict { found.message() } else { Err(Dropped::Malformed) }
     }
 
-    /// Appends the message in canonical form. A [`Body::BadQuery`] is nothing that can be sent and
-    /// writes nothing.
+    /// Appends the message in canonical form, a reply's body as it stands. A [`Body::BadQuery`] is
+    /// nothing that can be sent and writes nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match &self.body {
             Body::Query(query) => query.encode(&self.head, out),
             Body::BadQuery(_) => {}
-            Body::Reply(value) => Encoder::new(out).dict(|d| {
-                self.head.put_ip(d);
-                d.key(b"r").raw(value.raw());
-                self.head.put_tail(d, b"r");
-            }),
+            Body::Reply(body) => {
+                out.push(b'd');
+                self.head.put_ip(out);
+                out.extend_from_slice(b"1:r");
+                out.extend_from_slice(body.raw());
+                self.head.put_tail(out, b'r');
+            }
             Body::Error(error) => error.encode(&self.head, out),
         }
+    }
+}
+
+impl From<crate::bencode::Error> for Dropped {
+    fn from(error: crate::bencode::Error) -> Dropped {
+        Dropped::Bencode(error)
     }
 }
 
 /// The values of the keys that matter.
 #[derive(Default)]
 struct Found<'a> {
-    a: Option<Value<'a>>,
-    e: Option<Value<'a>>,
+    args: Option<Option<Args<'a>>>,
+    error: Option<Value<'a>>,
     ip: Option<Value<'a>>,
-    q: Option<Value<'a>>,
-    r: Option<Value<'a>>,
-    ro: Option<Value<'a>>,
-    t: Option<Value<'a>>,
-    v: Option<Value<'a>>,
-    y: Option<Value<'a>>,
+    name: Option<Value<'a>>,
+    reply: Option<Option<ReplyBody<'a>>>,
+    read_only: Option<Value<'a>>,
+    tid: Option<Value<'a>>,
+    version: Option<Value<'a>>,
+    kind: Option<Value<'a>>,
 }
 
 impl<'a> Found<'a> {
+    /// Reads the value of `key`.
+    fn take(&mut self, key: &[u8], reader: &mut Reader<'a>) -> Result<(), crate::bencode::Error> {
+        let slot = match key {
+            b"a" if self.args.is_none() => {
+                self.args = Some(Args::read(reader)?);
+                return Ok(());
+            }
+            b"r" if self.reply.is_none() => {
+                self.reply = Some(ReplyBody::read(reader)?);
+                return Ok(());
+            }
+            b"e" => &mut self.error,
+            b"ip" => &mut self.ip,
+            b"q" => &mut self.name,
+            b"ro" => &mut self.read_only,
+            b"t" => &mut self.tid,
+            b"v" => &mut self.version,
+            b"y" => &mut self.kind,
+            _ => &mut None,
+        };
+        slot.get_or_insert(reader.value()?);
+        Ok(())
+    }
+
     fn message(self) -> Result<Message<'a>, Dropped> {
-        let tid = self.t.and_then(|t| t.as_bytes()).ok_or(Dropped::Malformed)?;
+        let tid = self.tid.and_then(|t| t.as_bytes()).ok_or(Dropped::Malformed)?;
         if tid.len() > TID_LEN_MAX {
             return Err(Dropped::LongTid);
         }
-        let body = match self.y.and_then(|y| y.as_bytes()) {
-            Some(b"q") => match Query::parse(self.q, self.a) {
+        let body = match self.kind.and_then(|y| y.as_bytes()) {
+            Some(b"q") => match Query::new(self.name, self.args.flatten()) {
                 Ok(query) => Body::Query(query),
                 Err(reason) => Body::BadQuery(reason),
             },
-            Some(b"r") => {
-                Body::Reply(self.r.filter(|r| r.as_dict().is_some()).ok_or(Dropped::Malformed)?)
-            }
-            Some(b"e") => Body::Error(Error::parse(self.e.ok_or(Dropped::Malformed)?)),
+            Some(b"r") => Body::Reply(self.reply.flatten().ok_or(Dropped::Malformed)?),
+            Some(b"e") => Body::Error(Error::parse(self.error.ok_or(Dropped::Malformed)?)),
             _ => return Err(Dropped::Malformed),
         };
         let head = Head {
             tid,
-            version: self.v.and_then(|v| v.as_bytes()),
-            read_only: self.ro.and_then(|ro| ro.as_int()) == Some(1),
+            version: self.version.and_then(|v| v.as_bytes()),
+            read_only: self.read_only.and_then(|ro| ro.as_int()) == Some(1),
             ip: self.ip.and_then(|ip| ip.as_bytes()).and_then(compact::addr),
         };
         Ok(Message { head, body })
@@ -227,12 +255,12 @@ mod tests {
             other => panic!("{other:?}"),
         };
 
-        assert_eq!(PingReply::parse(body(ping)), Some(PingReply { id: M }));
+        assert_eq!(PingReply::parse(&body(ping)), Some(PingReply { id: M }));
         let mut out = Vec::new();
         Reply { id: M, ..Reply::default() }.encode(&head(b"aa"), &mut out);
         assert_eq!(out, ping);
 
-        let reply = GetPeersReply::parse(body(peers)).unwrap();
+        let reply = GetPeersReply::parse(&body(peers)).unwrap();
         assert_eq!((reply.found.id, reply.token), (A, Some(&b"aoeusnth"[..])));
         let values: Vec<_> = reply.peers().collect();
         let expected: Vec<SocketAddr> =
@@ -262,7 +290,7 @@ mod tests {
             b"d1:rd2:id20:0123456789abcdefghij5:nodes9:def456...5:token8:aoeusnthe1:t2:aa1:y1:re",
         ] {
             let Body::Reply(body) = Message::parse(bytes).unwrap().body else { panic!() };
-            let reply = FindNodeReply::parse(body).unwrap();
+            let reply = FindNodeReply::parse(&body).unwrap();
             assert_eq!((reply.id, reply.nodes().count()), (Id(*b"0123456789abcdefghij"), 0));
         }
     }
@@ -409,7 +437,7 @@ mod tests {
         let reply = |fields: &str| {
             let text = format!("d1:rd{fields}e1:t2:aa1:y1:re");
             let Body::Reply(body) = Message::parse(text.as_bytes()).unwrap().body else { panic!() };
-            GetPeersReply::parse(body)
+            GetPeersReply::parse(&body)
                 .map(|r| (r.found.nodes().count(), r.token.map(<[u8]>::len), r.peers().count()))
         };
         let id = "2:id20:abcdefghij0123456789";
@@ -517,7 +545,7 @@ mod tests {
             prop_assert_eq!(message.head, head);
             prop_assert_eq!(written(&message), bytes.clone());
             let Body::Reply(body) = message.body else { panic!() };
-            let back = GetPeersReply::parse(body).unwrap();
+            let back = GetPeersReply::parse(&body).unwrap();
             let (v4, v6): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, a)| a.is_ipv4());
             prop_assert_eq!(back.found.nodes().collect::<Vec<_>>(), [v4, v6].concat());
             prop_assert_eq!(back.peers().collect::<Vec<_>>(), values);

@@ -1,8 +1,9 @@
 //! KRPC (BEP 5, "KRPC Protocol"): the messages of the DHT.
 //!
-//! A datagram is read into a borrowed [`Message`] without allocation. A reply's body stays a
-//! bencoded value and is read as the type that was asked for ([`FindNodeReply`],
-//! [`GetPeersReply`]): the message itself does not say what it answers.
+//! A datagram is read into a borrowed [`Message`] in one pass and without allocation. A reply's body
+//! is a [`ReplyBody`] and is read as the type that was asked for ([`FindNodeReply`],
+//! [`GetPeersReply`]): the message itself does not say what it answers. What is written goes straight
+//! into the caller's buffer, constant parts in one piece.
 
 mod error;
 mod message;
@@ -12,4 +13,18 @@ mod reply;
 pub use error::{Error, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR};
 pub use message::{Body, Dropped, Head, Message, TID_LEN_MAX};
 pub use query::{Method, Query, Want};
-pub use reply::{FindNodeReply, GetPeersReply, PingReply, Reply};
+pub use reply::{FindNodeReply, GetPeersReply, PingReply, Reply, ReplyBody};
+
+use crate::bencode::Encoder;
+
+/// Writes a string.
+fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+    match text.len() {
+        len @ 0..10 => out.extend_from_slice(&[b'0' + len as u8, b':']),
+        len @ 10..100 => {
+            out.extend_from_slice(&[b'0' + (len / 10) as u8, b'0' + (len % 10) as u8, b':']);
+        }
+        _ => return Encoder::new(out).bytes(text),
+    }
+    out.extend_from_slice(text);
+}

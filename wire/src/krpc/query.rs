@@ -1,7 +1,8 @@
 //! Queries (BEP 5, "DHT Queries"; BEP 32 for `want`).
 
 use super::message::Head;
-use crate::bencode::{Encoder, Value};
+use super::put_string;
+use crate::bencode::{self, Encoder, Reader, Value};
 use crate::compact::Family;
 use crate::id::{Id, InfoHash, NodeId};
 
@@ -107,7 +108,7 @@ pub enum Method<'a> {
 
 /// The arguments of all methods, as they came.
 #[derive(Default)]
-struct Args<'a> {
+pub(super) struct Args<'a> {
     id: Option<Value<'a>>,
     implied_port: Option<Value<'a>>,
     info_hash: Option<Value<'a>>,
@@ -118,9 +119,14 @@ struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    fn collect(dict: Value<'a>) -> Option<Args<'a>> {
+    /// Reads the value of `a`; `None` if it is no dict.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Option<Args<'a>>, bencode::Error> {
+        if !reader.enter_dict()? {
+            return reader.value().map(|_| None);
+        }
         let mut args = Args::default();
-        for (key, value) in dict.as_dict()? {
+        while let Some(key) = reader.key()? {
+            let value = reader.value()?;
             let slot = match key {
                 b"id" => &mut args.id,
                 b"implied_port" => &mut args.implied_port,
@@ -133,7 +139,7 @@ impl<'a> Args<'a> {
             };
             slot.get_or_insert(value);
         }
-        Some(args)
+        Ok(Some(args))
     }
 
     fn want(&self) -> Want {
@@ -162,13 +168,13 @@ fn id(value: Option<Value<'_>>) -> Option<Id> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads the values of `q` and `a`; an error says what is wrong with them.
-    pub(super) fn parse(
+    /// Makes a query of the values of `q` and `a`; an error says what is wrong with them.
+    pub(super) fn new(
         name: Option<Value<'a>>,
-        args: Option<Value<'a>>,
+        args: Option<Args<'a>>,
     ) -> Result<Query<'a>, &'static str> {
         let name = name.and_then(|v| v.as_bytes()).ok_or("method missing")?;
-        let args = args.and_then(Args::collect).ok_or("arguments missing")?;
+        let args = args.ok_or("arguments missing")?;
         let sender = id(args.id).ok_or("id missing or not 20 bytes")?;
         let method = match name {
             b"ping" => Method::Ping,
@@ -192,14 +198,14 @@ impl<'a> Query<'a> {
 
     /// Appends the message. `head.ip` belongs to answers and is not written.
     pub fn encode(&self, head: &Head<'_>, out: &mut Vec<u8>) {
-        Encoder::new(out).dict(|d| {
-            d.key(b"a").dict(|a| self.put_args(a));
-            d.key(b"q").bytes(self.method.name());
-            if head.read_only {
-                d.key(b"ro").int(1);
-            }
-            head.put_tail(d, b"q");
-        });
+        out.extend_from_slice(b"d1:a");
+        Encoder::new(out).dict(|a| self.put_args(a));
+        out.extend_from_slice(b"1:q");
+        put_string(out, self.method.name());
+        if head.read_only {
+            out.extend_from_slice(b"2:roi1e");
+        }
+        head.put_tail(out, b'q');
     }
 
     fn put_args(&self, a: &mut Encoder<'_>) {

@@ -3,9 +3,56 @@
 use std::net::SocketAddr;
 
 use super::message::Head;
-use crate::bencode::{Encoder, Value};
+use super::put_string;
+use crate::bencode::{self, Encoder, Reader, Value};
 use crate::compact::{self, Family};
 use crate::id::{Id, NodeId};
+
+/// The dict of a reply: the values that any method's reply may have, as they came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyBody<'a> {
+    raw: Value<'a>,
+    id: Option<Value<'a>>,
+    nodes: Option<Value<'a>>,
+    nodes6: Option<Value<'a>>,
+    token: Option<Value<'a>>,
+    values: Option<Value<'a>>,
+}
+
+impl<'a> ReplyBody<'a> {
+    /// Reads the value of `r`; `None` if it is no dict.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Option<ReplyBody<'a>>, bencode::Error> {
+        let start = reader.position();
+        if !reader.enter_dict()? {
+            return reader.value().map(|_| None);
+        }
+        let (mut id, mut nodes, mut nodes6, mut token, mut values) = (None, None, None, None, None);
+        while let Some(key) = reader.key()? {
+            let value = reader.value()?;
+            let slot = match key {
+                b"id" => &mut id,
+                b"nodes" => &mut nodes,
+                b"nodes6" => &mut nodes6,
+                b"token" => &mut token,
+                b"values" => &mut values,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        let raw = reader.since(start);
+        Ok(Some(ReplyBody { raw, id, nodes, nodes6, token, values }))
+    }
+
+    /// The dict as it stood in the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw.raw()
+    }
+
+    /// The answering node, if the id is valid.
+    pub fn id(&self) -> Option<NodeId> {
+        Id::from_slice(self.id?.as_bytes()?)
+    }
+}
 
 /// The answer to `ping` and `announce_peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,8 +63,8 @@ pub struct PingReply {
 
 impl PingReply {
     /// Reads the dict of a reply; `None` without a valid id.
-    pub fn parse(body: Value<'_>) -> Option<PingReply> {
-        Some(PingReply { id: Id::from_slice(body.get(b"id")?.as_bytes()?)? })
+    pub fn parse(body: &ReplyBody<'_>) -> Option<PingReply> {
+        Some(PingReply { id: body.id()? })
     }
 }
 
@@ -44,7 +91,7 @@ pub struct GetPeersReply<'a> {
 
 impl<'a> FindNodeReply<'a> {
     /// Reads the dict of a reply; `None` without a valid id.
-    pub fn parse(body: Value<'a>) -> Option<FindNodeReply<'a>> {
+    pub fn parse(body: &ReplyBody<'a>) -> Option<FindNodeReply<'a>> {
         GetPeersReply::parse(body).map(|reply| reply.found)
     }
 
@@ -57,27 +104,15 @@ impl<'a> FindNodeReply<'a> {
 
 impl<'a> GetPeersReply<'a> {
     /// Reads the dict of a reply; `None` without a valid id.
-    pub fn parse(body: Value<'a>) -> Option<GetPeersReply<'a>> {
-        let (mut id, mut nodes, mut nodes6, mut token, mut values) = (None, None, None, None, None);
-        for (key, value) in body.as_dict()? {
-            let slot = match key {
-                b"id" => &mut id,
-                b"nodes" => &mut nodes,
-                b"nodes6" => &mut nodes6,
-                b"token" => &mut token,
-                b"values" => &mut values,
-                _ => continue,
-            };
-            slot.get_or_insert(value);
-        }
+    pub fn parse(body: &ReplyBody<'a>) -> Option<GetPeersReply<'a>> {
         Some(GetPeersReply {
             found: FindNodeReply {
-                id: Id::from_slice(id?.as_bytes()?)?,
-                nodes: whole(nodes, Family::V4),
-                nodes6: whole(nodes6, Family::V6),
+                id: body.id()?,
+                nodes: whole(body.nodes, Family::V4),
+                nodes6: whole(body.nodes6, Family::V6),
             },
-            token: token.and_then(|v| v.as_bytes()),
-            values,
+            token: body.token.and_then(|v| v.as_bytes()),
+            values: body.values,
         })
     }
 
@@ -113,41 +148,40 @@ pub struct Reply<'a> {
 impl Reply<'_> {
     /// Appends the message. `head.read_only` belongs to queries and is not written.
     pub fn encode(&self, head: &Head<'_>, out: &mut Vec<u8>) {
-        Encoder::new(out).dict(|d| {
-            head.put_ip(d);
-            d.key(b"r").dict(|r| {
-                r.key(b"id").bytes(self.id.as_bytes());
-                put_nodes(r, b"nodes", self.nodes, Family::V4);
-                put_nodes(r, b"nodes6", self.nodes6, Family::V6);
-                if let Some(token) = self.token {
-                    r.key(b"token").bytes(token);
-                }
-                if !self.values.is_empty() {
-                    r.key(b"values").list(|l| {
-                        for addr in self.values {
-                            let len = Family::of(addr).addr_len();
-                            l.bytes_with(len, |out| compact::put_addr(out, addr));
-                        }
-                    });
-                }
-            });
-            head.put_tail(d, b"r");
-        });
+        out.push(b'd');
+        head.put_ip(out);
+        out.extend_from_slice(b"1:rd2:id20:");
+        out.extend_from_slice(self.id.as_bytes());
+        put_nodes(out, b"5:nodes", self.nodes, Family::V4);
+        put_nodes(out, b"6:nodes6", self.nodes6, Family::V6);
+        if let Some(token) = self.token {
+            out.extend_from_slice(b"5:token");
+            put_string(out, token);
+        }
+        if !self.values.is_empty() {
+            out.extend_from_slice(b"6:valuesl");
+            for addr in self.values {
+                out.extend_from_slice(if addr.is_ipv4() { b"6:" } else { b"18:" });
+                compact::put_addr(out, addr);
+            }
+            out.push(b'e');
+        }
+        out.push(b'e');
+        head.put_tail(out, b'r');
     }
 }
 
-/// Writes the nodes of `family`; others in the list are left out.
+/// Writes the nodes of `family` under a bencoded key; others in the list are left out.
 fn put_nodes(
-    r: &mut Encoder<'_>,
+    out: &mut Vec<u8>,
     key: &[u8],
     nodes: Option<&[(NodeId, SocketAddr)]>,
     family: Family,
 ) {
     let Some(nodes) = nodes else { return };
+    out.extend_from_slice(key);
     let fit = nodes.iter().filter(|(_, addr)| Family::of(addr) == family);
-    r.key(key).bytes_with(fit.clone().count() * family.node_len(), |out| {
-        for (id, addr) in fit {
-            compact::put_node(out, id, addr);
-        }
+    Encoder::new(out).bytes_with(fit.clone().count() * family.node_len(), |out| {
+        fit.for_each(|(id, addr)| compact::put_node(out, id, addr));
     });
 }

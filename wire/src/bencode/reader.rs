@@ -1,0 +1,203 @@
+//! The decoder for who knows what to expect: checks and reads in one pass.
+
+use super::decode::{Error, Limits, Value, int_end, string_head, validate};
+
+/// Reads a message's values one after the other and checks each as it is read. When
+/// [`Reader::finish`] is reached without an error, the message was within its limits, as
+/// [`Value::parse`] would have found it.
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth_left: usize,
+    items_left: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`.
+    ///
+    /// # Errors
+    /// There are more bytes than the limits allow.
+    pub fn new(bytes: &'a [u8], limits: Limits) -> Result<Reader<'a>, Error> {
+        if bytes.len() > limits.bytes_max {
+            return Err(Error::TooLarge);
+        }
+        let (depth_left, items_left) = (limits.depth_max, limits.items_max);
+        Ok(Reader { bytes, at: 0, depth_left, items_left })
+    }
+
+    /// Where the reader is, for [`Reader::since`].
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The value that began at `position` and ended here.
+    pub fn since(&self, position: usize) -> Value<'a> {
+        Value(self.bytes.get(position..self.at).unwrap_or_default())
+    }
+
+    /// Enters the next value if it is a dict; its keys follow by [`Reader::key`]. False, and nothing
+    /// is read, if it is something else.
+    pub fn enter_dict(&mut self) -> Result<bool, Error> {
+        match self.bytes.get(self.at) {
+            None => Err(Error::Truncated),
+            Some(b'd') => {
+                self.count_item()?;
+                self.depth_left = self.depth_left.checked_sub(1).ok_or(Error::TooLarge)?;
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) => Ok(false),
+        }
+    }
+
+    /// The next key of the dict that was entered last; its value is to be read next. `None` leaves
+    /// the dict.
+    pub fn key(&mut self) -> Result<Option<&'a [u8]>, Error> {
+        match self.bytes.get(self.at) {
+            None => Err(Error::Truncated),
+            Some(b'e') => {
+                self.at += 1;
+                self.depth_left += 1;
+                Ok(None)
+            }
+            Some(b'0'..=b'9') => {
+                self.count_item()?;
+                let (len, start) = string_head(self.bytes, self.at)?;
+                self.at = start + len;
+                Ok(Some(&self.bytes[start..self.at]))
+            }
+            Some(_) => Err(Error::Unexpected(self.at)),
+        }
+    }
+
+    /// The next value, of any kind.
+    pub fn value(&mut self) -> Result<Value<'a>, Error> {
+        let start = self.at;
+        self.at = match self.bytes.get(start) {
+            None => return Err(Error::Truncated),
+            Some(b'0'..=b'9') => {
+                self.count_item()?;
+                let (len, start) = string_head(self.bytes, start)?;
+                start + len
+            }
+            Some(b'i') => {
+                self.count_item()?;
+                int_end(self.bytes, start)?
+            }
+            Some(_) => {
+                let rest = &self.bytes[start..];
+                match validate(rest, self.depth_left, &mut self.items_left) {
+                    Ok(len) => start + len,
+                    Err(Error::Unexpected(at)) => return Err(Error::Unexpected(start + at)),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        Ok(self.since(start))
+    }
+
+    /// The end of the message.
+    ///
+    /// # Errors
+    /// Bytes are left.
+    pub fn finish(self) -> Result<(), Error> {
+        if self.at == self.bytes.len() { Ok(()) } else { Err(Error::Trailing) }
+    }
+
+    fn count_item(&mut self) -> Result<(), Error> {
+        self.items_left = self.items_left.checked_sub(1).ok_or(Error::TooLarge)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads a message whose outermost values are dicts by keys, and all else as values.
+    fn read(bytes: &[u8], limits: Limits) -> Result<(), Error> {
+        fn inside(reader: &mut Reader<'_>, levels: usize) -> Result<(), Error> {
+            if levels > 0 && reader.enter_dict()? {
+                while reader.key()?.is_some() {
+                    inside(reader, levels - 1)?;
+                }
+                return Ok(());
+            }
+            reader.value().map(drop)
+        }
+        let mut reader = Reader::new(bytes, limits)?;
+        inside(&mut reader, 2)?;
+        reader.finish()
+    }
+
+    fn bencode() -> impl Strategy<Value = Vec<u8>> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(|n| format!("i{n}e").into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..120).prop_map(|text| [
+                format!("{}:", text.len()).as_bytes(),
+                &text
+            ]
+            .concat()),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let key = "[a-z]{0,3}".prop_map(|key| format!("{}:{key}", key.len()).into_bytes());
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(|items| [
+                    b"l",
+                    &items.concat()[..],
+                    b"e"
+                ]
+                .concat()),
+                proptest::collection::vec((key, inner), 0..6).prop_map(|entries| {
+                    let inside: Vec<u8> =
+                        entries.into_iter().flat_map(|(k, v)| [k, v].concat()).collect();
+                    [b"d", &inside[..], b"e"].concat()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_refuses_what_a_whole_check_refuses_and_for_the_same_reason(
+            message in bencode(),
+            change in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cut in proptest::option::of(any::<prop::sample::Index>()),
+            depth_max in 0usize..6,
+            items_max in prop_oneof![Just(500usize), 0usize..30],
+        ) {
+            let mut message = message;
+            if let Some((at, byte)) = change {
+                let at = at.index(message.len());
+                message[at] = byte;
+            }
+            if let Some(at) = cut {
+                message.truncate(at.index(message.len()));
+            }
+            let limits = Limits { depth_max, items_max, bytes_max: 1 << 16 };
+            let whole = Value::parse(&message, limits).map(drop);
+            prop_assert_eq!(read(&message, limits), whole);
+        }
+    }
+
+    #[test]
+    fn values_are_the_bytes_of_the_message() {
+        let mut reader = Reader::new(b"d1:ad1:xi5ee1:bl1:ze3:ccc3:xyze", Limits::KRPC).unwrap();
+        assert_eq!(reader.enter_dict(), Ok(true));
+        assert_eq!(reader.key(), Ok(Some(&b"a"[..])));
+        let start = reader.position();
+        assert_eq!(reader.enter_dict(), Ok(true));
+        assert_eq!(reader.key(), Ok(Some(&b"x"[..])));
+        assert_eq!(reader.value().unwrap().as_int(), Some(5));
+        assert_eq!(reader.key(), Ok(None));
+        assert_eq!(reader.since(start).raw(), b"d1:xi5ee");
+        assert_eq!(reader.key(), Ok(Some(&b"b"[..])));
+        assert_eq!(reader.enter_dict(), Ok(false));
+        assert_eq!(reader.value().unwrap().raw(), b"l1:ze");
+        assert_eq!(reader.key(), Ok(Some(&b"ccc"[..])));
+        assert_eq!(reader.value().unwrap().as_bytes(), Some(&b"xyz"[..]));
+        assert_eq!(reader.key(), Ok(None));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+}
