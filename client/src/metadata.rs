@@ -26,29 +26,46 @@ pub enum Outcome {
     Liars(Vec<ConnId>),
 }
 
+/// A part counts for this many timeouts after it was asked for; another peer is asked after one.
+const LATE_TIMEOUTS: u32 = 12;
+/// Nothing came for this many timeouts: another peer, or another size, has its turn.
+const PATIENCE_TIMEOUTS: u32 = 3;
+
 struct Part {
     data: Option<(Vec<u8>, ConnId)>,
     asked: Vec<(ConnId, Time)>,
 }
 
+/// All parts are taken from one peer, so that who lies is known.
+#[derive(Clone, Copy)]
+struct Solo {
+    conn: ConnId,
+    /// Peers that may have their turn after it.
+    turns_left: usize,
+}
+
 /// One attempt to gather a dict of one size.
 struct Assembly {
     parts: Vec<Part>,
-    /// After a wrong whole, all parts are taken from one peer, so that who lies is known.
-    solo: Option<ConnId>,
+    /// After a wrong whole that several peers made.
+    solo: Option<Solo>,
+    /// When it began, or a part last came.
+    moved_at: Time,
 }
 
 impl Assembly {
-    fn new(size: usize) -> Assembly {
+    fn new(now: Time, size: usize) -> Assembly {
         let parts = size.div_ceil(METADATA_PIECE_LEN);
         Assembly {
             parts: (0..parts).map(|_| Part { data: None, asked: Vec::new() }).collect(),
             solo: None,
+            moved_at: now,
         }
     }
 
-    fn restart(&mut self, solo: Option<ConnId>) {
+    fn restart(&mut self, now: Time, solo: Option<Solo>) {
         self.solo = solo;
+        self.moved_at = now;
         for part in &mut self.parts {
             part.data = None;
             part.asked.clear();
@@ -82,7 +99,7 @@ impl MetadataFetch {
 
     /// A peer says that it has a dict of `size` bytes. False if that is absurd or changes what it
     /// said before.
-    pub fn add_peer(&mut self, conn: ConnId, size: usize) -> bool {
+    pub fn add_peer(&mut self, now: Time, conn: ConnId, size: usize) -> bool {
         if size == 0 || size > self.bytes_max {
             return false;
         }
@@ -90,29 +107,26 @@ impl MetadataFetch {
             return false;
         }
         if self.assemblies.len() < ASSEMBLIES_MAX {
-            self.assemblies.entry(size).or_insert_with(|| Assembly::new(size));
+            self.assemblies.entry(size).or_insert_with(|| Assembly::new(now, size));
         }
         true
     }
 
     /// A peer is gone.
-    pub fn remove_peer(&mut self, conn: ConnId) {
+    pub fn remove_peer(&mut self, now: Time, conn: ConnId) {
         let Some(size) = self.peers.remove(&conn) else { return };
         if !self.peers.values().any(|&other| other == size) {
-            self.assemblies.remove(&size);
-            // A size that found no room before may have its turn.
-            if let Some(&next) = self.peers.values().find(|s| !self.assemblies.contains_key(s)) {
-                self.assemblies.insert(next, Assembly::new(next));
+            if self.assemblies.remove(&size).is_some() {
+                self.begin_next(now, size);
             }
             return;
         }
-        if let Some(assembly) = self.assemblies.get_mut(&size) {
-            if assembly.solo == Some(conn) {
-                assembly.restart(None);
-            }
-            for part in &mut assembly.parts {
-                part.asked.retain(|(other, _)| *other != conn);
-            }
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return };
+        for part in &mut assembly.parts {
+            part.asked.retain(|(other, _)| *other != conn);
+        }
+        if assembly.solo.is_some_and(|solo| solo.conn == conn) {
+            self.pass_turn(now, size);
         }
     }
 
@@ -130,46 +144,89 @@ impl MetadataFetch {
             .unwrap_or((0, 0))
     }
 
+    /// A size that found no room before begins: the next one after `size` in the circle of all.
+    fn begin_next(&mut self, now: Time, size: usize) -> bool {
+        let waits = |s: &&usize| !self.assemblies.contains_key(s) && **s != size;
+        let waiting = || self.peers.values().filter(waits);
+        let next = waiting().filter(|&&s| s > size).min().or_else(|| waiting().min());
+        let Some(&next) = next else { return false };
+        self.assemblies.insert(next, Assembly::new(now, next));
+        true
+    }
+
+    /// The one peer that parts of `size` are taken from brought nothing: the next one in the circle
+    /// has its turn, and after all had it everybody is asked again.
+    fn pass_turn(&mut self, now: Time, size: usize) {
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return };
+        let Some(Solo { conn, turns_left }) = assembly.solo else { return };
+        let others = || self.peers.iter().filter(|(c, s)| **s == size && **c != conn);
+        let next = others().find(|(c, _)| **c > conn).or_else(|| others().next());
+        let solo = match (next, turns_left.checked_sub(1)) {
+            (Some((&conn, _)), Some(turns_left)) => Some(Solo { conn, turns_left }),
+            _ => None,
+        };
+        assembly.restart(now, solo);
+    }
+
+    /// Who brings nothing gives way to another, so that silent peers hold nobody up.
+    fn rotate(&mut self, now: Time) {
+        let patience = self.timeout * PATIENCE_TIMEOUTS;
+        let stuck = |a: &Assembly| now.since(a.moved_at) >= patience;
+        let stuck: Vec<(usize, bool)> = self
+            .assemblies
+            .iter()
+            .filter(|(_, a)| stuck(a))
+            .map(|(size, a)| (*size, a.solo.is_some()))
+            .collect();
+        for (size, solo) in stuck {
+            if solo {
+                self.pass_turn(now, size);
+            } else if self.begin_next(now, size) {
+                self.assemblies.remove(&size);
+            }
+        }
+    }
+
     /// The next part to ask `conn` for: not there, least asked for, and not from it already.
     pub fn next_request(&mut self, now: Time, conn: ConnId) -> Option<u32> {
+        self.rotate(now);
         let assembly = self.assemblies.get_mut(self.peers.get(&conn)?)?;
-        if assembly.solo.is_some_and(|solo| solo != conn) {
+        if assembly.solo.is_some_and(|solo| solo.conn != conn) {
             return None;
         }
         let timeout = self.timeout;
-        for part in &mut assembly.parts {
-            part.asked.retain(|(_, at)| now.since(*at) < timeout);
-        }
-        let under_way = |part: &Part| part.asked.iter().any(|(other, _)| *other == conn);
-        if assembly.parts.iter().filter(|part| under_way(part)).count() >= self.requests_max {
+        let waits = |(_, at): &&(ConnId, Time)| now.since(*at) < timeout;
+        let waits_for = |part: &Part| part.asked.iter().filter(waits).any(|(c, _)| *c == conn);
+        if assembly.parts.iter().filter(|part| waits_for(part)).count() >= self.requests_max {
             return None;
         }
         let (index, part) = assembly
             .parts
             .iter_mut()
             .enumerate()
-            .filter(|(_, part)| part.data.is_none() && !under_way(part))
-            .min_by_key(|(_, part)| part.asked.len())?;
+            .filter(|(_, part)| part.data.is_none() && !waits_for(part))
+            .min_by_key(|(_, part)| part.asked.iter().filter(waits).count())?;
+        part.asked.retain(|(c, at)| *c != conn && now.since(*at) < timeout * LATE_TIMEOUTS);
         part.asked.push((conn, now));
         Some(index as u32)
     }
 
     /// The peer has not got the part, or will not send it.
-    pub fn handle_reject(&mut self, conn: ConnId, part: u32) {
-        let Some(assembly) = self.peers.get(&conn).and_then(|s| self.assemblies.get_mut(s)) else {
-            return;
-        };
+    pub fn handle_reject(&mut self, now: Time, conn: ConnId, part: u32) {
+        let Some(&size) = self.peers.get(&conn) else { return };
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return };
         if let Some(part) = assembly.parts.get_mut(part as usize) {
             part.asked.retain(|(other, _)| *other != conn);
         }
-        if assembly.solo == Some(conn) {
-            assembly.restart(None);
+        if assembly.solo.is_some_and(|solo| solo.conn == conn) {
+            self.pass_turn(now, size);
         }
     }
 
     /// A part came. Unasked ones count as nothing.
     pub fn handle_data(
         &mut self,
+        now: Time,
         conn: ConnId,
         part: u32,
         total_size: Option<usize>,
@@ -192,15 +249,18 @@ impl MetadataFetch {
         }
         slot.data = Some((data.to_vec(), conn));
         slot.asked.clear();
-        self.try_finish(size)
+        assembly.moved_at = now;
+        self.try_finish(now, size)
     }
 
-    fn try_finish(&mut self, size: usize) -> Outcome {
+    fn try_finish(&mut self, now: Time, size: usize) -> Outcome {
         let Some(assembly) = self.assemblies.get_mut(&size) else { return Outcome::Wait };
-        let mut whole = Vec::new();
+        if assembly.parts.iter().any(|part| part.data.is_none()) {
+            return Outcome::Wait;
+        }
+        let mut whole = Vec::with_capacity(size);
         let mut senders = BTreeSet::new();
-        for part in &assembly.parts {
-            let Some((data, from)) = &part.data else { return Outcome::Wait };
+        for (data, from) in assembly.parts.iter().filter_map(|part| part.data.as_ref()) {
             whole.extend_from_slice(data);
             senders.insert(*from);
         }
@@ -208,10 +268,11 @@ impl MetadataFetch {
             return Outcome::Done(whole);
         }
         if senders.len() == 1 {
-            assembly.restart(None);
+            assembly.restart(now, None);
             return Outcome::Liars(senders.into_iter().collect());
         }
-        assembly.restart(senders.into_iter().next());
+        let turns_left = self.peers.values().filter(|&&claimed| claimed == size).count();
+        assembly.restart(now, senders.first().map(|&conn| Solo { conn, turns_left }));
         Outcome::Wait
     }
 }
@@ -240,13 +301,16 @@ mod tests {
     #[test]
     fn parts_come_from_several_peers_at_once() {
         let mut f = fetch();
-        assert!(f.add_peer(conn(1), 40_000) && f.add_peer(conn(2), 40_000));
+        assert!(f.add_peer(Time::ZERO, conn(1), 40_000) && f.add_peer(Time::ZERO, conn(2), 40_000));
         let asked: Vec<_> = [1, 2, 1].map(|n| f.next_request(Time::ZERO, conn(n)).unwrap()).into();
         assert_eq!(asked, [0, 1, 2]);
-        assert_eq!(f.handle_data(conn(1), 0, Some(40_000), &part(0)), Outcome::Wait);
-        assert_eq!(f.handle_data(conn(2), 1, Some(40_000), &part(1)), Outcome::Wait);
+        assert_eq!(f.handle_data(Time::ZERO, conn(1), 0, Some(40_000), &part(0)), Outcome::Wait);
+        assert_eq!(f.handle_data(Time::ZERO, conn(2), 1, Some(40_000), &part(1)), Outcome::Wait);
         assert_eq!(f.progress(), (2, 3));
-        assert_eq!(f.handle_data(conn(1), 2, Some(40_000), &part(2)), Outcome::Done(dict()));
+        assert_eq!(
+            f.handle_data(Time::ZERO, conn(1), 2, Some(40_000), &part(2)),
+            Outcome::Done(dict())
+        );
     }
 
     #[test]
@@ -254,7 +318,7 @@ mod tests {
         let mut f = fetch();
         let mut dropped = Vec::new();
         for n in 1..=3 {
-            f.add_peer(conn(n), 40_000);
+            f.add_peer(Time::ZERO, conn(n), 40_000);
         }
         'fetch: for round in 0..20 {
             let now = Time::from_secs(round * 10);
@@ -264,14 +328,14 @@ mod tests {
                 if n == 2 {
                     data[0] ^= 1;
                 }
-                match f.handle_data(conn(n), index, None, &data) {
+                match f.handle_data(now, conn(n), index, None, &data) {
                     Outcome::Wait => {}
                     Outcome::Done(whole) => {
                         assert_eq!(whole, dict());
                         break 'fetch;
                     }
                     Outcome::Liars(liars) => {
-                        liars.iter().for_each(|liar| f.remove_peer(*liar));
+                        liars.iter().for_each(|liar| f.remove_peer(now, *liar));
                         dropped.extend(liars);
                     }
                 }
@@ -284,11 +348,11 @@ mod tests {
     #[test]
     fn a_lone_liar_is_dropped() {
         let mut f = fetch();
-        f.add_peer(conn(1), 40_000);
+        f.add_peer(Time::ZERO, conn(1), 40_000);
         let mut last = Outcome::Wait;
         while let Some(index) = f.next_request(Time::ZERO, conn(1)) {
             let len = part(index).len();
-            last = f.handle_data(conn(1), index, Some(40_000), &vec![0; len]);
+            last = f.handle_data(Time::ZERO, conn(1), index, Some(40_000), &vec![0; len]);
             if last != Outcome::Wait {
                 break;
             }
@@ -299,18 +363,26 @@ mod tests {
     #[test]
     fn absurd_claims_are_refused() {
         let mut f = fetch();
-        assert!(!f.add_peer(conn(1), 0));
-        assert!(!f.add_peer(conn(1), usize::MAX));
-        assert!(f.add_peer(conn(1), 40_000));
-        assert!(!f.add_peer(conn(1), 40_001), "a size that changes");
+        assert!(!f.add_peer(Time::ZERO, conn(1), 0));
+        assert!(!f.add_peer(Time::ZERO, conn(1), usize::MAX));
+        assert!(f.add_peer(Time::ZERO, conn(1), 40_000));
+        assert!(!f.add_peer(Time::ZERO, conn(1), 40_001), "a size that changes");
         let index = f.next_request(Time::ZERO, conn(1)).unwrap();
         let liar = Outcome::Liars(vec![conn(1)]);
-        assert_eq!(f.handle_data(conn(1), index, Some(39_999), &part(0)), liar);
-        assert_eq!(f.handle_data(conn(1), 3, None, &part(0)), liar, "an index equal to the count");
-        assert_eq!(f.handle_data(conn(1), index, None, &part(0)[1..]), liar);
-        assert_eq!(f.handle_data(conn(9), 0, None, &part(0)), Outcome::Wait, "never introduced");
+        assert_eq!(f.handle_data(Time::ZERO, conn(1), index, Some(39_999), &part(0)), liar);
+        assert_eq!(
+            f.handle_data(Time::ZERO, conn(1), 3, None, &part(0)),
+            liar,
+            "an index equal to the count"
+        );
+        assert_eq!(f.handle_data(Time::ZERO, conn(1), index, None, &part(0)[1..]), liar);
+        assert_eq!(
+            f.handle_data(Time::ZERO, conn(9), 0, None, &part(0)),
+            Outcome::Wait,
+            "never introduced"
+        );
         for n in 2..20 {
-            f.add_peer(conn(n), n as usize);
+            f.add_peer(Time::ZERO, conn(n), n as usize);
         }
         assert!(f.assemblies.len() <= ASSEMBLIES_MAX);
     }
@@ -318,13 +390,13 @@ mod tests {
     #[test]
     fn what_is_not_answered_goes_to_another() {
         let mut f = fetch();
-        f.add_peer(conn(1), 40_000);
+        f.add_peer(Time::ZERO, conn(1), 40_000);
         while f.next_request(Time::ZERO, conn(1)).is_some() {}
-        f.add_peer(conn(2), 40_000);
+        f.add_peer(Time::ZERO, conn(2), 40_000);
         let asked: Vec<_> = std::iter::from_fn(|| f.next_request(Time::ZERO, conn(2))).collect();
         assert_eq!(asked, [0, 1, 2], "asked twice rather than waited for");
-        f.remove_peer(conn(1));
-        assert_eq!(f.handle_data(conn(2), 1, None, &part(1)), Outcome::Wait);
+        f.remove_peer(Time::ZERO, conn(1));
+        assert_eq!(f.handle_data(Time::ZERO, conn(2), 1, None, &part(1)), Outcome::Wait);
         assert_eq!(f.progress(), (1, 3));
     }
 }

@@ -4,6 +4,7 @@
 //! Every helper here panics with a sentence that says what was awaited or missing: a test's
 //! failure is read by people. Processes and networks end when their values are dropped.
 
+pub mod allocations;
 pub mod aria2;
 pub mod content;
 pub mod lan;

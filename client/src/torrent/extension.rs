@@ -79,7 +79,7 @@ impl<P: Payload> Torrent<P> {
             && let Some(size) = handshake.metadata_size.filter(|_| handshake.metadata_id.is_some())
         {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
-            if !self.metadata.add_peer(conn, size) {
+            if !self.metadata.add_peer(now, conn, size) {
                 return Err(Close::Fault("an absurd metadata size"));
             }
             self.request_metadata(now);
@@ -116,11 +116,11 @@ impl<P: Payload> Torrent<P> {
         match message {
             MetadataMessage::Request { piece } => self.serve_metadata(conn, piece),
             MetadataMessage::Reject { piece } => {
-                self.metadata.handle_reject(conn, piece);
+                self.metadata.handle_reject(now, conn, piece);
                 // Whoever rejects has not got it yet: it is asked again when the tick comes.
             }
             MetadataMessage::Data { piece, total_size, data } if self.content.is_none() => {
-                match self.metadata.handle_data(conn, piece, total_size, data) {
+                match self.metadata.handle_data(now, conn, piece, total_size, data) {
                     Outcome::Wait => self.request_metadata(now),
                     Outcome::Done(raw) => self.on_info_dict(now, &raw),
                     Outcome::Liars(liars) => {

@@ -167,7 +167,7 @@ impl<P: Payload> Torrent<P> {
             content.picker.remove_peer(peer.has());
         }
         self.choker.leave(conn);
-        self.metadata.remove_peer(conn);
+        self.metadata.remove_peer(now, conn);
         self.settle_candidate(now, &peer, why);
         self.events.push_back(TorrentEvent::Disconnected(peer.addr, why));
         if self.starved {

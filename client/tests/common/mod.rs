@@ -150,45 +150,54 @@ impl Host {
         self.drain();
     }
 
+    /// Goes through what went out to a peer since the last look, without its handshake: messages
+    /// by id and payload, and blocks.
+    fn take_out(&mut self, conn: ConnId, mut each: impl FnMut(Result<&[u8], BlockRef>)) {
+        for output in self.outputs.remove(&conn).unwrap_or_default() {
+            let bytes = match output {
+                Output::Block(block, _) => {
+                    each(Err(block));
+                    continue;
+                }
+                Output::Bytes(bytes) => bytes,
+            };
+            let mut rest =
+                bytes.strip_prefix(b"\x13BitTorrent protocol").map_or(&bytes[..], |b| &b[48..]);
+            while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                let (body, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+                each(Ok(body));
+                rest = tail;
+            }
+        }
+    }
+
     /// The messages for a peer since the last look, without its handshake.
     pub fn heard(&mut self, conn: ConnId) -> Vec<String> {
         let mut out = Vec::new();
-        for output in self.outputs.remove(&conn).unwrap_or_default() {
-            match output {
-                Output::Block(block, _) => out.push(format!("Piece({block:?})")),
-                Output::Bytes(bytes) => {
-                    let mut rest = &bytes[..];
-                    if rest.starts_with(b"\x13BitTorrent protocol") {
-                        rest = &rest[68..];
-                    }
-                    while let Some((len, tail)) = rest.split_first_chunk::<4>() {
-                        let (body, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
-                        out.push(format!("{:?}", Message::parse(body).unwrap()));
-                        rest = tail;
-                    }
-                }
-            }
-        }
+        self.take_out(conn, |message| {
+            out.push(match message {
+                Err(block) => format!("Piece({block:?})"),
+                Ok(body) => format!("{:?}", Message::parse(body).unwrap()),
+            });
+        });
+        out
+    }
+
+    /// The ids and payloads of these.
+    pub fn bodies(&mut self, conn: ConnId) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        self.take_out(conn, |message| out.extend(message.ok().map(<[u8]>::to_vec)));
         out
     }
 
     /// The requests for a peer since the last look.
     pub fn requests(&mut self, conn: ConnId) -> Vec<BlockRef> {
         let mut out = Vec::new();
-        for output in self.outputs.remove(&conn).unwrap_or_default() {
-            let Output::Bytes(bytes) = output else { continue };
-            let mut rest = &bytes[..];
-            if rest.starts_with(b"\x13BitTorrent protocol") {
-                rest = &rest[68..];
+        self.take_out(conn, |message| {
+            if let Ok(Ok(Message::Request(block))) = message.map(Message::parse) {
+                out.push(block);
             }
-            while let Some((len, tail)) = rest.split_first_chunk::<4>() {
-                let (body, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
-                if let Ok(Message::Request(block)) = Message::parse(body) {
-                    out.push(block);
-                }
-                rest = tail;
-            }
-        }
+        });
         out
     }
 

@@ -1,0 +1,261 @@
+//! The info dict by the peers (BEP 9), from those that lie about it, change their mind or fall
+//! silent.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use client::{Close, Config, ConnId, TorrentEvent};
+use common::{Host, content, info};
+use wire::ext::MetadataMessage;
+use wire::metainfo::Info;
+use wire::peer::Message;
+
+const PART: usize = 16 * 1024;
+
+/// A torrent whose info dict takes three messages.
+fn long_info() -> Info {
+    let info = info(&content(600_000), 256);
+    assert_eq!(info.raw.len().div_ceil(PART), 3);
+    info
+}
+
+fn part(info: &Info, index: u32) -> &[u8] {
+    info.raw.chunks(PART).nth(index as usize).unwrap()
+}
+
+/// A peer connects and says that it has `size` bytes of metadata.
+fn greet(host: &mut Host, info: &Info, name: u8, size: usize) -> ConnId {
+    let conn = host.connect(info, name);
+    say_size(host, conn, size);
+    conn
+}
+
+fn say_size(host: &mut Host, conn: ConnId, size: usize) {
+    let hello = format!("\x14\x00d1:md11:ut_metadatai3ee13:metadata_sizei{size}ee");
+    host.say_raw(conn, hello.as_bytes());
+}
+
+fn say(host: &mut Host, conn: ConnId, message: MetadataMessage<'_>) {
+    let mut payload = Vec::new();
+    message.encode(&mut payload);
+    // The id under which we take them, as our own handshake tells.
+    host.say(conn, Message::Extended(1, &payload));
+}
+
+fn give(host: &mut Host, conn: ConnId, piece: u32, total: usize, data: &[u8]) {
+    say(host, conn, MetadataMessage::Data { piece, total_size: Some(total), data });
+}
+
+/// What a peer was asked or told about metadata since the last look.
+fn heard(host: &mut Host, conn: ConnId) -> Vec<String> {
+    let mut out = Vec::new();
+    for body in host.bodies(conn) {
+        if let Ok(Message::Extended(3, payload)) = Message::parse(&body) {
+            out.push(match MetadataMessage::parse(payload).unwrap() {
+                MetadataMessage::Request { piece } => format!("request {piece}"),
+                MetadataMessage::Reject { piece } => format!("reject {piece}"),
+                MetadataMessage::Data { piece, total_size, data } => {
+                    format!("data {piece}: {} of {total_size:?}", data.len())
+                }
+                MetadataMessage::Unknown => "unknown".into(),
+            });
+        }
+    }
+    out
+}
+
+fn asked(host: &mut Host, conn: ConnId) -> Vec<u32> {
+    let heard = heard(host, conn);
+    heard.iter().filter_map(|m| m.strip_prefix("request ")?.parse().ok()).collect()
+}
+
+fn has_metadata(host: &Host, info: &Info) -> bool {
+    host.events.iter().any(|e| matches!(e, TorrentEvent::Metadata(found) if **found == *info))
+}
+
+#[test]
+fn an_honest_peer_is_asked_for_each_part_once() {
+    let info = long_info();
+    let mut host = Host::with_hash(&info, Config::default());
+    let conn = greet(&mut host, &info, 1, info.raw.len());
+    assert_eq!(asked(&mut host, conn), [0, 1, 2]);
+    for index in 0..3 {
+        assert!(!has_metadata(&host, &info));
+        give(&mut host, conn, index, info.raw.len(), part(&info, index));
+    }
+    assert!(has_metadata(&host, &info));
+    assert!(host.closed.is_empty());
+}
+
+#[test]
+fn whoever_contradicts_itself_or_the_protocol_is_dropped() {
+    let info = long_info();
+    let size = info.raw.len();
+    type Harm = fn(&mut Host, ConnId, &Info);
+    let harms: [(&str, Close, Harm); 6] = [
+        (
+            "another size in a second handshake",
+            Close::Fault("an absurd metadata size"),
+            |h, c, i| {
+                say_size(h, c, i.raw.len() + 1);
+            },
+        ),
+        ("another size with a part", Close::Corrupt, |h, c, i| {
+            give(h, c, 0, i.raw.len() + 1, part(i, 0));
+        }),
+        ("an index equal to the count", Close::Corrupt, |h, c, i| {
+            give(h, c, 3, i.raw.len(), part(i, 0));
+        }),
+        ("a part too short", Close::Corrupt, |h, c, i| {
+            give(h, c, 0, i.raw.len(), &part(i, 0)[1..]);
+        }),
+        ("a last part too long", Close::Corrupt, |h, c, i| {
+            give(h, c, 2, i.raw.len(), &[part(i, 2), b"x"].concat());
+        }),
+        ("no dict", Close::Fault("a malformed metadata message"), |h, c, _| {
+            h.say(c, Message::Extended(1, b"x"));
+        }),
+    ];
+    for (what, close, harm) in harms {
+        let mut host = Host::with_hash(&info, Config::default());
+        let bad = greet(&mut host, &info, 1, size);
+        give(&mut host, bad, 1, size, part(&info, 1));
+        harm(&mut host, bad, &info);
+        assert_eq!(host.closed.get(&bad), Some(&close), "{what}");
+        // What it gave before counts as far as it is right.
+        let honest = greet(&mut host, &info, 2, size);
+        for index in asked(&mut host, honest) {
+            give(&mut host, honest, index, size, part(&info, index));
+        }
+        assert!(has_metadata(&host, &info), "{what}");
+    }
+}
+
+#[test]
+fn parts_that_were_not_asked_for_count_as_nothing() {
+    let info = long_info();
+    let size = info.raw.len();
+    let mut host = Host::with_hash(&info, Config::default());
+    // Before its handshake, from one that is asked nothing, and twice.
+    let early = host.connect(&info, 1);
+    for index in 0..3 {
+        give(&mut host, early, index, size, part(&info, index));
+    }
+    let conn = greet(&mut host, &info, 2, size);
+    give(&mut host, conn, 0, size, part(&info, 0));
+    give(&mut host, conn, 0, size, &vec![0; PART]);
+    say(&mut host, conn, MetadataMessage::Reject { piece: 77 });
+    host.say(conn, Message::Extended(1, b"d8:msg_typei9ee"));
+    assert!(!has_metadata(&host, &info) && host.closed.is_empty());
+    for index in [1, 2] {
+        give(&mut host, conn, index, size, part(&info, index));
+    }
+    assert!(has_metadata(&host, &info));
+    // And after all is there.
+    give(&mut host, conn, 0, size, part(&info, 0));
+    assert!(host.closed.is_empty());
+}
+
+#[test]
+fn what_is_not_there_is_rejected_and_without_a_handshake_nothing_is_said() {
+    let info = long_info();
+    let mut seed = Host::seed(&info, &content(600_000));
+    let conn = greet(&mut seed, &info, 1, info.raw.len());
+    for piece in [2, 3, u32::MAX] {
+        say(&mut seed, conn, MetadataMessage::Request { piece });
+    }
+    let size = info.raw.len();
+    let last = format!("data 2: {} of {:?}", part(&info, 2).len(), Some(size));
+    let rejects = [3, u32::MAX].map(|piece| format!("reject {piece}"));
+    assert_eq!(heard(&mut seed, conn), [&[last][..], &rejects].concat());
+
+    let silent = seed.connect(&info, 2);
+    seed.bodies(silent);
+    say(&mut seed, silent, MetadataMessage::Request { piece: 0 });
+    assert!(seed.bodies(silent).is_empty(), "it told no id for the answer");
+
+    let mut leech = Host::with_hash(&info, Config::default());
+    let conn = greet(&mut leech, &info, 1, size);
+    asked(&mut leech, conn);
+    say(&mut leech, conn, MetadataMessage::Request { piece: 0 });
+    assert_eq!(heard(&mut leech, conn), ["reject 0"]);
+}
+
+/// What a peer does with a request for metadata.
+enum Answer {
+    Data(Vec<u8>),
+    Reject,
+    Nothing,
+}
+
+/// Lets `millis` go by while all peers answer as `answer` says.
+fn serve(
+    host: &mut Host,
+    info: &Info,
+    peers: &[ConnId],
+    millis: u64,
+    answer: impl Fn(ConnId, u32) -> Answer,
+) {
+    for _ in 0..millis / 100 {
+        for &conn in peers {
+            for index in asked(host, conn) {
+                match answer(conn, index) {
+                    Answer::Data(data) => give(host, conn, index, info.raw.len(), &data),
+                    Answer::Reject => say(host, conn, MetadataMessage::Reject { piece: index }),
+                    Answer::Nothing => {}
+                }
+            }
+            if !host.closed.contains_key(&conn) {
+                host.say(conn, Message::KeepAlive);
+            }
+        }
+        host.pass(100);
+    }
+}
+
+#[test]
+fn liars_that_then_fall_silent_or_refuse_do_not_hold_the_metadata_up() {
+    let info = long_info();
+    let size = info.raw.len();
+    for refuse in [false, true] {
+        let mut host = Host::with_hash(&info, Config::default());
+        let liars: Vec<_> = (1..=3).map(|name| greet(&mut host, &info, name, size)).collect();
+        let honest = greet(&mut host, &info, 4, size);
+        // A wrong whole of several peers' parts: from now on it is taken from one at a time.
+        for (index, conn) in [liars[0], liars[1], honest].into_iter().enumerate() {
+            let mut data = part(&info, index as u32).to_vec();
+            data[0] ^= u8::from(conn != honest);
+            give(&mut host, conn, index as u32, size, &data);
+        }
+        assert!(host.closed.is_empty() && !has_metadata(&host, &info));
+        let all = [&liars[..], &[honest]].concat();
+        serve(&mut host, &info, &all, 60_000, |conn, index| match conn {
+            conn if conn == honest => Answer::Data(part(&info, index).to_vec()),
+            // Whoever refuses lies first wherever it can.
+            _ if refuse && index == 0 => Answer::Data(vec![9; PART]),
+            _ if refuse => Answer::Reject,
+            _ => Answer::Nothing,
+        });
+        assert!(has_metadata(&host, &info), "{:?}", host.closed);
+        assert!(!host.closed.contains_key(&honest));
+    }
+}
+
+#[test]
+fn liars_of_every_size_are_outlived() {
+    let info = long_info();
+    let size = info.raw.len();
+    let mut host = Host::with_hash(&info, Config::default());
+    // More sizes than are gathered at a time, and none of them answers.
+    let silent: Vec<_> =
+        (1..=8).map(|n| greet(&mut host, &info, n, 100_000 + usize::from(n))).collect();
+    let liar = greet(&mut host, &info, 9, size);
+    let honest = greet(&mut host, &info, 10, size);
+    let all = [&silent[..], &[liar, honest]].concat();
+    serve(&mut host, &info, &all, 60_000, |conn, index| match conn {
+        conn if conn == honest => Answer::Data(part(&info, index).to_vec()),
+        conn if conn == liar => Answer::Data(vec![7; part(&info, index).len()]),
+        _ => Answer::Nothing,
+    });
+    assert!(has_metadata(&host, &info), "{:?}", host.closed);
+}
