@@ -71,6 +71,9 @@ pub struct Config {
     pub metadata_requests_per_peer: usize,
     /// Wait for a metadata piece before another peer is asked.
     pub metadata_timeout: Duration,
+    /// Peer exchanges of one peer count no sooner than this after the last. BEP 11: at most one a
+    /// minute; half of that forgives a hasty clock.
+    pub pex_interval_min: Duration,
     /// Wait between two questions for peers while a torrent has none; doubled each time.
     pub ask_again_after: Duration,
     /// Longest such wait.
@@ -119,6 +122,7 @@ impl Default for Config {
             metadata_bytes_max: 32 << 20,
             metadata_requests_per_peer: 4,
             metadata_timeout: Duration::from_secs(5),
+            pex_interval_min: Duration::from_secs(30),
             ask_again_after: Duration::from_secs(1),
             ask_again_after_max: Duration::from_secs(60),
             announce_every: Duration::from_secs(15 * 60),

@@ -6,6 +6,7 @@ mod common;
 use client::{Close, Config, TorrentEvent};
 use common::{Host, content, info};
 use proptest::prelude::*;
+use wire::ext::{Pex, PexPeer};
 use wire::peer::{BLOCK_LEN, BlockRef, Handshake, Message, Reserved};
 
 const PIECE: u32 = 2 * BLOCK_LEN;
@@ -306,6 +307,31 @@ fn a_peer_that_never_shows_a_handshake_is_dropped() {
     let max = Config::default().handshakes_pending_max;
     let taken = (0..2 * max).filter(|_| host.session.handle_incoming(host.now, addr).is_some());
     assert_eq!(taken.count(), max);
+}
+
+#[test]
+fn peer_exchanges_count_as_often_as_they_may_come() {
+    let info = info(&content(300_000), PIECE);
+    let mut host = Host::with_hash(&info, Config::default());
+    let conn = host.connect(&info, 1);
+    let mut told = 0u8;
+    let mut tell = |host: &mut Host| {
+        told += 1;
+        let addr = |n| ([93, told, 0, n], 6881).into();
+        // More than BEP 11 allows in one message.
+        let added = (0..60).map(|n| PexPeer { addr: addr(n), flags: 0 }).collect();
+        let mut payload = Vec::new();
+        Pex { added, dropped: Vec::new() }.encode(&mut payload);
+        host.say(conn, Message::Extended(2, &payload));
+        host.session.stats(host.now, host.key).unwrap().candidates
+    };
+    assert_eq!(tell(&mut host), 50);
+    for _ in 0..20 {
+        assert_eq!(tell(&mut host), 50, "sooner than a minute after the last");
+    }
+    host.pass(60_000);
+    assert_eq!(tell(&mut host), 100);
+    assert!(!host.closed.contains_key(&conn));
 }
 
 #[test]

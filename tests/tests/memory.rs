@@ -7,7 +7,7 @@ use client::{Action, Config as ClientConfig, ConnId, Identity, Payload, Session,
 use dht::{Config as NodeConfig, Node, SocketId};
 use harness::allocations::{Counting, Meter};
 use wire::Id;
-use wire::ext::{ExtHandshake, MetadataMessage};
+use wire::ext::{ExtHandshake, MetadataMessage, Pex, PexPeer};
 use wire::krpc::{Body, Head, Message as Krpc, Method, Query, Reply, Want};
 use wire::peer::{Handshake, Message, Reserved};
 use wire::rng::{Rng, seed_from_u64};
@@ -270,6 +270,29 @@ fn extension_handshakes_again_and_again_leave_one() {
     let stats = host.session.stats(host.now, host.key).expect("its figures");
     assert_eq!(stats.candidates, 1, "of many ports the first counts");
     assert!(meter.live() < 8 * KIB, "{}", meter.live());
+}
+
+#[test]
+fn floods_of_peer_exchanges_fill_the_list_of_addresses_and_no_more() {
+    let mut host = Host::new(Id([7; 20]));
+    let conns = host.full();
+    let meter = Meter::start();
+    for round in 0..500u32 {
+        for (at, &conn) in conns.iter().enumerate() {
+            let first = (round * 100 + at as u32) * 50;
+            let added = (first..first + 50)
+                .map(|n| PexPeer { addr: stranger(0x10_0000 + n), flags: 0 })
+                .collect();
+            let mut payload = Vec::new();
+            Pex { added, dropped: Vec::new() }.encode(&mut payload);
+            host.say(conn, Message::Extended(2, &payload));
+        }
+        host.pass(Duration::from_millis(500));
+    }
+    let stats = host.session.stats(host.now, host.key).expect("its figures");
+    let max = host.session.config().candidates_max;
+    assert!((max / 2..=max).contains(&stats.candidates), "{}", stats.candidates);
+    assert!(meter.peak() < MIB, "{}", meter.peak());
 }
 
 #[test]

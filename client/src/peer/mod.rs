@@ -108,6 +108,8 @@ pub struct Peer {
     flush_told: bool,
     last_in: Time,
     last_out: Time,
+    /// When a peer exchange of its last counted.
+    pex_at: Option<Time>,
     faults: u32,
     faults_max: u32,
     rejects: u32,
@@ -147,6 +149,7 @@ impl Peer {
             flush_told: false,
             last_in: now,
             last_out: now,
+            pex_at: None,
             faults: 0,
             faults_max: config.faults_max,
             rejects: 0,
@@ -292,6 +295,15 @@ impl Peer {
     /// Whether it answers any requests now.
     pub fn may_be_asked(&self) -> bool {
         !self.chokes_us || !self.allowed_fast.is_empty()
+    }
+
+    /// A peer exchange came: whether it counts.
+    pub fn takes_pex(&mut self, now: Time, config: &Config) -> bool {
+        let takes = self.pex_at.is_none_or(|at| now.since(at) >= config.pex_interval_min);
+        if takes {
+            self.pex_at = Some(now);
+        }
+        takes
     }
 
     /// Something that may be a race, or malice if it happens often.

@@ -164,7 +164,10 @@ impl<P: Payload> Torrent<P> {
     }
 
     fn on_pex(&mut self, now: Time, conn: ConnId, payload: &[u8]) -> Result<(), Close> {
-        let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if !peer.takes_pex(now, &self.config) {
+            return Ok(());
+        }
         let pex = Pex::parse(payload).map_err(|_| Close::Fault("a malformed peer exchange"))?;
         let from = AddrScope::of(peer.addr.ip());
         let added: Vec<SocketAddr> = pex
