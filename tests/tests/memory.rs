@@ -8,7 +8,7 @@ use dht::{Config as NodeConfig, Node, SocketId};
 use harness::allocations::{Counting, Meter};
 use wire::Id;
 use wire::ext::{ExtHandshake, MetadataMessage, Pex, PexPeer};
-use wire::krpc::{Body, Head, Message as Krpc, Method, Query, Reply, Want};
+use wire::krpc::{Body, GetPeersReply, Head, Message as Krpc, Method, Query, Reply, Want};
 use wire::peer::{Handshake, Message, Reserved};
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
@@ -45,7 +45,7 @@ fn feed(node: &mut Node, now: Time, from: SocketAddr, bytes: &[u8]) -> Option<[u
     let mut token = None;
     while node.poll_transmit(&mut buf).is_some() {
         if let Ok(Krpc { body: Body::Reply(body), .. }) = Krpc::parse(&buf) {
-            token = body.get(b"token").and_then(|t| t.as_bytes()?.try_into().ok());
+            token = GetPeersReply::parse(&body).and_then(|reply| reply.token?.try_into().ok());
         }
     }
     token
