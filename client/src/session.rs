@@ -185,10 +185,13 @@ impl<P: Payload> Session<P> {
         Some(conn)
     }
 
-    /// A dial succeeded.
+    /// A dial succeeded; [`Action::Close`] answers if it was given up meanwhile.
     pub fn handle_connected(&mut self, now: Time, conn: ConnId) {
-        let Some(Conn::Dialing { torrent, addr, .. }) = self.conns.get(&conn) else { return };
-        let (key, addr) = (*torrent, *addr);
+        let (key, addr) = match self.conns.get(&conn) {
+            Some(Conn::Dialing { torrent, addr, .. }) => (*torrent, *addr),
+            Some(_) => return,
+            None => return self.actions.push_back(Action::Close(conn, Close::DialFailed)),
+        };
         let Some(torrent) = self.torrents.get(&key) else { return };
         let mut out = Vec::new();
         Handshake {
@@ -204,17 +207,18 @@ impl<P: Payload> Session<P> {
 
     /// A connection's first 68 bytes.
     pub fn handle_handshake(&mut self, now: Time, conn: ConnId, handshake: Handshake) {
-        let Some(Conn::Greeting { torrent, addr, out, .. }) = self.conns.get_mut(&conn) else {
-            return self.close(conn, Close::Fault("a second handshake"));
+        let (dialled, addr, sent) = match self.conns.get(&conn) {
+            Some(Conn::Greeting { torrent, addr, out, .. }) => (*torrent, *addr, out.is_empty()),
+            Some(_) => return self.end(now, conn, Close::Fault("a handshake out of turn")),
+            None => return,
         };
-        let (dialled, addr) = (*torrent, *addr);
         // The caller has sent ours before it reads theirs, unless the network is stuck.
-        if !out.is_empty() {
-            return self.drop_greeting(now, conn, Close::NoHandshake);
+        if !sent {
+            return self.end(now, conn, Close::NoHandshake);
         }
         let key = dialled.or_else(|| self.by_hash.get(&handshake.info_hash).copied());
         let Some(key) = key else {
-            return self.drop_greeting(now, conn, Close::UnknownTorrent);
+            return self.end(now, conn, Close::UnknownTorrent);
         };
         self.unsettled.remove(&conn);
         self.conns.insert(conn, Conn::Of(key));
@@ -231,7 +235,7 @@ impl<P: Payload> Session<P> {
     pub fn handle_message(&mut self, now: Time, conn: ConnId, body: &[u8]) {
         match self.conns.get(&conn) {
             Some(&Conn::Of(key)) => self.with(now, key, |t| t.handle_message(now, conn, body)),
-            Some(_) => self.drop_greeting(now, conn, Close::NoHandshake),
+            Some(_) => self.end(now, conn, Close::NoHandshake),
             None => {}
         }
     }
@@ -294,7 +298,7 @@ impl<P: Payload> Session<P> {
             })
             .collect();
         for (conn, close) in late {
-            self.drop_greeting(now, conn, close);
+            self.end(now, conn, close);
         }
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
         for key in keys {
@@ -345,7 +349,7 @@ impl<P: Payload> Session<P> {
         conn
     }
 
-    /// Ends a connection from our side that is nobody's any more.
+    /// Ends a connection from our side that its torrent did not take.
     fn close(&mut self, conn: ConnId, why: Close) {
         if self.conns.remove(&conn).is_some() {
             self.unsettled.remove(&conn);
@@ -353,8 +357,8 @@ impl<P: Payload> Session<P> {
         }
     }
 
-    /// Ends a connection from our side that no torrent owns yet.
-    fn drop_greeting(&mut self, now: Time, conn: ConnId, why: Close) {
+    /// Ends a connection from our side, and tells the torrent that it is for.
+    fn end(&mut self, now: Time, conn: ConnId, why: Close) {
         self.actions.push_back(Action::Close(conn, why));
         self.handle_closed(now, conn, why);
     }
