@@ -52,8 +52,11 @@ pub struct Config {
     /// ride out a disk's or scheduler's hiccup.
     pub request_slack: Duration,
     /// Blocks asked for or held in memory at a time, of a session, each 16 KiB: 4096 are 64 MiB
-    /// (anacrolix: MaxUnverifiedBytes 64 MiB).
+    /// (anacrolix: MaxUnverifiedBytes 64 MiB). A torrent of larger pieces has room for one.
     pub credits_max: usize,
+    /// How long these may all be used while no piece gets whole; then the piece that is least far
+    /// is begun anew. Half of libtorrent's request_timeout.
+    pub unfinished_max: Duration,
     /// Blocks that wait for hash threads and disk above which sockets are no longer read, each
     /// 16 KiB. libtorrent: max_queued_disk_bytes 100 MiB; less keeps them in the cache.
     pub disk_queue_max: usize,
@@ -114,6 +117,7 @@ impl Default for Config {
             reqq_default: 250,
             request_slack: Duration::from_millis(250),
             credits_max: 4096,
+            unfinished_max: Duration::from_secs(30),
             disk_queue_max: 1024,
             hash_batch_blocks: 4,
             random_first_pieces: 4,

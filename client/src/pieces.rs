@@ -87,6 +87,17 @@ pub enum Arrival {
     Unwanted,
 }
 
+/// A begun piece whose blocks were given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The piece.
+    pub piece: u32,
+    /// Blocks that were here.
+    pub blocks: usize,
+    /// Nobody is asked for any of it, so it is no longer begun.
+    pub ended: bool,
+}
+
 /// All pieces of one torrent.
 pub struct Pieces<P: Payload> {
     geometry: Geometry,
@@ -331,6 +342,31 @@ impl<P: Payload> Pieces<P> {
         (blocks, senders)
     }
 
+    /// Gives back the blocks of the begun piece that has the fewest, if any has one. Not of one
+    /// that is in a hash job.
+    pub fn drop_least(&mut self) -> Option<Dropped> {
+        let with_blocks = |p: &Partial<P>| p.here > 0 && p.hasher.is_some();
+        let begun = self.partials.iter_mut().filter(|(_, p)| with_blocks(p));
+        let (&piece, partial) = begun.min_by_key(|(_, p)| p.here)?;
+        let blocks = partial.here as usize;
+        for block in &mut partial.blocks {
+            if matches!(block, Block::Here { .. }) {
+                *block = Block::Free;
+            }
+        }
+        partial.free += partial.here;
+        partial.here = 0;
+        partial.hashed = 0;
+        partial.hasher = Some(P::Hasher::default());
+        let ended = partial.free as usize == partial.blocks.len();
+        self.held -= blocks;
+        self.open.insert(piece);
+        if ended {
+            self.forget(piece);
+        }
+        Some(Dropped { piece, blocks, ended })
+    }
+
     /// `piece` can be read from the disk.
     pub fn set_have(&mut self, piece: u32) {
         self.have.set(piece);
@@ -442,6 +478,38 @@ mod tests {
         let block = pieces.ask(1, ConnId::new(1)).unwrap();
         assert!(pieces.release(&block, ConnId::new(1)));
         assert_eq!(pieces.begun().count(), 0);
+    }
+
+    #[test]
+    fn the_piece_that_is_least_far_gives_its_blocks_back() {
+        let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
+        assert_eq!(pieces.drop_least(), None);
+        let mut asked = Vec::new();
+        for piece in 0..3 {
+            pieces.begin(piece);
+            asked.push([(); 3].map(|()| pieces.ask(piece, ConnId::new(1)).unwrap()));
+        }
+        assert_eq!(pieces.drop_least(), None, "nothing is here");
+        for block in [asked[0][0], asked[0][1], asked[1][0], asked[2][0], asked[2][1]] {
+            arrive(&mut pieces, block, 1);
+        }
+        let work = pieces.next_hash(2, 2).unwrap();
+        assert_eq!(pieces.drop_least(), Some(Dropped { piece: 1, blocks: 1, ended: false }));
+        assert_eq!(pieces.held(), 4);
+        for block in &asked[0][2..] {
+            pieces.release(block, ConnId::new(1));
+        }
+        assert_eq!(pieces.drop_least(), Some(Dropped { piece: 0, blocks: 2, ended: true }));
+        assert_eq!(pieces.begun().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(pieces.drop_least(), None, "the third is being hashed");
+        pieces.hashed(2, work.hasher, work.blocks);
+        assert_eq!(pieces.drop_least().map(|dropped| dropped.piece), Some(2));
+        assert_eq!(pieces.held(), 0);
+        // It is fetched and hashed from its start again.
+        for block in [asked[2][0], asked[2][1]] {
+            arrive(&mut pieces, block, 1);
+        }
+        assert_eq!(pieces.next_hash(2, 2).map(|work| work.blocks.len()), Some(2));
     }
 
     #[test]

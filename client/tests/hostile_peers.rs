@@ -185,6 +185,28 @@ fn a_block_of_another_place_or_length_than_was_asked_is_waste() {
 }
 
 #[test]
+fn a_fast_peer_that_stalls_and_then_sends_all_it_was_asked_for_stays() {
+    let (content, info) = torrent(40_000_000);
+    let config = Config { request_window_start: 1_000, ..Config::default() };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let conn = host.connect(&info, 1);
+    host.say_raw(conn, b"\x14\x00d1:md11:ut_metadatai3ee4:reqqi2000ee");
+    host.say(conn, Message::HaveAll);
+    host.say(conn, Message::Unchoke);
+    let asked = host.requests(conn);
+    assert_eq!(asked.len(), 1_000);
+    // Long enough that others would be asked instead.
+    host.pass(20_000);
+    for block in asked {
+        host.send_block(conn, block, bytes_of(&content, block));
+    }
+    assert!(!host.closed.contains_key(&conn), "{:?}", host.closed);
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!((stats.downloaded, stats.wasted), (1_000 * u64::from(BLOCK_LEN), 0));
+}
+
+#[test]
 fn a_peer_that_says_nothing_is_dropped_and_one_that_keeps_alive_is_not() {
     let (_, info) = torrent(300_000);
     let mut host = Host::leech(&info);

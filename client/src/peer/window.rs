@@ -13,14 +13,13 @@ use wire::time::Time;
 use crate::Config;
 use crate::rate::Rate;
 
-/// Blocks that were given up and may still come, remembered so that they are not taken for
-/// something that nobody asked.
-const STALE_MAX: usize = 256;
-
 /// Requests at one peer.
 pub struct RequestWindow {
     asked: VecDeque<(BlockRef, Time)>,
+    /// Blocks that were given up and may still come, remembered so that they are not taken for
+    /// something that nobody asked: a whole window of them.
     stale: VecDeque<BlockRef>,
+    stale_max: usize,
     rate: Rate,
     /// The peer's own bound (BEP 10, `reqq`).
     reqq: usize,
@@ -41,6 +40,7 @@ impl RequestWindow {
         RequestWindow {
             asked: VecDeque::new(),
             stale: VecDeque::new(),
+            stale_max: config.request_window_max,
             rate: Rate::new(now),
             reqq: config.reqq_default,
             latency_min: None,
@@ -162,7 +162,7 @@ impl RequestWindow {
     }
 
     fn remember(&mut self, block: BlockRef) {
-        if self.stale.len() >= STALE_MAX {
+        if self.stale.len() >= self.stale_max {
             self.stale.pop_front();
         }
         self.stale.push_back(block);
@@ -239,14 +239,15 @@ mod tests {
 
     #[test]
     fn a_cancelled_block_that_comes_is_no_fault() {
-        let mut window = RequestWindow::new(Time::ZERO, &Config::default());
+        let config = Config::default();
+        let mut window = RequestWindow::new(Time::ZERO, &config);
         window.ask(Time::ZERO, block(1));
         assert!(window.cancel(&block(1)));
         assert!(!window.cancel(&block(1)));
-        for n in 0..1000 {
+        for n in 0..10_000 {
             window.ask(Time::ZERO, block(n));
         }
         window.take_all();
-        assert!(window.stale.len() <= STALE_MAX);
+        assert_eq!(window.stale.len(), config.request_window_max);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use wire::bitfield::Bitfield;
-use wire::peer::{BlockRef, Message};
+use wire::peer::{BLOCK_LEN, BlockRef, Message};
 use wire::time::Time;
 
 use super::{Action, Content, Job, Torrent, TorrentEvent};
@@ -51,20 +51,43 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// Asks every peer for what it may be asked for.
+    /// Asks every peer for what it may be asked for. Another one is the first each time: where
+    /// credits are few, nobody takes all of them always.
     pub(super) fn fill_all(&mut self, now: Time) {
         self.starved = false;
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        let mut conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        self.fill_turn = self.fill_turn.wrapping_add(1);
+        let first = self.fill_turn % conns.len().max(1);
+        conns.rotate_left(first);
         for conn in conns {
             self.fill(now, conn);
         }
     }
 
-    /// Blocks that may still be asked for: the budget less those asked, held and being written.
+    /// Blocks that may still be asked for: the budget less those asked, held and being written. A
+    /// piece fits into the budget, however large it is.
     fn credits(&self) -> usize {
-        let begun = self.content.as_ref().map_or(0, |c| c.pieces.asked() + c.pieces.held());
+        let pieces = self.content.as_ref().map(|content| &content.pieces);
+        let piece_blocks = pieces.map_or(0, |pieces| pieces.geometry().block_count(0) as usize);
+        let begun = pieces.map_or(0, |pieces| pieces.asked() + pieces.held());
         let writing: usize = self.writing.values().sum();
-        self.config.credits_max.saturating_sub(begun + writing)
+        self.config.credits_max.max(piece_blocks).saturating_sub(begun + writing)
+    }
+
+    /// Blocks of pieces that nobody finishes have used the budget up: the piece that is least far
+    /// gives its blocks back, so that others get whole.
+    pub(super) fn relieve(&mut self, now: Time) {
+        if now.since(self.relieved_at) < self.config.unfinished_max || self.credits() > 0 {
+            return;
+        }
+        self.relieved_at = now;
+        let Some(content) = &mut self.content else { return };
+        let Some(dropped) = content.pieces.drop_least() else { return };
+        self.counters.wasted += dropped.blocks as u64 * u64::from(BLOCK_LEN);
+        if dropped.ended {
+            content.picker.put_back(dropped.piece);
+        }
+        self.starved = true;
     }
 
     /// A block came from `conn`.
@@ -76,9 +99,11 @@ impl<P: Payload> Torrent<P> {
             Ok(asked) => asked,
             Err(close) => return self.close(now, conn, close),
         };
-        let arrival = match (&mut self.content, asked) {
-            (Some(content), Some(_)) if !self.failed => {
-                content.pieces.arrived(&block, conn, addr, payload)
+        let arrival = match asked {
+            Some(asked) if !self.failed && self.has_room_for(&block, asked) => {
+                self.content.as_mut().map_or(Arrival::Unwanted, |content| {
+                    content.pieces.arrived(&block, conn, addr, payload)
+                })
             }
             _ => Arrival::Unwanted,
         };
@@ -98,6 +123,21 @@ impl<P: Payload> Torrent<P> {
             }
         }
         self.fill(now, conn);
+    }
+
+    /// Whether a block that came may be kept. One that was given up comes on top of what was asked
+    /// of others since; its piece may have ended meanwhile, and begins again.
+    fn has_room_for(&mut self, block: &BlockRef, asked: Asked) -> bool {
+        if asked == Asked::Waiting {
+            return true;
+        }
+        let room = self.credits() > 0;
+        if let Some(content) = self.content.as_mut().filter(|c| room && c.picker.holds(block.piece))
+        {
+            content.picker.take(block.piece);
+            content.pieces.begin(block.piece);
+        }
+        room
     }
 
     /// Gives the next blocks of `piece` to a hash thread, if there are enough.
@@ -141,6 +181,7 @@ impl<P: Payload> Torrent<P> {
     }
 
     fn on_piece_hashed(&mut self, now: Time, piece: u32, last: Vec<P>, digest: [u8; 20]) {
+        self.relieved_at = now;
         let Some(content) = &mut self.content else { return };
         let (blocks, senders) = content.pieces.finish(piece, last);
         let right = content.info.piece_hashes.get(piece as usize) == Some(&digest);

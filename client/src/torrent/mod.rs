@@ -166,6 +166,10 @@ pub struct Torrent<P: Payload> {
     writing: BTreeMap<u32, usize>,
     /// Somebody found no credit or no block; look again when there may be one.
     starved: bool,
+    /// Who is the first to be asked for blocks.
+    fill_turn: usize,
+    /// When a piece last came whole, or gave its blocks back.
+    relieved_at: Time,
     counters: Counters,
     actions: VecDeque<Action<P>>,
     events: VecDeque<TorrentEvent>,
@@ -214,6 +218,8 @@ impl<P: Payload> Torrent<P> {
             queued_blocks: 0,
             writing: BTreeMap::new(),
             starved: false,
+            fill_turn: 0,
+            relieved_at: now,
             counters: Counters::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -314,6 +320,7 @@ impl<P: Payload> Torrent<P> {
         if self.failed || self.stopping {
             return;
         }
+        self.relieve(now);
         self.tick_peers(now);
         if now >= self.next_choke {
             self.next_choke = now + self.config.choke_round;
