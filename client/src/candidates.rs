@@ -76,8 +76,8 @@ impl Candidates {
         self.known.is_empty()
     }
 
-    /// Takes an address; true if it is new. When full, one that failed goes for it, else a random
-    /// one of the worst source does.
+    /// Takes an address; true if it is new. When full, one of no more use goes for it, else one that
+    /// failed, else one of the worst source.
     pub fn add(&mut self, now: Time, addr: SocketAddr, source: Source) -> bool {
         if !is_unicast(addr) || self.is_banned(&addr) {
             return false;
@@ -99,10 +99,11 @@ impl Candidates {
     }
 
     fn make_room(&mut self, source: Source) -> bool {
-        let idle = self.known.iter().filter(|(_, c)| c.state == State::Idle);
+        let of_use = |c: &Candidate| c.state != State::Banned;
+        let idle = self.known.iter().filter(|(_, c)| c.state != State::Busy);
         let worst = idle
-            .max_by_key(|(_, c)| (c.failures, c.source))
-            .map(|(addr, c)| (*addr, c.failures > 0 || c.source > source));
+            .max_by_key(|(_, c)| (!of_use(c), c.failures, c.source))
+            .map(|(addr, c)| (*addr, !of_use(c) || c.failures > 0 || c.source > source));
         match worst {
             Some((addr, true)) => self.known.remove(&addr).is_some(),
             _ => false,
@@ -230,6 +231,23 @@ mod tests {
         assert_eq!(c.len(), 2);
         assert_eq!(c.next(Time::ZERO), Some(addr(4)));
         assert_eq!(c.next(Time::ZERO), Some(addr(1)));
+    }
+
+    #[test]
+    fn addresses_of_no_more_use_make_room() {
+        let mut c = candidates(3);
+        for n in 1..=3 {
+            c.add(Time::ZERO, addr(n), Source::Dht);
+            c.set_busy(addr(n));
+        }
+        assert!(!c.add(Time::ZERO, addr(4), Source::User), "all are connected");
+        c.forget(addr(1));
+        c.ban(addr(2));
+        assert!(c.add(Time::ZERO, addr(4), Source::Pex));
+        assert!(c.add(Time::ZERO, addr(5), Source::Pex));
+        assert!(!c.add(Time::ZERO, addr(6), Source::Pex));
+        assert!(!c.add(Time::ZERO, addr(2), Source::User), "banned it is all the same");
+        assert_eq!(c.len(), 3);
     }
 
     #[test]
