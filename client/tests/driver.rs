@@ -1,0 +1,200 @@
+//! The driver on loopback sockets, and strangers that dial it.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client::driver::{Add, Client, Options, What};
+use client::{Config, TorrentKey};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+use wire::Id;
+use wire::peer::{HANDSHAKE_LEN, Handshake, Message, Reserved};
+
+const HASH: Id = Id([0x42; 20]);
+const NAME: [u8; 20] = *b"-XX0000-a-stranger00";
+/// Nothing here takes that long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client that knows one torrent by its info-hash.
+struct Host {
+    client: Client,
+    key: TorrentKey,
+    addr: SocketAddr,
+    _folder: TempDir,
+}
+
+fn host(config: Config) -> Host {
+    let bind = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let client = Client::start(Options { config, bind, dht: None }).unwrap();
+    let folder = TempDir::new().unwrap();
+    let add = Add {
+        what: What::InfoHash(HASH),
+        root: folder.path().to_owned(),
+        peers: Vec::new(),
+        metadata_only: true,
+    };
+    let key = client.add(add).unwrap();
+    let addr = client.listen_addrs()[0];
+    Host { client, key, addr, _folder: folder }
+}
+
+/// Runs a test on a reactor, with an end.
+async fn run<T>(test: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, LocalSet::new().run_until(test)).await.expect("it hangs")
+}
+
+async fn dial(host: &Host) -> TcpStream {
+    let stream = TcpStream::connect(host.addr).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn handshake(info_hash: Id, peer_id: [u8; 20]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Handshake { reserved: Reserved::OURS, info_hash, peer_id }.encode(&mut out);
+    out
+}
+
+/// The handshake that comes back.
+async fn answer(stream: &mut TcpStream) -> Handshake {
+    let mut bytes = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut bytes).await.unwrap();
+    Handshake::parse(&bytes).unwrap()
+}
+
+/// All that comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A reset is an end too: what we sent last was not read any more.
+    let _ = stream.read_to_end(&mut bytes).await;
+    bytes
+}
+
+/// Waits until so many peers are connected.
+async fn until_peers(host: &Host, count: usize) {
+    while host.client.stats(host.key).unwrap().peers != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_handshake_in_one_to_sixty_eight_fragments_is_answered() {
+    run(async {
+        let host = host(Config::default());
+        let bytes = handshake(HASH, NAME);
+        for fragments in 1..=HANDSHAKE_LEN {
+            let mut stream = dial(&host).await;
+            for (n, byte) in bytes.iter().enumerate().take(fragments - 1) {
+                stream.write_all(&[*byte]).await.unwrap();
+                // The driver has its turn, and reads what is there so far.
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(host.client.stats(host.key).unwrap().peers, 0, "after {n}");
+            }
+            stream.write_all(&bytes[fragments - 1..]).await.unwrap();
+            let theirs = answer(&mut stream).await;
+            assert_eq!(theirs.info_hash, HASH, "{fragments}");
+            drop(stream);
+            until_peers(&host, 0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn strangers_that_are_no_peers_of_a_torrent_hear_nothing() {
+    run(async {
+        let host = host(Config::default());
+        for bytes in [
+            handshake(Id([1; 20]), NAME),
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            vec![0; 96],
+            b"\x13BitTorrent protocoX".to_vec(),
+        ] {
+            let mut stream = dial(&host).await;
+            stream.write_all(&bytes).await.unwrap();
+            assert!(rest(&mut stream).await.is_empty(), "{bytes:?}");
+        }
+        assert_eq!(host.client.stats(host.key).unwrap().peers, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_calls_itself_as_we_do_or_as_another_peer_does_is_sent_away() {
+    run(async {
+        let host = host(Config::default());
+        let mut first = dial(&host).await;
+        first.write_all(&handshake(HASH, NAME)).await.unwrap();
+        let ours = answer(&mut first).await.peer_id;
+        for name in [ours, NAME] {
+            let mut second = dial(&host).await;
+            second.write_all(&handshake(HASH, name)).await.unwrap();
+            assert!(rest(&mut second).await.is_empty(), "{name:?}");
+        }
+        assert_eq!(host.client.stats(host.key).unwrap().peers, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_connects_and_says_nothing_is_sent_away_and_makes_room() {
+    run(async {
+        let handshake_timeout = Duration::from_millis(300);
+        let host =
+            host(Config { handshake_timeout, handshakes_pending_max: 4, ..Config::default() });
+        let mut silent = Vec::new();
+        for _ in 0..4 {
+            silent.push(dial(&host).await);
+        }
+        // There is room for four; the next is closed at once.
+        let mut next = dial(&host).await;
+        assert!(rest(&mut next).await.is_empty());
+        for stream in &mut silent {
+            assert!(rest(stream).await.is_empty());
+        }
+        let mut stream = dial(&host).await;
+        stream.write_all(&handshake(HASH, NAME)).await.unwrap();
+        assert_eq!(answer(&mut stream).await.info_hash, HASH);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn messages_that_no_protocol_has_end_the_connection() {
+    run(async {
+        let host = host(Config::default());
+        let too_long: [&[u8]; 5] = [
+            &[0xff, 0xff, 0xff, 0xff, 5],
+            &[0, 0, 1, 0, 4],
+            &[0, 2, 0, 1, 20],
+            &[0, 0, 0, 9, 7],
+            &[0, 1, 0, 0, 7],
+        ];
+        for (n, header) in too_long.into_iter().enumerate() {
+            let mut stream = dial(&host).await;
+            let mut name = NAME;
+            name[19] = n as u8;
+            stream.write_all(&handshake(HASH, name)).await.unwrap();
+            assert_eq!(answer(&mut stream).await.info_hash, HASH);
+            stream.write_all(header).await.unwrap();
+            rest(&mut stream).await;
+        }
+        // The connection of who keeps to it lives on.
+        let mut stream = dial(&host).await;
+        stream.write_all(&handshake(HASH, NAME)).await.unwrap();
+        until_peers(&host, 1).await;
+        let mut interested = Vec::new();
+        Message::Interested.encode(&mut interested);
+        stream.write_all(&interested).await.unwrap();
+        assert_eq!(answer(&mut stream).await.info_hash, HASH);
+        assert_eq!(host.client.stats(host.key).unwrap().peers, 1);
+    })
+    .await;
+}
