@@ -133,6 +133,7 @@ async fn who_calls_itself_as_we_do_or_as_another_peer_does_is_sent_away() {
         let mut first = dial(&host).await;
         first.write_all(&handshake(HASH, NAME)).await.unwrap();
         let ours = answer(&mut first).await.peer_id;
+        assert!(ours.starts_with(b"-TK0100-"), "program and version, as BEP 20 has them");
         for name in [ours, NAME] {
             let mut second = dial(&host).await;
             second.write_all(&handshake(HASH, name)).await.unwrap();

@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn a_hybrid_is_read_by_its_v1_part() {
+        let info = parse(&format!(
+            "d9:file treed1:xd0:d6:lengthi5e11:pieces root32:{}eee6:lengthi5e12:meta versioni2e\
+             4:name1:x12:piece lengthi16384e{H}e",
+            "r".repeat(32)
+        ))
+        .unwrap();
+        assert_eq!((info.total_len, info.piece_count(), info.single_file), (5, 1, true));
+    }
+
+    #[test]
     fn pads_and_private_are_told() {
         let info = parse(
             "d5:filesld6:lengthi3e4:pathl1:aeed4:attr1:p6:lengthi5eed6:lengthi2e4:pathl1:bee\
