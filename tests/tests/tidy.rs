@@ -179,6 +179,88 @@ fn links(body: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// The BEPs that docs/beps.md has to speak of.
+const BEPS: [&str; 27] = [
+    "3", "5", "6", "9", "10", "11", "14", "16", "20", "21", "23", "27", "29", "32", "33", "42",
+    "43", "44", "45", "46", "47", "51", "52", "53", "54", "55", "MSE",
+];
+
+#[test]
+fn every_test_that_the_table_of_beps_names_exists() {
+    let texts = texts();
+    let table = texts.iter().find(|text| text.path == "docs/beps.md").expect("docs/beps.md");
+    let rows = bep_rows(&table.body);
+    let mut found = Vec::new();
+    for row in &rows {
+        for (path, name) in &row.tests {
+            let file = texts.iter().find(|text| text.path == *path);
+            if !file.is_some_and(|file| has_test(&file.body, name)) {
+                found.push(format!("BEP {}: {path}::{name}", row.bep));
+            }
+        }
+        if matches!(row.done, "yes" | "part") && row.tests.is_empty() {
+            found.push(format!("BEP {}: no test shows it", row.bep));
+        }
+        if !["yes", "part", "no", "n/a"].contains(&row.done) {
+            found.push(format!("BEP {}: done is {:?}", row.bep, row.done));
+        }
+    }
+    assert_none("docs/beps.md claims what no test shows", &found);
+    let told: Vec<_> = rows.iter().map(|row| row.bep).collect();
+    assert_eq!(told, BEPS, "rows of docs/beps.md");
+}
+
+/// A row of the table of BEPs.
+#[derive(Debug, PartialEq)]
+struct BepRow<'a> {
+    bep: &'a str,
+    done: &'a str,
+    /// File and function.
+    tests: Vec<(&'a str, &'a str)>,
+}
+
+fn bep_rows(body: &str) -> Vec<BepRow<'_>> {
+    body.lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'))
+        .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
+        .filter_map(|cells| match cells[..] {
+            ["BEP" | "---", ..] => None,
+            [bep, _, done, .., tests] => {
+                let tests = tests.split('`').filter_map(|name| name.split_once("::")).collect();
+                Some(BepRow { bep, done, tests })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether a source has a test of this name: a function under a `test` attribute.
+fn has_test(source: &str, name: &str) -> bool {
+    let lines: Vec<_> = source.lines().map(str::trim_start).collect();
+    let head = format!("fn {name}(");
+    let is_attribute = |line: &&str| line.starts_with("#[");
+    lines.iter().enumerate().any(|(at, line)| {
+        line.trim_start_matches("async ").starts_with(&head)
+            && lines[..at]
+                .iter()
+                .rev()
+                .take_while(|l| is_attribute(l))
+                .any(|l| l.starts_with("#[test]") || l.starts_with("#[tokio::test"))
+    })
+}
+
+#[test]
+fn the_table_of_beps_is_read_as_it_stands() {
+    let table = "| BEP | Title | Done | What | What not | Tests |\n| --- | --- | --- | --- | --- | --- |\n\
+         | 3 | X | yes | a | b | `p/q.rs::one` `r.rs::two` |\n| 9 | Y | no | | c | |";
+    let row = |bep, done, tests| BepRow { bep, done, tests };
+    let tests = vec![("p/q.rs", "one"), ("r.rs", "two")];
+    assert_eq!(bep_rows(table), [row("3", "yes", tests), row("9", "no", vec![])]);
+    let source = "fn helper() {}\n#[test]\nfn one() {}\n  #[tokio::test(x)]\n  async fn two() {}";
+    assert!(has_test(source, "one") && has_test(source, "two"));
+    assert!(!has_test(source, "helper") && !has_test(source, "thr"));
+}
+
 #[test]
 fn no_path_of_one_machine_stands_in_the_repository() {
     let banned = words(&[("/tmp", "/"), ("/work", "/"), ("/root", "/"), ("/home", "/")]);
