@@ -51,7 +51,7 @@ pub struct Config {
     /// How much of a peer's rate the window covers beyond its round trip. libtorrent: 3 s; 250 ms
     /// ride out a disk's or scheduler's hiccup.
     pub request_slack: Duration,
-    /// Blocks asked for or held in memory at a time, of a session, each 16 KiB: 4096 are 64 MiB
+    /// Blocks asked for or held in memory at a time, of a torrent, each 16 KiB: 4096 are 64 MiB
     /// (anacrolix: MaxUnverifiedBytes 64 MiB). A torrent of larger pieces has room for one.
     pub credits_max: usize,
     /// How long these may all be used while no piece gets whole; then the piece that is least far
