@@ -20,6 +20,9 @@ pub(crate) struct Bootstrap {
     pub(crate) running: Option<LookupId>,
     /// Whether the caller was told that it succeeded.
     pub(crate) announced: bool,
+    /// When our neighbours are looked for again, and how long after that the next time.
+    neighbours_at: Option<Time>,
+    neighbours: Backoff,
 }
 
 impl Bootstrap {
@@ -31,6 +34,11 @@ impl Bootstrap {
             due: None,
             running: None,
             announced: false,
+            neighbours_at: None,
+            neighbours: Backoff::new(
+                config.neighbours_retry_ms,
+                u64::from(config.bucket_refresh_secs) * 1000,
+            ),
         }
     }
 
@@ -76,9 +84,28 @@ impl Bootstrap {
         self.running = None;
         if success {
             self.backoff.reset();
+            self.neighbours.reset();
+            self.neighbours_at = Some(now + self.neighbours.next());
         } else {
             self.due = Some(now + self.backoff.next());
         }
+    }
+
+    /// When our neighbours are to be looked for again.
+    pub(crate) fn neighbours_at(&self) -> Option<Time> {
+        self.neighbours_at
+    }
+
+    /// Whether they are to be looked for now; then not again before a pause.
+    ///
+    /// Nodes that start together find only those who were there before them: whoever comes at the
+    /// same moment is found soon after, or not until somebody happens to look for it.
+    pub(crate) fn take_neighbours_due(&mut self, now: Time) -> bool {
+        let due = self.neighbours_at.is_some_and(|at| at <= now);
+        if due {
+            self.neighbours_at = Some(now + self.neighbours.next());
+        }
+        due
     }
 }
 

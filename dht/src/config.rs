@@ -71,6 +71,9 @@ pub struct Config {
     pub bootstrap_retry_max_ms: u64,
     /// Bootstrap contacts that are remembered. Default 64.
     pub bootstrap_contacts_max: usize,
+    /// The first pause after which a node that has joined looks for its own id again; it doubles up
+    /// to `bucket_refresh_secs`. Default 1 s: an overlay that starts at once is whole after some.
+    pub neighbours_retry_ms: u64,
 
     /// How long a token secret is used; tokens are valid for one to two such times. BEP 5,
     /// "get_peers": 5 min, accepted up to 10.
@@ -129,6 +132,7 @@ impl Config {
             bootstrap_retry_ms: 1_000,
             bootstrap_retry_max_ms: 60_000,
             bootstrap_contacts_max: 64,
+            neighbours_retry_ms: 1_000,
             token_secs: 300,
             token_bytes_max: 128,
             store_torrents_max: 4_096,

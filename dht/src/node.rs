@@ -443,9 +443,14 @@ impl Node {
             self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
         }
         self.found = due;
-        if let Some(target) = self.tables.refresh(now, &mut self.rng) {
+        let bucket = self.tables.refresh(now, &mut self.rng);
+        let target = bucket.or_else(|| self.bootstrap.take_neighbours_due(now).then_some(self.id));
+        if let Some(target) = target {
             self.start(Goal::Refresh, target);
             self.hasten_maintenance(1);
+        }
+        if let Some(at) = self.bootstrap.neighbours_at() {
+            self.maintenance_at = self.maintenance_at.min(at);
         }
         self.store.expire(now);
         if !self.tables.has_usable() && !self.bootstrap.contacts().is_empty() {

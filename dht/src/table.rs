@@ -284,6 +284,8 @@ impl<A: Address> Table<A> {
         let total = part.len();
         let changed_secs = self.buckets[depth].changed_secs;
         self.buckets[depth].len = stay as u16;
+        // The lookup that searched it was for our own id, which is in the other part now.
+        self.buckets[depth].searched = false;
         self.buckets.push(Bucket { len: (total - stay) as u16, changed_secs, searched: false });
     }
 
@@ -657,6 +659,20 @@ mod tests {
             hear(&mut table, later, &node(0x80, n));
         }
         assert_eq!(table.refresh(later + Duration::from_secs(899), &mut rng), None);
+    }
+
+    #[test]
+    fn the_far_half_is_searched_though_a_lookup_for_our_own_id_ended_before_there_was_one() {
+        let mut rng = Rng::new(&seed_from_u64(2));
+        let mut table = table();
+        hear(&mut table, NOW, &node(0x80, 0));
+        table.joined();
+        assert_eq!(table.refresh(NOW, &mut rng), None);
+        for n in 1..9 {
+            hear(&mut table, NOW, &node(0x20, n));
+        }
+        assert_eq!((table.range(0).len(), table.buckets.len()), (1, 2));
+        assert!(table.refresh(NOW, &mut rng).is_some_and(|target| target.bit(0)));
     }
 
     proptest! {

@@ -73,6 +73,19 @@ impl Net {
         net
     }
 
+    /// `count` nodes that all start at once and know the first; just started.
+    pub fn started_together(count: usize) -> Net {
+        let mut net = Net::new();
+        for _ in 0..count {
+            net.add();
+        }
+        let first = net.addr(0);
+        for index in 1..count {
+            net.command(index, |node, now| node.bootstrap(now, first));
+        }
+        net
+    }
+
     pub fn addr(&self, index: usize) -> SocketAddr {
         self.hosts[index].sockets[0]
     }
