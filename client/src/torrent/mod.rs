@@ -22,7 +22,7 @@ use wire::time::Time;
 use crate::candidates::{Candidates, Source};
 use crate::choker::Choker;
 use crate::close::Close;
-use crate::discovery::{Asked, Discovery};
+use crate::discovery::{Asked, Discovery, Swarm};
 use crate::disk::HashWork;
 use crate::disk::{DiskError, DiskOp, DiskResult, Extent, Ticket};
 use crate::metadata::MetadataFetch;
@@ -288,8 +288,12 @@ impl<P: Payload> Torrent<P> {
 
     /// A question for peers ended.
     pub fn handle_asked(&mut self, now: Time, asked: Asked) {
-        let content = self.is_complete() || self.peers.len() >= self.config.peers_wanted;
-        self.discovery.done(now, asked, content);
+        let swarm = match self.peers.len() {
+            n if self.is_complete() || n >= self.config.peers_wanted => Swarm::Enough,
+            0 => Swarm::Nobody,
+            _ => Swarm::Some,
+        };
+        self.discovery.done(now, asked, swarm);
         self.events.push_back(TorrentEvent::Announced { kept_by: asked.kept_by });
     }
 
