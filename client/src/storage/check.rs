@@ -43,7 +43,7 @@ impl<P: Payload> Storage<P> {
         let (done, total) = self.check_progress;
         self.events.push_back(StorageEvent::CheckProgress { done, total });
         if done == total {
-            self.set_ready();
+            self.on_known();
         }
     }
 }

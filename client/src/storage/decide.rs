@@ -87,7 +87,7 @@ fn refuse_longer(plan: &Plan, stats: &[Option<FileStat>]) -> Result<(), DiskErro
     for (file, stat) in plan.files.iter().zip(stats) {
         let Some(stat) = stat.filter(|stat| stat.len > file.len) else { continue };
         let message = format!(
-            "{} has {} bytes, but {} in the torrent: move it away, or cut it to that length",
+            "{} has {} bytes, but {} in the torrent",
             file.path.join("/"),
             stat.len,
             file.len,

@@ -145,8 +145,8 @@ impl<P: Payload> Storage<P> {
         self.submit_prepare(DiskOp::Stat { path }, Step::Stat { file });
     }
 
-    /// Plans the rest, if the space is enough.
-    fn on_space(&mut self, free: u64) {
+    /// Whether what is missing fits into `free` bytes.
+    pub(super) fn check_space(&self, free: u64) -> Result<(), DiskError> {
         let missing = (0..self.plan.piece_count()).filter(|piece| !self.have.get(*piece));
         let needed: u64 = missing.map(|piece| self.plan.real_len(piece)).sum();
         if needed > free {
@@ -155,7 +155,15 @@ impl<P: Payload> Storage<P> {
                 bytes_text(needed),
                 bytes_text(free)
             );
-            return self.fail(DiskError { kind: DiskErrorKind::Full, message });
+            return Err(DiskError { kind: DiskErrorKind::Full, message });
+        }
+        Ok(())
+    }
+
+    /// Plans the rest, if the space is still enough.
+    fn on_space(&mut self, free: u64) {
+        if let Err(error) = self.check_space(free) {
+            return self.fail(error);
         }
         let to_make: Vec<usize> = (0..self.plan.files.len())
             .filter(|index| {

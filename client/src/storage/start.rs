@@ -20,6 +20,7 @@ pub(super) enum Step {
     StatJournal,
     ReadJournal,
     StatFile(usize),
+    Space,
 }
 
 /// State of the start.
@@ -81,6 +82,12 @@ impl<P: Payload> Storage<P> {
             (Step::StatFile(index), DiskResult::Stat(stat)) => {
                 self.start.stats_in_flight -= 1;
                 self.stats[index] = stat;
+            }
+            (Step::Space, DiskResult::FreeSpace(free)) => {
+                if let Err(error) = self.check_space(free) {
+                    return self.fail(error);
+                }
+                self.set_ready();
             }
             // An answer of another kind: the driver is wrong, and there is nothing to go on with.
             (step, _) => {
@@ -149,10 +156,18 @@ impl<P: Payload> Storage<P> {
         self.have = decision.have;
         self.check_progress = (0, decision.check.len() as u32);
         self.to_check = decision.check.into();
+        self.phase = Phase::Checking;
         if self.to_check.is_empty() {
+            self.on_known();
+        }
+    }
+
+    /// All that is there is known. What is missing must have room before anybody is asked for it.
+    pub(super) fn on_known(&mut self) {
+        if self.have.is_full() {
             self.set_ready();
         } else {
-            self.phase = Phase::Checking;
+            self.submit_start(DiskOp::FreeSpace, Step::Space);
         }
     }
 
@@ -184,7 +199,7 @@ impl<P: Payload> Storage<P> {
         self.lane = Some(lane);
     }
 
-    pub(super) fn set_ready(&mut self) {
+    fn set_ready(&mut self) {
         self.phase = Phase::Ready;
         self.events.push_back(StorageEvent::Started { have: self.have.clone() });
         // A torrent with nothing to fetch may still have empty files to make.

@@ -360,8 +360,9 @@ impl<P: Payload> Torrent<P> {
     /// Brings all that is there to stable storage; [`TorrentEvent::Flushed`] tells when.
     pub fn flush(&mut self, now: Time) {
         match &mut self.content {
-            Some(content) if !self.failed => content.storage.flush(now),
-            _ => self.events.push_back(TorrentEvent::Flushed),
+            // Also after a failure: what was written before it is to last.
+            Some(content) => content.storage.flush(now),
+            None => self.events.push_back(TorrentEvent::Flushed),
         }
         self.drain_storage(now);
     }

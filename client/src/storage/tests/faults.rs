@@ -33,17 +33,36 @@ fn a_second_process_is_told_that_the_torrent_is_in_use() {
 }
 
 #[test]
-fn too_little_space_is_told_before_anything_is_written() {
+fn too_little_space_is_told_before_the_start() {
+    let mut world = World::new(three_files(), 1);
+    world.disk.free = 1_000;
+    world.start();
+    let error = world.failed.clone().unwrap();
+    assert_eq!((error.kind, &world.have), (DiskErrorKind::Full, &None));
+    assert!(error.message.contains("1.6 KiB (1670 bytes) more are needed"), "{error}");
+    assert!(error.message.contains("1000 bytes are free"), "{error}");
+    assert!(world.disk.bytes(&["t", "a"]).is_none());
+}
+
+#[test]
+fn space_that_went_since_the_start_is_told_before_anything_is_written() {
     let mut world = World::new(three_files(), 1);
     world.start();
     world.disk.free = 1_000;
     world.write(0);
     world.run();
-    let error = world.failed.clone().unwrap();
-    assert_eq!(error.kind, DiskErrorKind::Full);
-    assert!(error.message.contains("1.6 KiB (1670 bytes) more are needed"), "{error}");
-    assert!(error.message.contains("1000 bytes are free"), "{error}");
+    assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Full);
     assert!(world.disk.bytes(&["t", "a"]).is_none());
+}
+
+#[test]
+fn what_is_complete_needs_no_space() {
+    let mut world = complete();
+    world.flush();
+    world.disk.free = 0;
+    world.restart();
+    assert_eq!(world.start(), all());
+    assert_eq!(world.failed, None);
 }
 
 #[test]
