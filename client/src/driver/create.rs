@@ -31,26 +31,29 @@ struct Found {
 /// of bytes done and in all. Symbolic links are not followed; names must be UTF-8.
 ///
 /// # Errors
-/// What the disk says; a folder without a byte in it; a piece length that is no power of two.
+/// What the disk says, a folder without a byte in it, or a piece length that is no power of two: with
+/// the path, in words for the user.
 pub fn hash_path(
     path: &Path,
     piece_length: Option<u32>,
     mut progress: impl FnMut(u64, u64),
 ) -> io::Result<HashedPath> {
-    let real = path.canonicalize()?;
+    let real = path.canonicalize().map_err(named(path))?;
     let name = name_of(&real)?;
     let root = real.parent().unwrap_or(Path::new("/")).to_path_buf();
     let mut found = Vec::new();
-    let single = real.is_file();
-    if single {
-        found.push(Found { path: Vec::new(), len: real.metadata()?.len(), real: real.clone() });
-    } else {
+    let metadata = real.metadata().map_err(named(path))?;
+    if metadata.is_file() {
+        found.push(Found { path: Vec::new(), len: metadata.len(), real: real.clone() });
+    } else if metadata.is_dir() {
         walk(&real, &mut Vec::new(), &mut found)?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
+    } else {
+        return Err(named(path)(invalid("it is neither a file nor a folder")));
     }
     let total: u64 = found.iter().map(|file| file.len).sum();
     if total == 0 {
-        return Err(invalid("there is nothing in it to share"));
+        return Err(named(path)(invalid("there is nothing in it to share")));
     }
     let piece_length = piece_length.unwrap_or_else(|| metainfo::piece_length_for(total));
     if !piece_length.is_power_of_two() || piece_length < 16 * 1024 {
@@ -60,7 +63,7 @@ pub fn hash_path(
     let files: Vec<(Vec<String>, u64)> =
         found.into_iter().map(|file| (file.path, file.len)).collect();
     let raw = metainfo::build_info(&name, &files, piece_length, &hashes);
-    let info = Info::parse(&raw).map_err(|error| invalid(&error.to_string()))?;
+    let info = Info::parse(&raw).map_err(|error| named(path)(invalid(&error.to_string())))?;
     Ok(HashedPath { info, root })
 }
 
@@ -68,13 +71,13 @@ fn name_of(path: &Path) -> io::Result<String> {
     path.file_name()
         .and_then(|name| name.to_str())
         .map(String::from)
-        .ok_or_else(|| invalid("its name is not UTF-8, or it has none"))
+        .ok_or_else(|| named(path)(invalid("its name is not UTF-8, or it has none")))
 }
 
 fn walk(folder: &Path, prefix: &mut Vec<String>, found: &mut Vec<Found>) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
+    for entry in std::fs::read_dir(folder).map_err(named(folder))? {
+        let entry = entry.map_err(named(folder))?;
+        let kind = entry.file_type().map_err(named(&entry.path()))?;
         let name = name_of(&entry.path())?;
         // Our own state is no part of what is shared.
         if name == crate::storage::STATE_FOLDER && kind.is_dir() {
@@ -84,7 +87,7 @@ fn walk(folder: &Path, prefix: &mut Vec<String>, found: &mut Vec<Found>) -> io::
         if kind.is_dir() {
             walk(&entry.path(), prefix, found)?;
         } else if kind.is_file() {
-            let len = entry.metadata()?.len();
+            let len = entry.metadata().map_err(named(&entry.path()))?.len();
             found.push(Found { path: prefix.clone(), real: entry.path(), len });
         }
         prefix.pop();
@@ -171,7 +174,8 @@ impl<'a> Reader<'a> {
             let len = (file.len.saturating_sub(offset)).min(out.len() as u64) as usize;
             if len > 0 {
                 let (now, rest) = out.split_at_mut(len);
-                self.file(index)?.read_exact_at(now, offset)?;
+                let real = &self.files[index].real;
+                self.file(index)?.read_exact_at(now, offset).map_err(named(real))?;
                 out = rest;
                 at += len as u64;
             }
@@ -182,13 +186,19 @@ impl<'a> Reader<'a> {
 
     fn file(&mut self, index: usize) -> io::Result<&File> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
-            self.open = Some((index, File::open(&self.files[index].real)?));
+            let real = &self.files[index].real;
+            self.open = Some((index, File::open(real).map_err(named(real))?));
         }
         match &self.open {
             Some((_, file)) => Ok(file),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
+}
+
+/// Puts the path before what the system says.
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn invalid(text: &str) -> io::Error {

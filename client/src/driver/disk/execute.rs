@@ -121,13 +121,30 @@ fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskErr
     if mode == OpenMode::WriteLocked {
         rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             if error == Errno::WOULDBLOCK {
-                let message = format!("{}: in use by another process", shown.display());
+                let who =
+                    lock_holder(&fd).map_or("another process".into(), |id| format!("process {id}"));
+                let message = format!("{}: in use by {who}", shown.display());
                 return DiskError { kind: DiskErrorKind::Locked, message };
             }
             at(error.into())
         })?;
     }
     Ok(OpenFile { file: Arc::new(File::from(fd)), path: shown.into() })
+}
+
+/// The process that holds a file's lock, as far as proc(5), `/proc/locks`, tells.
+fn lock_holder(fd: &OwnedFd) -> Option<u32> {
+    let stat = rustix::fs::fstat(fd).ok()?;
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // 1: FLOCK  ADVISORY  WRITE 708 08:02:131 0 EOF
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, id, of, ..] = fields[..] else { return None };
+        // Of a process in another namespace it is not known.
+        id.parse().ok().filter(|id| of == file && *id != 0)
+    })
 }
 
 fn is_regular(fd: &OwnedFd) -> io::Result<bool> {
@@ -322,6 +339,7 @@ pub fn error_at(path: &Path, error: &io::Error) -> DiskError {
         Some(Errno::XDEV | Errno::LOOP) => {
             format!("{path}: a symbolic link leads out of the download folder")
         }
+        Some(Errno::EXIST) => format!("{path}: it is there, and not a folder"),
         Some(Errno::ISDIR | Errno::NXIO) => {
             format!("{path}: there is something else in the file's place")
         }
