@@ -31,7 +31,7 @@ pub fn write_file(path: &Path, len: u64, seed: u64) {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a stream of words from any seed.
-fn splitmix(state: &mut u64) -> u64 {
+pub fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

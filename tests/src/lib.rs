@@ -6,7 +6,9 @@
 
 pub mod allocations;
 pub mod aria2;
+pub mod cli;
 pub mod content;
+pub mod hand_made;
 pub mod lan;
 pub mod libtorrent;
 pub mod network;
@@ -14,5 +16,8 @@ pub mod ours;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod relay;
+pub mod small_disk;
+pub mod strace;
 pub mod transmission;
 pub mod wait;
