@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,10 @@ pub struct Cli {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
+
+/// Lengths of pieces that can be asked for, in bytes: from a block (BEP 3) to what is read
+/// (`wire::metainfo`).
+const PIECE_LENGTHS: RangeInclusive<u32> = 16 << 10..=512 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +55,7 @@ pub struct Network {
     #[arg(long, value_name = "ADDR:PORT")]
     pub bind: Vec<SocketAddr>,
     /// Enter the DHT by this node; repeatable; replaces the public ones
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub bootstrap: Vec<String>,
     /// Do not use the DHT: only the peers that are named
     #[arg(long)]
@@ -77,7 +82,7 @@ pub struct Get {
     #[command(flatten)]
     pub network: Network,
     /// Ask this peer too; repeatable
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub peer: Vec<String>,
     /// List the files and sizes, and end
     #[arg(long)]
@@ -102,10 +107,10 @@ pub struct Seed {
     #[command(flatten)]
     pub network: Network,
     /// Tell this peer of us; repeatable
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub peer: Vec<String>,
     /// Bytes of a piece, a power of two; by default chosen by size
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = piece_length)]
     pub piece_length: Option<u32>,
 }
 
@@ -121,10 +126,10 @@ pub struct Create {
     #[arg(short, long, value_name = "FILE.torrent")]
     pub output: PathBuf,
     /// A DHT node by which to find peers (BEP 5, `nodes`); repeatable
-    #[arg(long, value_name = "HOST:PORT")]
-    pub node: Vec<String>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub node: Vec<(String, u16)>,
     /// Bytes of a piece, a power of two; by default chosen by size
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = piece_length)]
     pub piece_length: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
@@ -132,6 +137,10 @@ pub struct Create {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  trackerless demo
+  trackerless demo --file debian.iso       needs its size once more, beneath TMPDIR")]
 pub struct Demo {
     /// Share this file instead of one made for the purpose
     #[arg(long, value_name = "FILE")]
@@ -139,4 +148,73 @@ pub struct Demo {
     /// DHT nodes in the overlay
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=200))]
     pub nodes: u16,
+}
+
+/// A host and a port, which is not 0. The host is not resolved yet; a v6 address stands in brackets.
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(format!("a port is missing, as in {text}:6881"));
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match (bare, port.parse()) {
+        (_, Err(_) | Ok(0)) => Err("the port must be a number from 1 to 65535".into()),
+        (Some(host), Ok(port)) if host.parse::<Ipv6Addr>().is_ok() => Ok((host.to_owned(), port)),
+        (None, Ok(port)) if !host.is_empty() && !host.contains([':', '[', ']']) => {
+            Ok((host.to_owned(), port))
+        }
+        _ if host.is_empty() => Err("a host is missing, as in 192.0.2.1:6881".into()),
+        _ => Err("an IPv6 address stands in brackets, as in [2001:db8::1]:6881".into()),
+    }
+}
+
+fn host_port(text: &str) -> Result<String, String> {
+    host_and_port(text).map(|_| text.to_owned())
+}
+
+/// Bytes of a piece, as other programs take them too.
+fn piece_length(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|length: &u32| length.is_power_of_two() && PIECE_LENGTHS.contains(length))
+        .ok_or_else(|| {
+            let (least, most) = PIECE_LENGTHS.into_inner();
+            format!("must be a power of two from {least} to {most}")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_host_and_its_port() {
+        for (text, host, port) in [
+            ("a.example:1", "a.example", 1),
+            ("127.0.0.1:80", "127.0.0.1", 80),
+            ("[::1]:6881", "::1", 6881),
+        ] {
+            assert_eq!(host_and_port(text), Ok((host.to_owned(), port)));
+            assert_eq!(host_port(text), Ok(text.to_owned()));
+        }
+        for text in
+            ["", "a", "a:", "a:0", "a:65536", ":1", "::1:1", "[::1]", "[a]:1", "[]:1", "a]:1"]
+        {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_pieces() {
+        assert_eq!(piece_length("16384"), Ok(16_384));
+        assert_eq!(piece_length("536870912"), Ok(536_870_912));
+        for text in ["", "0", "8192", "20000", "1073741824", "-1", "99999999999"] {
+            assert!(piece_length(text).is_err(), "{text}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub async fn run(args: Demo) -> Result<(), Failure> {
     let mut signals = signals::Signals::new()?;
     tokio::select! {
         result = play(args) => result,
-        signal = signals.next() => Err(Failure::Signal(signal)),
+        signal = signals.next() => Err(Failure::Signal(signal, "nothing is left behind")),
     }
 }
 
@@ -51,8 +51,8 @@ async fn play(args: Demo) -> Result<(), Failure> {
         Some(path) => path,
         None => make_file(folder.path()).map_err(|error| Failure::Disk(error.to_string()))?,
     };
-    let hashed = hash_path(&path, None, |_, _| {})
-        .map_err(|error| Failure::Disk(format!("{}: {error}", path.display())))?;
+    let hashed =
+        hash_path(&path, None, |_, _| {}).map_err(|error| Failure::Disk(error.to_string()))?;
     let info_hash = hashed.info.info_hash;
     say(&format!(
         "2. {} ({}) is hashed: info-hash {info_hash}.",

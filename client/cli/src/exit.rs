@@ -19,8 +19,17 @@ pub enum Failure {
     Disk(String),
     /// A torrent that we do not take.
     Refused(String),
-    /// A signal ended it.
-    Signal(i32),
+    /// A signal ended it: its number, and what that leaves behind.
+    Signal(i32, &'static str),
+    /// Some of several torrents failed, and each has been told of.
+    Several {
+        /// The exit code of the first.
+        code: u8,
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
 }
 
 impl Failure {
@@ -33,7 +42,8 @@ impl Failure {
             Failure::Network(_) => 4,
             Failure::Disk(_) => 5,
             Failure::Refused(_) => 6,
-            Failure::Signal(number) => 128u8.saturating_add(*number as u8),
+            Failure::Signal(number, _) => 128u8.saturating_add(*number as u8),
+            Failure::Several { code, .. } => *code,
         }
     }
 }
@@ -47,8 +57,9 @@ impl fmt::Display for Failure {
             | Failure::Network(text)
             | Failure::Disk(text)
             | Failure::Refused(text) => f.write_str(text),
-            Failure::Signal(2) => f.write_str("interrupted; what is verified is saved"),
-            Failure::Signal(_) => f.write_str("terminated; what is verified is saved"),
+            Failure::Signal(2, left) => write!(f, "interrupted; {left}"),
+            Failure::Signal(_, left) => write!(f, "terminated; {left}"),
+            Failure::Several { failed, all, .. } => write!(f, "{failed} of {all} torrents failed"),
         }
     }
 }
@@ -70,13 +81,13 @@ impl From<client::Failure> for Failure {
 impl From<DiskError> for Failure {
     fn from(error: DiskError) -> Failure {
         let hint = match error.kind {
-            DiskErrorKind::Full => ": make room, then run the same command again",
-            DiskErrorKind::Denied => ": choose another folder with -o, or mend its permissions",
+            DiskErrorKind::Full => "; make room, then run the same command again",
+            DiskErrorKind::Denied => "; mend its permissions, or choose another folder with -o",
             DiskErrorKind::Locked => {
-                ": another process fetches this torrent into this folder; end it, or choose \
-                 another folder with -o"
+                ", which fetches this torrent into this folder; end it, or choose another folder \
+                 with -o"
             }
-            DiskErrorKind::Conflict => ": move it away, or choose another folder with -o",
+            DiskErrorKind::Conflict => "; move it away, or choose another folder with -o",
             DiskErrorKind::NotFound | DiskErrorKind::Other => "",
         };
         Failure::Disk(format!("{}{hint}", error.message))

@@ -2,105 +2,184 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
-use client::driver::{Add, Client, What};
+use client::driver::{Add, AddError, Client, What};
 use client::{TorrentEvent, TorrentKey};
 use serde_json::json;
 use tokio::time::Instant;
-use wire::magnet::Magnet;
-use wire::metainfo::{Info, Metainfo};
+use wire::metainfo::Info;
 
 use crate::args::Get;
 use crate::exit::Failure;
 use crate::report::{self, Report};
-use crate::{signals, start, text};
+use crate::signals::Signals;
+use crate::target::{self, Target};
+use crate::{start, text};
 
 /// How often the progress line is drawn anew.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
-
-/// One thing to fetch.
-struct Target {
-    what: What,
-    peers: Vec<String>,
-    nodes: Vec<String>,
-    /// Remarks for the user.
-    notes: Vec<String>,
-}
+/// A disk that takes longer to save is spoken of.
+const SAVE_PATIENCE: Duration = Duration::from_secs(1);
+/// What a signal leaves behind.
+const SAVED: &str = "what is verified is saved";
 
 /// Fetches all that `args` names.
 pub async fn run(args: Get, quiet: bool) -> Result<(), Failure> {
-    let mut targets = Vec::new();
-    for text in &args.targets {
-        targets.push(read_target(text)?);
-    }
     let mut report = Report::new(args.network.json, quiet);
+    let result = fetch(&args, &mut report).await;
+    report.close(result)
+}
+
+async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let mut targets =
+        args.targets.iter().map(|text| target::read(text)).collect::<Result<Vec<_>, _>>()?;
+    targets.iter().flat_map(|target| &target.notes).for_each(|note| report.note(note));
+    if args.list {
+        // What a file says needs no network.
+        targets.retain(|target| match &target.what {
+            What::Info(info) => {
+                list(info, report);
+                false
+            }
+            _ => true,
+        });
+        if targets.is_empty() {
+            return Ok(());
+        }
+    }
     let nodes = targets.iter().flat_map(|target| target.nodes.clone()).collect();
     let client = start::client(&args.network, nodes)?;
-    let mut run = Run { client, keys: BTreeMap::new(), list: args.list };
+    let mut run = Run { client, args, states: BTreeMap::new(), code: None };
     for target in targets {
-        run.add(target, &args, &mut report)?;
+        run.add(target)?;
     }
-    let result = run.until_done(&args, &mut report).await;
-    let saved = run.client.shutdown().await;
-    report.clear();
-    result.and(saved.map_err(Failure::from))
+    let result = run.until_done(&mut signals, report).await;
+    let saved = save(&run.client, &mut signals, report).await;
+    match (result, saved) {
+        // What a signal's words promise is not true then.
+        (Ok(()) | Err(Failure::Signal(..)), Err(failure)) => Err(failure),
+        (result, _) => result,
+    }
 }
 
-struct Run {
-    client: Client,
-    /// Torrents, and whether each is done.
-    keys: BTreeMap<TorrentKey, bool>,
-    list: bool,
-}
-
-impl Run {
-    fn add(&mut self, target: Target, args: &Get, report: &mut Report) -> Result<(), Failure> {
-        for note in &target.notes {
-            report.note(note);
+/// Brings to the disk what is there. A disk may take long, or never answer: a signal ends that.
+async fn save(client: &Client, signals: &mut Signals, report: &Report) -> Result<(), Failure> {
+    let mut saving = pin!(client.shutdown());
+    let mut patience = pin!(tokio::time::sleep(SAVE_PATIENCE));
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            saved = &mut saving => return saved.map_err(Failure::from),
+            () = &mut patience, if !is_told => {
+                is_told = true;
+                report.note("saving what is verified; interrupt once more to end at once");
+            }
+            signal = signals.next() => {
+                report.clear();
+                let failure = Failure::Signal(
+                    signal,
+                    "ended at once: what is not saved is checked at the next start",
+                );
+                report::print_error_line(&format!("trackerless: {failure}"));
+                // The disk's threads are not waited for.
+                std::process::exit(failure.code().into());
+            }
         }
-        let mut peers = args.peer.clone();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Fetching,
+    Done,
+    Failed,
+}
+
+struct Run<'a> {
+    client: Client,
+    args: &'a Get,
+    states: BTreeMap<TorrentKey, State>,
+    /// Of the first torrent that failed.
+    code: Option<u8>,
+}
+
+impl Run<'_> {
+    fn add(&mut self, target: Target) -> Result<(), Failure> {
+        let mut peers = self.args.peer.clone();
         peers.extend(target.peers);
-        let add =
-            Add { what: target.what, root: args.output.clone(), peers, metadata_only: args.list };
+        let root = self.args.output.clone();
+        let add = Add { what: target.what, root, peers, metadata_only: self.args.list };
         let key = self.client.add(add).map_err(|error| match error {
-            client::driver::AddError::Twice => Failure::Usage("a torrent is named twice".into()),
-            client::driver::AddError::Disk(error) => error.into(),
+            AddError::Twice => Failure::Usage("a torrent is named twice".into()),
+            AddError::Disk(error) => {
+                Failure::Disk(format!("{error}; choose another folder with -o"))
+            }
         })?;
-        self.keys.insert(key, false);
+        self.states.insert(key, State::Fetching);
         Ok(())
     }
 
-    async fn until_done(&mut self, args: &Get, report: &mut Report) -> Result<(), Failure> {
-        let mut signals = signals::Signals::new()?;
-        let deadline = args.timeout.map(|secs| Instant::now() + Duration::from_secs(secs));
+    async fn until_done(
+        &mut self,
+        signals: &mut Signals,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let timeout = self.args.timeout.map(Duration::from_secs);
+        // One beyond what the clock can count is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut redraw = tokio::time::interval(REDRAW_EVERY);
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => return Err(Failure::Signal(signal)),
+                signal = signals.next() => return match signal {
+                    // Ctrl-C is how one ends a seed.
+                    2 if !self.is_fetching() => self.outcome(),
+                    signal => Err(Failure::Signal(signal, SAVED)),
+                },
                 (key, event) = self.client.event() => {
-                    if self.on_event(key, event, args, report)? && !args.seed {
-                        return Ok(());
+                    self.on_event(key, event, report)?;
+                    if self.is_over() {
+                        return self.outcome();
                     }
                 }
                 _ = redraw.tick() => report.progress(&self.stats(), &self.search()),
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
-                    if deadline.is_some() && !self.all_done() => return Err(self.out_of_time()),
+                    if deadline.is_some() && self.is_fetching() => return Err(self.out_of_time()),
             }
         }
     }
 
+    fn is(&self, state: State) -> bool {
+        self.states.values().any(|other| *other == state)
+    }
+
+    fn is_fetching(&self) -> bool {
+        self.is(State::Fetching)
+    }
+
+    /// Whether there is nothing left to do.
+    fn is_over(&self) -> bool {
+        let serves = self.args.seed && !self.args.list && self.is(State::Done);
+        !self.is_fetching() && !serves
+    }
+
+    fn outcome(&self) -> Result<(), Failure> {
+        let failed = self.states.values().filter(|state| **state == State::Failed).count();
+        let all = self.states.len();
+        self.code.map_or(Ok(()), |code| Err(Failure::Several { code, failed, all }))
+    }
+
     fn stats(&self) -> Vec<client::TorrentStats> {
-        self.keys.keys().filter_map(|key| self.client.stats(*key)).collect()
+        let going = self.states.iter().filter(|(_, state)| **state != State::Failed);
+        going.filter_map(|(key, _)| self.client.stats(*key)).collect()
     }
 
     fn search(&self) -> client::driver::SearchProgress {
-        self.client.search(self.keys.iter().find(|(_, done)| !**done).map(|(key, _)| *key))
-    }
-
-    fn all_done(&self) -> bool {
-        self.keys.values().all(|done| *done)
+        let mut fetching = self.states.iter().filter(|(_, state)| **state == State::Fetching);
+        self.client.search(fetching.next().map(|(key, _)| *key))
     }
 
     fn out_of_time(&self) -> Failure {
@@ -113,40 +192,18 @@ impl Run {
         Failure::NotFound(format!("out of time; {}", waits.join("; ")))
     }
 
-    /// True once all torrents are done.
     fn on_event(
         &mut self,
         key: TorrentKey,
         event: TorrentEvent,
-        args: &Get,
         report: &mut Report,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         match event {
             TorrentEvent::Metadata(_) | TorrentEvent::Started => {
-                let name = if event == TorrentEvent::Started { "started" } else { "metadata" };
-                let Some(info) = self.client.info(key) else { return Ok(false) };
-                let have = self.client.stats(key).map_or(0, |stats| stats.have_bytes);
-                report.event(name, info_fields(&info, have));
-                if self.list {
-                    list(&info, report);
-                    self.keys.insert(key, true);
-                } else if name == "started" {
-                    report.note(&format!(
-                        "{}: {} in {}, {} here already",
-                        info.name,
-                        text::bytes(info.total_len),
-                        text::count(info.files.len(), "file"),
-                        text::bytes(have),
-                    ));
-                }
+                self.on_known(key, event == TorrentEvent::Started, report);
             }
-            TorrentEvent::Complete => {}
-            TorrentEvent::Flushed if self.client.is_complete(key) => {
-                if self.keys.insert(key, true) == Some(false) {
-                    self.on_done(key, args, report);
-                }
-            }
-            TorrentEvent::Failed(failure) => return Err(failure.into()),
+            TorrentEvent::Flushed => self.on_flushed(key, report),
+            TorrentEvent::Failed(failure) => return self.on_failed(key, failure.into(), report),
             TorrentEvent::Connected(addr) => {
                 report.event("peer", json!({ "addr": addr.to_string() }));
             }
@@ -159,14 +216,58 @@ impl Run {
             }
             _ => {}
         }
-        Ok(self.all_done())
+        Ok(())
     }
 
-    fn on_done(&self, key: TorrentKey, args: &Get, report: &mut Report) {
+    /// The info dict is known; `started`: what the disk has, too.
+    fn on_known(&mut self, key: TorrentKey, started: bool, report: &Report) {
+        let Some(info) = self.client.info(key) else { return };
+        if self.args.list {
+            if self.states.insert(key, State::Done) == Some(State::Fetching) {
+                list(&info, report);
+            }
+            return;
+        }
+        let have = self.client.stats(key).map_or(0, |stats| stats.have_bytes);
+        report.event(if started { "started" } else { "metadata" }, info_fields(&info, have));
+        if started {
+            report.note(&format!(
+                "{}: {} in {}, {} here already",
+                info.name,
+                text::bytes(info.total_len),
+                text::count(info.files.len(), "file"),
+                text::bytes(have),
+            ));
+        }
+    }
+
+    /// One that fails does not keep the others from their end.
+    fn on_failed(
+        &mut self,
+        key: TorrentKey,
+        failure: Failure,
+        report: &Report,
+    ) -> Result<(), Failure> {
+        if self.states.len() == 1 {
+            return Err(failure);
+        }
+        if let Some(stats) = self.client.stats(key) {
+            report.failure(&stats.info_hash, &failure);
+        }
+        self.code.get_or_insert(failure.code());
+        self.states.insert(key, State::Failed);
+        Ok(())
+    }
+
+    fn on_flushed(&mut self, key: TorrentKey, report: &Report) {
+        let is_done = self.client.is_complete(key);
+        if !is_done || self.states.insert(key, State::Done) != Some(State::Fetching) {
+            return;
+        }
         let (Some(info), Some(stats)) = (self.client.info(key), self.client.stats(key)) else {
             return;
         };
-        let paths = paths(&info, &args.output);
+        let paths = paths(&info, &self.args.output);
         let mut fields = report::progress_fields(&stats, &self.search());
         fields["paths"] = json!(paths);
         report.event("done", fields);
@@ -194,6 +295,7 @@ fn info_fields(info: &Info, have: u64) -> serde_json::Value {
 }
 
 fn list(info: &Info, report: &Report) {
+    report.event("metadata", info_fields(info, 0));
     report.answer(&format!(
         "{}  {}  {} of {}",
         info.info_hash,
@@ -224,62 +326,4 @@ fn paths(info: &Info, output: &Path) -> Vec<String> {
             .unwrap_or(paths);
     }
     paths
-}
-
-/// Reads a target as typed: a .torrent file, a magnet link or an info-hash.
-fn read_target(text: &str) -> Result<Target, Failure> {
-    let path = Path::new(text);
-    let is_magnet = text.len() > 7 && text[..7].eq_ignore_ascii_case("magnet:");
-    if !is_magnet && (path.extension().is_some_and(|e| e == "torrent") || path.is_file()) {
-        return read_file(path);
-    }
-    let magnet = Magnet::from_user(text).map_err(|error| {
-        Failure::Usage(format!(
-            "{text}: {error}; give a magnet link, an info-hash or a .torrent file"
-        ))
-    })?;
-    let mut notes = Vec::new();
-    if magnet.trackers_ignored > 0 {
-        notes.push(format!(
-            "{} of the magnet link ignored (tr=): the DHT finds the peers",
-            text::count(magnet.trackers_ignored, "tracker")
-        ));
-    }
-    Ok(Target {
-        what: What::InfoHash(magnet.info_hash),
-        peers: magnet.peers.iter().map(|(host, port)| host_port(host, *port)).collect(),
-        nodes: Vec::new(),
-        notes,
-    })
-}
-
-fn read_file(path: &Path) -> Result<Target, Failure> {
-    let disk = |error| Failure::Disk(format!("{}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(disk)?;
-    let metainfo = Metainfo::parse(&bytes)
-        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
-    if metainfo.info.private {
-        return Err(client::Failure::Private.into());
-    }
-    let mut notes = Vec::new();
-    if metainfo.trackers_ignored > 0 {
-        notes.push(format!(
-            "{} of the torrent ignored: the DHT finds the peers",
-            text::count(metainfo.trackers_ignored, "tracker")
-        ));
-    }
-    Ok(Target {
-        nodes: metainfo.nodes.iter().map(|(host, port)| host_port(host, *port)).collect(),
-        what: What::Info(Box::new(metainfo.info)),
-        peers: Vec::new(),
-        notes,
-    })
-}
-
-fn host_port(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }

@@ -9,8 +9,10 @@ mod report;
 mod seed;
 mod signals;
 mod start;
+mod target;
 mod text;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,10 +34,14 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Get(args) => get::run(args, quiet).await,
             Command::Seed(args) => seed::run(args, quiet).await,
-            Command::Create(args) => create::run(&args),
+            Command::Create(args) => create::run(&args, quiet),
             Command::Demo(args) => demo::run(args).await,
         }
     });
+    // Ends the disk's threads with what they were given.
+    drop(local);
+    // A name server that does not answer is not waited for.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => end(&failure),
@@ -43,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn end(failure: &Failure) -> ExitCode {
-    eprintln!("trackerless: {failure}");
+    report::print_error_line(&format!("trackerless: {failure}"));
     ExitCode::from(failure.code())
 }
 
@@ -56,5 +62,11 @@ fn init_logs(verbose: u8, quiet: bool) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("TRACKERLESS_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would panic where standard error has no reader.
+        .log_internal_errors(false)
+        .init();
 }

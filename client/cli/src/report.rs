@@ -7,12 +7,15 @@ use client::TorrentStats;
 use client::driver::SearchProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use wire::InfoHash;
 
+use crate::exit::Failure;
 use crate::text;
 
 /// Where events go.
 pub struct Report {
     json: bool,
+    quiet: bool,
     started: Instant,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -31,12 +34,12 @@ impl Report {
             bar
         });
         let started = Instant::now();
-        Report { json, started, bar, last_line: started }
+        Report { json, quiet, started, bar, last_line: started }
     }
 
-    /// Whether events are printed as JSON.
-    pub fn is_json(&self) -> bool {
-        self.json
+    /// Whether a progress bar is of use to anybody.
+    pub fn draws(&self) -> bool {
+        self.bar.is_some()
     }
 
     /// An event. `fields` is an object; the event's name and the time go with it.
@@ -61,11 +64,31 @@ impl Report {
         }
     }
 
-    /// A remark for people, on standard error. Not in JSON.
+    /// A remark for people, on standard error. Neither in JSON nor in quiet.
     pub fn note(&self, line: &str) {
-        if !self.json {
-            self.suspend(|| eprintln!("{line}"));
+        if !self.json && !self.quiet {
+            self.suspend(|| print_error_line(line));
         }
+    }
+
+    /// One of several torrents failed.
+    pub fn failure(&self, info_hash: &InfoHash, failure: &Failure) {
+        let hash = info_hash.to_string();
+        self.suspend(|| print_error_line(&format!("trackerless: {hash}: {failure}")));
+        let mut fields = failure_fields(failure);
+        fields["info_hash"] = json!(hash);
+        self.event("failed", fields);
+    }
+
+    /// Takes the progress line away; the end is an event if it is a failure that no other event
+    /// tells of.
+    pub fn close<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.clear();
+        match &result {
+            Ok(_) | Err(Failure::Signal(..) | Failure::Several { .. }) => {}
+            Err(failure) => self.event("failed", failure_fields(failure)),
+        }
+        result
     }
 
     /// Redraws the progress line.
@@ -82,10 +105,10 @@ impl Report {
             bar.set_position(have);
             bar.set_message(words);
             bar.tick();
-        } else if self.last_line.elapsed() >= LINE_EVERY {
+        } else if !self.quiet && self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
             let percent = (100 * have).checked_div(total).unwrap_or(0);
-            eprintln!("{percent:3} %  {words}");
+            print_error_line(&format!("{percent:3} %  {words}"));
         }
     }
 
@@ -193,9 +216,12 @@ fn waiting_words(s: &TorrentStats, search: &SearchProgress) -> String {
         return format!("connecting to {}", text::count(s.dials, "peer"));
     }
     if !search.enabled {
-        return "no peer answers, and the DHT is off: name others with --peer".into();
+        return match s.candidates {
+            0 => "no peer is known, and the DHT is off: name one with --peer".into(),
+            _ => "no peer answers, and the DHT is off: name others with --peer".into(),
+        };
     }
-    if search.asked == 0 && search.nodes == 0 {
+    if search.answered == 0 && search.nodes == 0 {
         return "entering the DHT: no node has answered yet".into();
     }
     format!(
@@ -211,6 +237,15 @@ pub fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
+}
+
+/// Prints a line on standard error. A reader that is gone ends nothing.
+pub fn print_error_line(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn failure_fields(failure: &Failure) -> Value {
+    json!({ "code": failure.code(), "message": failure.to_string() })
 }
 
 fn spinner() -> ProgressStyle {

@@ -22,9 +22,14 @@ const REDRAW_EVERY: Duration = Duration::from_millis(500);
 /// Serves all that `args` names until a signal comes.
 pub async fn run(args: Seed, quiet: bool) -> Result<(), Failure> {
     let mut report = Report::new(args.network.json, quiet);
+    let result = seed(&args, &mut report).await;
+    report.close(result)
+}
+
+async fn seed(args: &Seed, report: &mut Report) -> Result<(), Failure> {
     let mut hashed = Vec::new();
     for path in &args.paths {
-        hashed.push(hash(path, args.piece_length, &report)?);
+        hashed.push(hash(path, args.piece_length, report)?);
     }
     let client = start::client(&args.network, Vec::new())?;
     let mut magnets = BTreeMap::new();
@@ -40,10 +45,19 @@ pub async fn run(args: Seed, quiet: bool) -> Result<(), Failure> {
         })?;
         magnets.insert(key, magnet);
     }
-    let result = serve(&client, &magnets, &mut report).await;
+    let result = serve(&client, &magnets, report).await;
     let saved = client.shutdown().await;
-    report.clear();
-    result.and(saved.map_err(Failure::from))
+    result.and(saved.map_err(changed))
+}
+
+/// A seed writes nothing, so that only others' changes can go against it.
+fn changed(failure: client::Failure) -> Failure {
+    match failure {
+        client::Failure::Disk(error) => Failure::Disk(format!(
+            "{error}: it was changed while it was served; run the same command again"
+        )),
+        failure => failure.into(),
+    }
 }
 
 async fn serve(
@@ -61,7 +75,7 @@ async fn serve(
                 return match signal {
                     // Ctrl-C is how one ends a seed.
                     2 => Ok(()),
-                    other => Err(Failure::Signal(other)),
+                    other => Err(Failure::Signal(other, "nothing is served any more")),
                 };
             }
             (key, event) = client.event() => match event {
@@ -78,7 +92,7 @@ async fn serve(
                 TorrentEvent::Announced { kept_by } => {
                     report.event("announced", json!({ "kept_by": kept_by }));
                 }
-                TorrentEvent::Failed(failure) => return Err(failure.into()),
+                TorrentEvent::Failed(failure) => return Err(changed(failure)),
                 _ => {}
             },
             _ = redraw.tick() => {
@@ -92,14 +106,14 @@ async fn serve(
 
 fn hash(path: &Path, piece_length: Option<u32>, report: &Report) -> Result<HashedPath, Failure> {
     let bar = ProgressBar::new(0);
-    if report.is_json() {
+    if !report.draws() {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
     let hashed = hash_path(path, piece_length, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })
-    .map_err(|error| Failure::Disk(format!("{}: {error}", path.display())))?;
+    .map_err(|error| Failure::Disk(error.to_string()))?;
     bar.finish_and_clear();
     let info = &hashed.info;
     report.event(

@@ -1,0 +1,87 @@
+//! Things to fetch, as they are typed: .torrent files, magnet links and info-hashes.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use client::driver::What;
+use wire::bencode::Limits;
+use wire::magnet::Magnet;
+use wire::metainfo::Metainfo;
+
+use crate::exit::Failure;
+use crate::text;
+
+/// What a target may be.
+const ALLOWED: &str = "give a magnet link, an info-hash or a .torrent file";
+
+/// One thing to fetch.
+pub struct Target {
+    /// Which torrent.
+    pub what: What,
+    /// Peers that it names, as HOST:PORT.
+    pub peers: Vec<String>,
+    /// DHT nodes that it names, as HOST:PORT.
+    pub nodes: Vec<String>,
+    /// Remarks for the user.
+    pub notes: Vec<String>,
+}
+
+/// Reads a target as typed.
+pub fn read(text: &str) -> Result<Target, Failure> {
+    let path = Path::new(text);
+    let is_magnet = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"));
+    if !is_magnet && (path.extension().is_some_and(|e| e == "torrent") || path.is_file()) {
+        return read_file(path);
+    }
+    let magnet = Magnet::from_user(text)
+        .map_err(|error| Failure::Usage(format!("{text}: {error}; {ALLOWED}")))?;
+    let mut notes = Vec::new();
+    if magnet.trackers_ignored > 0 {
+        notes.push(format!(
+            "{} of the magnet link ignored (tr=): the DHT finds the peers",
+            text::count(magnet.trackers_ignored, "tracker")
+        ));
+    }
+    Ok(Target {
+        what: What::InfoHash(magnet.info_hash),
+        peers: magnet.peers.iter().map(|(host, port)| host_port(host, *port)).collect(),
+        nodes: Vec::new(),
+        notes,
+    })
+}
+
+fn read_file(path: &Path) -> Result<Target, Failure> {
+    // One byte more than is taken, so that a longer file is refused as such.
+    let most = Limits::METAINFO.bytes_max as u64 + 1;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        .map_err(|error| Failure::Disk(format!("{}: {error}; {ALLOWED}", path.display())))?;
+    let metainfo = Metainfo::parse(&bytes)
+        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
+    if metainfo.info.private {
+        return Err(client::Failure::Private.into());
+    }
+    let mut notes = Vec::new();
+    if metainfo.trackers_ignored > 0 {
+        notes.push(format!(
+            "{} of the torrent ignored: the DHT finds the peers",
+            text::count(metainfo.trackers_ignored, "tracker")
+        ));
+    }
+    Ok(Target {
+        nodes: metainfo.nodes.iter().map(|(host, port)| host_port(host, *port)).collect(),
+        what: What::Info(Box::new(metainfo.info)),
+        peers: Vec::new(),
+        notes,
+    })
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}

@@ -1,0 +1,243 @@
+//! `trackerless get` by everything that names a torrent.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use harness::cli::{Place, Program};
+use harness::content::{assert_same, folder, single_file};
+use harness::hand_made::HandMade;
+use harness::ports::free_address;
+use harness::programs::our_binary;
+
+/// A DHT node that knows `others`, once it has joined them.
+fn dht_node(place: &Place, host: u8, others: &[SocketAddr]) -> (Program, SocketAddr) {
+    let address = free_address(place.ip(host));
+    let mut command = Command::new(our_binary("dht-node"));
+    command.args(["bootstrap", "--json", "--bind", &address.to_string()]);
+    for other in others {
+        command.args(["--bootstrap", &other.to_string()]);
+    }
+    let mut node = place.start_command(command);
+    node.wait_words(if others.is_empty() { "\"ready\"" } else { "\"joined\"" });
+    (node, address)
+}
+
+#[test]
+fn by_torrent_file_and_peer_alone() {
+    let place = Place::new(10);
+    let tree = folder(&place.root(), "tree", 1);
+    let torrent = place.create(&tree, &[]);
+    let seed = place.seed(1, &tree);
+    let mut command = place.command(["get", "--no-dht", "-o", "got"]);
+    command.args(["--bind", &place.any_port(2), "--peer", &seed.address.to_string()]).arg(torrent);
+    let run = place.run_command(command);
+    assert_eq!(run.assert_code(0).stdout, "got/tree\n");
+    assert_same(&tree, &place.path("got/tree"));
+}
+
+#[test]
+fn by_the_nodes_that_a_torrent_file_names() {
+    let place = Place::new(11);
+    let (_first, entry) = dht_node(&place, 1, &[]);
+    let (_second, other) = dht_node(&place, 2, &[entry]);
+    let (_third, third) = dht_node(&place, 3, &[entry]);
+    let path = single_file(&place.root(), "a.bin", 1_000_003, 2);
+    let torrent = place.create(&path, &["--node", &other.to_string()]);
+    let mut seed = place.seed_with(4, &path, ["--bootstrap", &third.to_string()]);
+    let announced = seed.program.wait_event("announced");
+    assert!(announced["kept_by"].as_u64() > Some(0), "{announced}");
+    let mut command = place.command(["get", "--json", "-o", "got", "--timeout", "30"]);
+    command.args(["--bind", &place.any_port(5)]).arg(torrent);
+    let run = place.run_command(command);
+    let done = run.assert_code(0).event("done");
+    assert!(done["dht"]["peers_found"].as_u64() > Some(0), "{done}");
+    assert_same(&path, &place.path("got/a.bin"));
+}
+
+#[test]
+fn by_magnet_link_with_a_peer_in_it() {
+    let place = Place::new(12);
+    let path = single_file(&place.root(), "a b.bin", 300_001, 3);
+    let seed = place.seed(1, &path);
+    assert!(seed.magnet.ends_with("&dn=a%20b.bin"), "{}", seed.magnet);
+    let link = format!("{}&x.pe={}", seed.magnet, seed.address);
+    let bind = place.any_port(2);
+    let run = place.run(["get", &link, "--no-dht", "-o", "got", "--bind", &bind]);
+    assert_eq!(run.assert_code(0).stdout, "got/a b.bin\n");
+    assert_same(&path, &place.path("got/a b.bin"));
+}
+
+#[test]
+fn trackers_are_told_to_be_ignored() {
+    let place = Place::new(13);
+    let path = single_file(&place.root(), "a.bin", 100_000, 4);
+    let seed = place.seed(1, &path);
+    let link = format!("{}&tr=udp%3A%2F%2Fx.example%3A1&tr=http%3A%2F%2Fy&tr=z", seed.magnet);
+    let (bind, peer) = (place.any_port(2), seed.address.to_string());
+    let more = ["--no-dht", "--bind", &bind, "--peer", &peer];
+    let run = place.run([&["get", &link, "-o", "got"], &more[..]].concat());
+    run.assert_code(0).assert_error(&["3 trackers", "ignored", "DHT"]);
+    assert_same(&path, &place.path("got/a.bin"));
+
+    let torrent = HandMade::file("b.bin", b"hand-made");
+    torrent
+        .write(&place.path("b.torrent"), "8:announce15:udp://x.example13:announce-listll1:a1:bee");
+    let peer = torrent.serve((place.ip(3), 0)).to_string();
+    let more = ["--no-dht", "--bind", &bind, "--peer", &peer];
+    let run = place.run([&["get", "b.torrent", "-o", "got"], &more[..]].concat());
+    run.assert_code(0).assert_error(&["2 trackers", "ignored"]);
+    assert_eq!(fs::read(place.path("got/b.bin")).unwrap(), b"hand-made");
+}
+
+#[test]
+fn several_at_once() {
+    let place = Place::new(14);
+    let tree = folder(&place.root(), "tree", 5);
+    let a = single_file(&place.root(), "a.bin", 2_000_003, 6);
+    let b = single_file(&place.root(), "b.bin", 1, 7);
+    let torrent = place.create(&a, &[]);
+    let seeds = [place.seed(1, &tree), place.seed(2, &a), place.seed(3, &b)];
+    let mut command = place.command(["get", "--json", "--no-dht", "-o", "got"]);
+    command.args(["--bind", &place.any_port(4)]);
+    command.args([seeds[0].info_hash(), &seeds[2].magnet]).arg(&torrent);
+    for seed in &seeds {
+        command.args(["--peer", &seed.address.to_string()]);
+    }
+    let run = place.run_command(command);
+    let events = run.assert_code(0).events();
+    let done = events.iter().filter(|event| event["event"] == "done");
+    let mut paths: Vec<_> = done.map(|event| event["paths"][0].as_str().unwrap()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["got/a.bin", "got/b.bin", "got/tree"]);
+    for path in [&tree, &a, &b] {
+        assert_same(path, &place.path("got").join(path.file_name().unwrap()));
+    }
+}
+
+#[test]
+fn one_that_fails_does_not_keep_the_others() {
+    let place = Place::new(15);
+    let path = single_file(&place.root(), "good.bin", 3_000_000, 8);
+    let seed = place.seed(1, &path);
+    let bad = HandMade::private_file("private.bin", b"not for all");
+    let bad_peer = bad.serve((place.ip(2), 0)).to_string();
+    let link = format!("{}&x.pe={}", seed.magnet, seed.address);
+    let bad_link = format!("magnet:?xt=urn:btih:{}&x.pe={bad_peer}", bad.info_hash());
+    let bind = place.any_port(3);
+    let run = place.run(["get", &bad_link, &link, "--no-dht", "-o", "got", "--bind", &bind]);
+    run.assert_code(6).assert_error(&[&bad.info_hash(), "private (BEP 27)", "1 of 2 torrents"]);
+    assert_eq!(run.stdout, "got/good.bin\n");
+    assert_same(&path, &place.path("got/good.bin"));
+}
+
+#[test]
+fn a_list_downloads_nothing() {
+    let place = Place::new(16);
+    let tree = folder(&place.root(), "tree", 9);
+    let torrent = place.create(&tree, &[]);
+    let seed = place.seed(1, &tree);
+    let (bind, peer) = (place.any_port(2), seed.address.to_string());
+    let more = ["--list", "-o", "got", "--no-dht", "--bind", &bind, "--peer", &peer];
+    let by_hash = place.run([&["get", seed.info_hash()], &more[..]].concat());
+    let lines: Vec<_> = by_hash.assert_code(0).stdout.lines().collect();
+    assert!(lines[0].starts_with(seed.info_hash()), "{by_hash}");
+    assert_eq!(lines.len(), 1 + 50, "{by_hash}");
+    assert!(lines.contains(&"       3145741  tree/zz last/big.bin"), "{by_hash}");
+    assert!(lines.contains(&"             0  tree/empty.dat"), "{by_hash}");
+    assert!(!place.path("got").exists());
+
+    // What a file says can be listed without any network.
+    let mut command = place.command(["get", "--list", "-o", "got", "--bind", "192.0.2.1:1"]);
+    command.arg(&torrent);
+    let by_file = place.run_command(command);
+    assert_eq!(by_file.assert_code(0).stdout, by_hash.stdout);
+    let json = place.run([&["get", "--json", seed.info_hash()], &more[..]].concat());
+    let listed = json.assert_code(0).event("metadata");
+    assert_eq!(listed["files"].as_array().map(Vec::len), Some(50), "{listed}");
+    assert!(!place.path("got").exists());
+}
+
+#[test]
+fn each_torrent_of_a_list_is_listed_once() {
+    let place = Place::new(17);
+    let (a, b) = (HandMade::file("a.bin", &[1; 40_000]), HandMade::file("b.bin", &[2; 50_000]));
+    let late = free_address(place.ip(2));
+    let links = [(&a, a.serve((place.ip(1), 0))), (&b, late)]
+        .map(|(torrent, peer)| format!("magnet:?xt=urn:btih:{}&x.pe={peer}", torrent.info_hash()));
+    let bind = place.any_port(3);
+    let mut get = place.start(["get", "--list", "--no-dht", "--bind", &bind, &links[0], &links[1]]);
+    get.wait_words("40000  a.bin");
+    b.serve(late);
+    let run = get.finish();
+    let lines: Vec<_> = run.assert_code(0).stdout.lines().collect();
+    let want = [&a.info_hash(), "         40000  a.bin", &b.info_hash(), "         50000  b.bin"];
+    assert_eq!(lines.len(), want.len(), "{run}");
+    let is_said = lines.iter().zip(want).all(|(line, words)| line.starts_with(words));
+    assert!(is_said, "{run}");
+}
+
+#[test]
+fn by_info_hash_once_begun_nobody_is_asked_for_the_metadata_again() {
+    let place = Place::new(18);
+    let path = single_file(&place.root(), "a.bin", 400_000, 12);
+    let seed = place.seed(1, &path);
+    let hash = seed.info_hash().to_owned();
+    let (bind, peer) = (place.any_port(2), seed.address.to_string());
+    let get = ["get", &hash, "--no-dht", "--bind", &bind, "-o", "got", "--json"];
+    place.run([&get[..], &["--peer", &peer]].concat()).assert_code(0);
+    drop(seed);
+    let again = place.run(get);
+    let done = again.assert_code(0).event("done");
+    assert_eq!((done["downloaded"].as_u64(), done["have"].as_u64()), (Some(0), Some(400_000)));
+}
+
+#[test]
+fn a_peer_is_dialled_once_it_is_there() {
+    let place = Place::new(19);
+    let path = single_file(&place.root(), "late.bin", 200_000, 13);
+    let torrent = place.create(&path, &[]);
+    let address = free_address(place.ip(1));
+    let mut command = place.command(["get", "--no-dht", "--json", "-o", "got"]);
+    command.args(["--bind", &place.any_port(2), "--peer", &address.to_string()]).arg(torrent);
+    let mut get = place.start_command(command);
+    get.wait_event("progress");
+    let _seed = place.start(["seed", "late.bin", "--no-dht", "--bind", &address.to_string()]);
+    get.finish().assert_code(0);
+    assert_same(&path, &place.path("got/late.bin"));
+}
+
+#[test]
+fn a_seed_that_is_told_of_us_dials_us() {
+    let place = Place::new(20);
+    let path = single_file(&place.root(), "a.bin", 200_000, 14);
+    let torrent = place.create(&path, &[]);
+    let us = free_address(place.ip(1)).to_string();
+    let mut command = place.command(["get", "--no-dht", "--json", "-o", "got", "--bind", &us]);
+    command.arg(torrent);
+    let mut get = place.start_command(command);
+    get.wait_event("started");
+    let _seed = place.seed_with(2, &path, ["--no-dht", "--peer", &us]);
+    get.finish().assert_code(0);
+    assert_same(&path, &place.path("got/a.bin"));
+}
+
+#[test]
+fn a_peer_that_lies_is_banned_and_another_one_asked() {
+    let place = Place::new(21);
+    let content: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let honest = HandMade::file("a.bin", &content);
+    let liar = honest.clone().with_a_lie(100_000).serve((place.ip(1), 0));
+    let hash = honest.info_hash();
+    let bind = place.any_port(2);
+    let more = ["--no-dht", "--json", "-o", "got", "--bind", &bind];
+    let peer = format!("--peer={liar}");
+    let run = place.run([&["get", &hash, "--timeout=2", &peer], &more[..]].concat());
+    run.assert_code(3).event("hash_failed");
+    assert_eq!(run.event("banned")["addr"], liar.to_string());
+
+    let peers = [liar, honest.serve((place.ip(3), 0))].map(|peer| format!("--peer={peer}"));
+    let both = [&["get", &hash, &peers[0], &peers[1]], &more[..]].concat();
+    place.run(both).assert_code(0);
+    assert_eq!(fs::read(place.path("got/a.bin")).unwrap(), content);
+}
