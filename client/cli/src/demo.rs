@@ -25,21 +25,38 @@ use crate::{signals, text};
 
 /// Size of the file that is made, in bytes.
 const FILE_LEN: u64 = 64 << 20;
-/// How long any step may take.
+/// How long any step may take that moves no file.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the slowest disk is good for, in bytes a second.
+const SLOW_DISK: u64 = 5 << 20;
 
-/// Runs the demo.
+/// Runs the demo, and takes away all that it made, however it ends.
 pub async fn run(args: Demo) -> Result<(), Failure> {
     let mut signals = signals::Signals::new()?;
-    tokio::select! {
-        result = play(args) => result,
+    let folder = tempfile::tempdir().map_err(|error| {
+        Failure::Disk(format!("{error}; choose another folder for temporary files by TMPDIR"))
+    })?;
+    let mut fetching = None;
+    let result = tokio::select! {
+        result = play(args, folder.path(), &mut fetching) => result,
         signal = signals.next() => Err(Failure::Signal(signal, "nothing is left behind")),
+    };
+    if let Some(mut child) = fetching {
+        // It may have ended already. Until it has, it may still make files.
+        let _ = child.kill().await;
     }
+    let path = folder.path().to_path_buf();
+    folder.close().map_err(|error| {
+        Failure::Disk(format!("{}: {error}; remove that folder by hand", path.display()))
+    })?;
+    result?;
+    say("   Nothing is left behind. Now yours: `trackerless seed FILE`, `trackerless get MAGNET`.");
+    Ok(())
 }
 
-async fn play(args: Demo) -> Result<(), Failure> {
+/// The demo itself. All its files are in `folder`; the process that fetches is put into `fetching`.
+async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result<(), Failure> {
     let started = Instant::now();
-    let folder = tempfile::tempdir().map_err(|error| Failure::Disk(error.to_string()))?;
     let nodes = step(found_overlay(args.nodes)).await?;
     say(&format!(
         "1. A DHT of {} nodes runs on loopback, with no tracker and no network ({}).",
@@ -49,31 +66,33 @@ async fn play(args: Demo) -> Result<(), Failure> {
 
     let path = match args.file {
         Some(path) => path,
-        None => make_file(folder.path()).map_err(|error| Failure::Disk(error.to_string()))?,
+        None => make_file(folder).map_err(|error| Failure::Disk(error.to_string()))?,
     };
     let hashed =
         hash_path(&path, None, |_, _| {}).map_err(|error| Failure::Disk(error.to_string()))?;
-    let info_hash = hashed.info.info_hash;
+    let (info_hash, total_len) = (hashed.info.info_hash, hashed.info.total_len);
     say(&format!(
         "2. {} ({}) is hashed: info-hash {info_hash}.",
         hashed.info.name,
-        text::bytes(hashed.info.total_len),
+        text::bytes(total_len),
     ));
 
     let seeding = Instant::now();
-    let client = step(seed(hashed, nodes[nodes.len() / 3])).await?;
+    let (client, kept_by) = step(seed(hashed, nodes[nodes.len() / 3])).await?;
     say(&format!(
-        "3. A seed serves it and has announced itself to the DHT ({}).",
+        "3. A seed serves it and has announced itself to {} of the DHT ({}).",
+        text::count(kept_by, "node"),
         text::millis(seeding.elapsed()),
     ));
 
-    let out = folder.path().join("fetched");
+    let out = folder.join("fetched");
     let entry = nodes[nodes.len() * 2 / 3];
     say("4. Another process knows only the info-hash and one DHT node:");
     say(&format!("     trackerless get {info_hash} --bootstrap {entry}"));
     let hash_text = info_hash.to_string();
+    let time = STEP_TIMEOUT + Duration::from_secs(total_len / SLOW_DISK);
     let fetched = tokio::select! {
-        fetched = step(fetch(&hash_text, entry, &out)) => fetched?,
+        fetched = in_time(time, fetch(&hash_text, entry, &out, fetching)) => fetched?,
         // The seed works while we wait.
         () = idle(&client) => return Err(Failure::Internal("the seed ended".into())),
     };
@@ -83,10 +102,7 @@ async fn play(args: Demo) -> Result<(), Failure> {
         return Err(Failure::Internal("what was fetched is not what was served".into()));
     }
     say(&format!("5. Both have SHA-256 {ours}: the same, byte for byte."));
-    client.shutdown().await?;
-    drop(folder);
-    say("   Nothing is left behind. Now yours: `trackerless seed FILE`, `trackerless get MAGNET`.");
-    Ok(())
+    Ok(client.shutdown().await?)
 }
 
 fn say(line: &str) {
@@ -94,7 +110,14 @@ fn say(line: &str) {
 }
 
 async fn step<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match tokio::time::timeout(STEP_TIMEOUT, work).await {
+    in_time(STEP_TIMEOUT, work).await
+}
+
+async fn in_time<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(time, work).await {
         Ok(result) => result,
         Err(_) => Err(Failure::NotFound("the step took too long; is the machine busy?".into())),
     }
@@ -141,8 +164,8 @@ fn make_file(folder: &Path) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Serves what was hashed; returns once the DHT knows.
-async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<Client, Failure> {
+/// Serves what was hashed; returns once the DHT knows, with the number of nodes that do.
+async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<(Client, usize), Failure> {
     let dht = DhtOptions { bootstrap: vec![entry.to_string()], ..DhtOptions::default() };
     let client = Client::start(Options {
         bind: vec![([127, 20, 255, 1], 0).into()],
@@ -157,7 +180,9 @@ async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<Client, Failure> 
         .map_err(|_| Failure::Internal("the file cannot be served".into()))?;
     loop {
         match client.event().await {
-            (_, TorrentEvent::Announced { kept_by }) if kept_by > 0 => return Ok(client),
+            (_, TorrentEvent::Announced { kept_by }) if kept_by > 0 => {
+                return Ok((client, kept_by));
+            }
             (_, TorrentEvent::Failed(failure)) => return Err(failure.into()),
             _ => {}
         }
@@ -169,10 +194,15 @@ async fn idle(client: &Client) {
 }
 
 /// Fetches by info-hash in a process of its own, and shows what it tells. The path of what came.
-async fn fetch(info_hash: &str, entry: SocketAddr, out: &Path) -> Result<PathBuf, Failure> {
+async fn fetch(
+    info_hash: &str,
+    entry: SocketAddr,
+    out: &Path,
+    fetching: &mut Option<Child>,
+) -> Result<PathBuf, Failure> {
     let internal = |error: std::io::Error| Failure::Internal(error.to_string());
     let program = std::env::current_exe().map_err(internal)?;
-    let mut child: Child = Command::new(program)
+    let child = Command::new(program)
         .args(["get", info_hash, "--json", "--bind", "127.20.255.2:0", "--bootstrap"])
         .arg(entry.to_string())
         .arg("-o")
@@ -182,6 +212,7 @@ async fn fetch(info_hash: &str, entry: SocketAddr, out: &Path) -> Result<PathBuf
         .kill_on_drop(true)
         .spawn()
         .map_err(internal)?;
+    let child = fetching.insert(child);
     let stdout = child.stdout.take().ok_or_else(|| Failure::Internal("no output".into()))?;
     let mut lines = BufReader::new(stdout).lines();
     let mut path = None;
@@ -203,6 +234,7 @@ async fn fetch(info_hash: &str, entry: SocketAddr, out: &Path) -> Result<PathBuf
 
 fn describe(event: &Value) -> Option<String> {
     let bytes = |key: &str| text::bytes(event[key].as_u64().unwrap_or(0));
+    let number = |value: &Value| value.as_u64().unwrap_or(0) as usize;
     Some(match event["event"].as_str()? {
         "peer" => format!("connected to {}", event["addr"].as_str()?),
         "metadata" => format!(
@@ -210,6 +242,12 @@ fn describe(event: &Value) -> Option<String> {
             event["name"].as_str()?,
             bytes("total"),
             event["pieces"]
+        ),
+        "progress" if event["state"] == "metadata" => format!(
+            "asking the DHT: {} asked, {} answered, {} found",
+            text::count(number(&event["dht"]["asked"]), "node"),
+            event["dht"]["answered"],
+            text::count(number(&event["dht"]["peers_found"]), "peer"),
         ),
         "progress" => {
             format!("{} of {} at {}/s", bytes("have"), bytes("total"), bytes("down_rate"))
