@@ -157,6 +157,13 @@ impl Candidates {
         }
     }
 
+    /// Who answered there was somebody that we were connected to already, and that connection ended.
+    pub fn twin_ended(&mut self, now: Time, addr: SocketAddr) {
+        if self.known.get(&addr).is_some_and(|candidate| candidate.state == State::Busy) {
+            self.ended(now, addr);
+        }
+    }
+
     /// Never again: it sent corrupt data. The whole host, but on a local network only the address.
     pub fn ban(&mut self, addr: SocketAddr) {
         if self.banned.len() + self.banned_hosts.len() < self.max {

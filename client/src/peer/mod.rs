@@ -75,6 +75,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Where it takes connections: `addr` if we dialled it, else what its handshake told.
     pub listen_addr: Option<SocketAddr>,
+    /// Where else somebody answered under its peer id.
+    pub twin_addrs: Vec<SocketAddr>,
     /// Whether we dialled it.
     pub outgoing: bool,
     /// Its handshake.
@@ -129,6 +131,7 @@ impl Peer {
             conn,
             addr,
             listen_addr: outgoing.then_some(addr),
+            twin_addrs: Vec::new(),
             outgoing,
             handshake,
             client: String::new(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::peer::{Handshake, Message, Reserved};
+use wire::peer::{Handshake, Message, PeerId, Reserved};
 use wire::time::Time;
 
 use super::{Action, Torrent, TorrentEvent};
@@ -15,6 +15,8 @@ use crate::{Close, ConnId};
 
 /// A connection that lasted this long was of use, so its address is good.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Addresses of a peer's twins that are remembered; most have one, its other address family.
+const TWINS_MAX: usize = 8;
 /// Pieces allowed to a choked peer. BEP 6 suggests 10 as "allowed fast" set size; libtorrent has 5.
 const ALLOWED_FAST_COUNT: usize = 5;
 
@@ -54,18 +56,22 @@ impl<P: Payload> Torrent<P> {
         if outgoing {
             self.dials = self.dials.saturating_sub(1);
         }
+        let twin_addrs = self.twin(&handshake.peer_id).map_or_else(Vec::new, |twin| {
+            twin.listen_addr.into_iter().chain(twin.twin_addrs.iter().copied()).collect()
+        });
         let refused = self.refuses(now, addr, outgoing, &handshake);
         if let Some(close) = refused {
             if outgoing {
                 match close {
                     Close::Ourselves => self.candidates.forget(addr),
-                    Close::Duplicate => {}
+                    Close::Duplicate => self.add_twin(now, addr, &handshake.peer_id),
                     _ => self.candidates.failed(now, addr),
                 }
             }
             return Err(close);
         }
         let mut peer = Peer::new(now, conn, addr, outgoing, handshake, &self.config);
+        peer.twin_addrs = twin_addrs;
         if !outgoing {
             let ours = Handshake {
                 reserved: Reserved::OURS,
@@ -103,7 +109,7 @@ impl<P: Payload> Torrent<P> {
         if self.peers.len() >= self.config.peers_max {
             return Some(Close::Full);
         }
-        let twin = self.peers.values().find(|p| p.handshake.peer_id == handshake.peer_id)?;
+        let twin = self.twin(&handshake.peer_id)?;
         // Both sides keep the same one of two: the one that the greater peer id dialled.
         let (conn, keep_new) =
             (twin.conn, twin.outgoing != outgoing && outgoing == (self.our_id > handshake.peer_id));
@@ -112,6 +118,22 @@ impl<P: Payload> Torrent<P> {
             return None;
         }
         Some(Close::Duplicate)
+    }
+
+    /// The peer that calls itself so.
+    fn twin(&self, peer_id: &PeerId) -> Option<&Peer> {
+        self.peers.values().find(|peer| peer.handshake.peer_id == *peer_id)
+    }
+
+    /// Somebody at `addr` calls itself like one that we are connected to. Most likely it is the same,
+    /// and need not be dialled while that lasts; but a peer id can be copied.
+    fn add_twin(&mut self, now: Time, addr: SocketAddr, peer_id: &PeerId) {
+        let twin = self.peers.values_mut().find(|peer| peer.handshake.peer_id == *peer_id);
+        match twin {
+            Some(twin) if twin.listen_addr == Some(addr) => {}
+            Some(twin) if twin.twin_addrs.len() < TWINS_MAX => twin.twin_addrs.push(addr),
+            _ => self.candidates.failed(now, addr),
+        }
     }
 
     /// The first messages: what we can do and what we have.
@@ -169,6 +191,9 @@ impl<P: Payload> Torrent<P> {
         self.choker.leave(conn);
         self.metadata.remove_peer(now, conn);
         self.settle_candidate(now, &peer, why);
+        if why != Close::Duplicate {
+            peer.twin_addrs.iter().for_each(|addr| self.candidates.twin_ended(now, *addr));
+        }
         self.events.push_back(TorrentEvent::Disconnected(peer.addr, why));
         if self.starved {
             self.fill_all(now);

@@ -1,0 +1,89 @@
+//! Peers that call themselves alike: the same one at two addresses, or one that copied a peer id.
+
+mod common;
+
+use client::candidates::Source;
+use client::{Close, ConnId};
+use common::{Host, content, info};
+use std::net::SocketAddr;
+use wire::metainfo::Info;
+use wire::peer::{BLOCK_LEN, Handshake, Message, Reserved};
+
+fn addr(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 9], port))
+}
+
+fn torrent() -> Info {
+    info(&content(100_000), BLOCK_LEN)
+}
+
+/// The last dial succeeds, and who is there shows this peer id.
+fn answer(host: &mut Host, info: &Info, name: u8) -> ConnId {
+    let (conn, _) = *host.dials.last().expect("a dial");
+    host.session.handle_connected(host.now, conn);
+    host.drain();
+    let handshake =
+        Handshake { reserved: Reserved::OURS, info_hash: info.info_hash, peer_id: [name; 20] };
+    host.session.handle_handshake(host.now, conn, handshake);
+    host.drain();
+    conn
+}
+
+fn dial(host: &mut Host, port: u16) {
+    host.session.add_candidates(host.now, host.key, Source::User, &[addr(port)]);
+    host.drain();
+    assert_eq!(host.dials.last().map(|(_, to)| *to), Some(addr(port)));
+}
+
+fn dials_of(host: &Host, port: u16) -> usize {
+    host.dials.iter().filter(|(_, to)| *to == addr(port)).count()
+}
+
+#[test]
+fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    // A greater peer id than ours: of two connections the one is kept that it dialled.
+    let copy = host.connect(&info, 0xff);
+    dial(&mut host, 7);
+    let honest = answer(&mut host, &info, 0xff);
+    assert_eq!(host.closed.get(&honest), Some(&Close::Duplicate));
+    host.pass(60_000);
+    assert_eq!(dials_of(&host, 7), 1, "not while the other is there");
+    host.say(copy, Message::Have(u32::MAX));
+    assert!(host.closed.contains_key(&copy));
+    host.pass(5_000);
+    assert_eq!(dials_of(&host, 7), 2);
+}
+
+#[test]
+fn a_peer_of_two_addresses_is_dialled_at_either_once_it_is_gone() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    dial(&mut host, 7);
+    let first = answer(&mut host, &info, 1);
+    dial(&mut host, 8);
+    let second = answer(&mut host, &info, 1);
+    assert_eq!(host.closed.get(&second), Some(&Close::Duplicate));
+    host.session.handle_closed(host.now, first, Close::Remote);
+    host.drain();
+    host.pass(5_000);
+    assert_eq!((dials_of(&host, 7), dials_of(&host, 8)), (2, 2));
+}
+
+#[test]
+fn the_dialled_address_of_a_connection_that_gave_way_is_not_lost() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    dial(&mut host, 7);
+    let outgoing = answer(&mut host, &info, 0xff);
+    let incoming = host.connect(&info, 0xff);
+    assert_eq!(host.closed.get(&outgoing), Some(&Close::Duplicate));
+    assert!(!host.closed.contains_key(&incoming));
+    host.pass(60_000);
+    assert_eq!(dials_of(&host, 7), 1);
+    host.session.handle_closed(host.now, incoming, Close::Remote);
+    host.drain();
+    host.pass(5_000);
+    assert_eq!(dials_of(&host, 7), 2);
+}
