@@ -111,7 +111,8 @@ impl HandMade {
         stream.read_exact(&mut hello)?;
         let mut answer = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
         answer.extend(Sha1::digest(&self.info));
-        answer.extend(b"-HM0001-by-hand-0000");
+        // Two peers of one torrent are two.
+        answer.extend(format!("-HM0001-{:012}", stream.local_addr()?.port()).as_bytes());
         stream.write_all(&answer)?;
         let metadata =
             format!("d1:md11:ut_metadatai{METADATA_ID}ee13:metadata_sizei{}ee", self.info.len());
