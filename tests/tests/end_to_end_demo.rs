@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use harness::cli::{Place, Program, Run};
 use harness::content::single_file;
+use harness::small_disk::SmallDisk;
 use harness::wait::{secs, wait_for};
 
 /// Starts a demo with a folder of its own for temporary files.
@@ -95,7 +96,7 @@ fn an_interrupt_at_any_step_leaves_nothing() {
 }
 
 #[test]
-fn an_interrupt_from_the_terminal_reaches_its_processes_too_and_leaves_nothing() {
+fn an_interrupt_of_the_process_that_fetches_is_one_of_the_demo() {
     let place = Place::new(103);
     let file = fs::File::create(place.path("large.bin")).unwrap();
     file.set_len(400 << 20).unwrap();
@@ -105,13 +106,12 @@ fn an_interrupt_from_the_terminal_reaches_its_processes_too_and_leaves_nothing()
         let found = processes(&place);
         if found.len() == 2 { Ok(found) } else { Err(format!("{found:?}")) }
     });
-    // The one that it started first, as may happen.
     let own = demo.process().id();
     for path in both.iter().filter(|path| !path.ends_with(own.to_string())) {
         let id = path.file_name().unwrap();
         std::process::Command::new("kill").arg("-INT").arg(id).status().unwrap();
     }
-    let run = demo.end_by("INT");
+    let run = demo.finish();
     run.assert_code(130).assert_error(&["nothing is left behind"]);
     assert_nothing_left(&place);
 }
@@ -127,4 +127,19 @@ fn what_it_cannot_do_is_told_and_leaves_nothing() {
     let mut command = place.command(["demo"]);
     command.env("TMPDIR", place.path("nowhere"));
     place.run_command(command).assert_code(5).assert_error(&["nowhere", "TMPDIR"]);
+}
+
+#[test]
+fn too_small_a_folder_for_temporary_files_is_told() {
+    let place = Place::new(105);
+    // Room for less than the file of 64 MiB, and for that but not for its copy.
+    for mebibytes in [40, 100] {
+        let mount = place.folder(&format!("{mebibytes}"));
+        let disk = SmallDisk::new(&mount, mebibytes << 20, &place.root());
+        let mut command = place.command(["demo"]);
+        command.env("TMPDIR", &mount);
+        let run = place.run_command(disk.inside(&command));
+        run.assert_code(5).assert_error(&["choose another folder", "TMPDIR"]);
+        assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+    }
 }

@@ -27,19 +27,19 @@ use crate::{signals, text};
 const FILE_LEN: u64 = 64 << 20;
 /// How long any step may take that moves no file.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a signal leaves behind.
+const NOTHING_LEFT: &str = "nothing is left behind";
 /// What the slowest disk is good for, in bytes a second.
 const SLOW_DISK: u64 = 5 << 20;
 
 /// Runs the demo, and takes away all that it made, however it ends.
 pub async fn run(args: Demo) -> Result<(), Failure> {
     let mut signals = signals::Signals::new()?;
-    let folder = tempfile::tempdir().map_err(|error| {
-        Failure::Disk(format!("{error}; choose another folder for temporary files by TMPDIR"))
-    })?;
+    let folder = tempfile::tempdir().map_err(|error| no_place(&error))?;
     let mut fetching = None;
     let result = tokio::select! {
         result = play(args, folder.path(), &mut fetching) => result,
-        signal = signals.next() => Err(Failure::Signal(signal, "nothing is left behind")),
+        signal = signals.next() => Err(Failure::Signal(signal, NOTHING_LEFT)),
     };
     if let Some(mut child) = fetching {
         // It may have ended already. Until it has, it may still make files.
@@ -66,7 +66,7 @@ async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result
 
     let path = match args.file {
         Some(path) => path,
-        None => make_file(folder).map_err(|error| Failure::Disk(error.to_string()))?,
+        None => make_file(folder).map_err(|error| no_place(&error))?,
     };
     let hashed =
         hash_path(&path, None, |_, _| {}).map_err(|error| Failure::Disk(error.to_string()))?;
@@ -103,6 +103,11 @@ async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result
     }
     say(&format!("5. Both have SHA-256 {ours}: the same, byte for byte."));
     Ok(client.shutdown().await?)
+}
+
+/// The folder for temporary files is of no use.
+fn no_place(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Disk(format!("{error}; choose another folder for temporary files by TMPDIR"))
 }
 
 fn say(line: &str) {
@@ -209,6 +214,8 @@ async fn fetch(
         .arg(out)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // Ctrl-C is for us, and we end it.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(internal)?;
@@ -226,8 +233,11 @@ async fn fetch(
         }
     }
     let status = child.wait().await.map_err(internal)?;
-    match path {
-        Some(path) if status.success() => Ok(path),
+    match (path, status.code()) {
+        (Some(path), Some(0)) => Ok(path),
+        // It was interrupted before we were.
+        (_, Some(code @ (130 | 143))) => Err(Failure::Signal(code - 128, NOTHING_LEFT)),
+        (_, Some(5)) => Err(no_place(&"the download failed")),
         _ => Err(Failure::NotFound(format!("the download ended with {status}"))),
     }
 }
