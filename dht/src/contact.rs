@@ -19,6 +19,9 @@ pub(crate) trait Address: Copy + Eq + Debug {
     /// The address as sockets take it.
     fn get(&self) -> SocketAddr;
 
+    /// Its compact form (BEP 5, "Contact Encoding").
+    fn compact(&self) -> &[u8];
+
     /// The IP address without the port.
     fn ip_bytes(&self) -> &[u8];
 
@@ -46,6 +49,10 @@ impl Address for V4 {
         SocketAddr::from(([a, b, c, d], u16::from_be_bytes([e, f])))
     }
 
+    fn compact(&self) -> &[u8] {
+        &self.0
+    }
+
     fn ip_bytes(&self) -> &[u8] {
         &self.0[..4]
     }
@@ -66,6 +73,10 @@ impl Address for V6 {
 
     fn get(&self) -> SocketAddr {
         compact::addr(&self.0).unwrap_or(SocketAddr::from(([0u8; 16], 0)))
+    }
+
+    fn compact(&self) -> &[u8] {
+        &self.0
     }
 
     fn ip_bytes(&self) -> &[u8] {
@@ -111,6 +122,11 @@ const ID_FITS: u8 = 2;
 const PINGED: u8 = 4;
 
 impl<A: Address> Contact<A> {
+    /// Whether it answered and did not fail since: fit to be told to others.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.answered() && self.fails == 0
+    }
+
     /// A node that was only heard of.
     pub(crate) fn new(id: NodeId, addr: A, via: SocketId) -> Contact<A> {
         let fits = crate::security::fits(&id, addr.get().ip());

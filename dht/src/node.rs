@@ -17,7 +17,7 @@ use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer,
 use crate::peer_store::PeerStore;
 use crate::rtt::RttEstimate;
 use crate::search::{Goal, Search};
-use crate::server::Answer;
+use crate::server::{Answer, Scratch};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::table::{Heard, Wanted};
@@ -74,7 +74,7 @@ pub struct Node {
     pub(crate) stats: Stats,
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
-    pub(crate) values: Vec<SocketAddr>,
+    pub(crate) scratch: Scratch,
     pub(crate) next_lookup: u64,
     next_ping: u64,
 }
@@ -97,7 +97,7 @@ impl Node {
             tables: Tables::new(id, &config),
             transactions: Transactions::default(),
             tokens: Tokens::new(&mut tokens, config.token_secs),
-            store: PeerStore::new(&config),
+            store: PeerStore::new(&config, &mut Rng::new(&child_seed(seed, "store", 0))),
             rtt: RttEstimate::new(&config),
             bootstrap: Bootstrap::new(&config),
             searches: BTreeMap::new(),
@@ -108,7 +108,7 @@ impl Node {
             events: VecDeque::new(),
             stats: Stats::default(),
             found: Vec::new(),
-            values: Vec::new(),
+            scratch: Scratch::default(),
             next_lookup: 0,
             next_ping: 0,
             config,

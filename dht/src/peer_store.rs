@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wire::InfoHash;
 use wire::compact::Family;
+use wire::map::IdMap;
 use wire::rng::Rng;
 use wire::scope::owner;
 use wire::time::Time;
@@ -20,8 +21,9 @@ struct Stored<A> {
 }
 
 /// The peers of one torrent.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Swarm {
+    info_hash: InfoHash,
     v4: Vec<Stored<V4>>,
     v6: Vec<Stored<V6>>,
 }
@@ -29,7 +31,9 @@ struct Swarm {
 /// The peers of all torrents.
 #[derive(Clone)]
 pub(crate) struct PeerStore {
-    swarms: BTreeMap<InfoHash, Swarm>,
+    /// In no order; `places` says where each torrent stands.
+    swarms: Vec<Swarm>,
+    places: IdMap<InfoHash>,
     per_owner: BTreeMap<IpAddr, u32>,
     peers: usize,
     bounds: Bounds,
@@ -47,9 +51,11 @@ struct Bounds {
 }
 
 impl PeerStore {
-    pub(crate) fn new(config: &Config) -> PeerStore {
+    /// An empty store; the key of its hashes comes from `rng`.
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> PeerStore {
         PeerStore {
-            swarms: BTreeMap::new(),
+            swarms: Vec::new(),
+            places: IdMap::new(rng),
             per_owner: BTreeMap::new(),
             peers: 0,
             bounds: Bounds {
@@ -73,18 +79,25 @@ impl PeerStore {
         self.peers
     }
 
+    fn place(&self, info_hash: &InfoHash) -> Option<usize> {
+        self.places.get(info_hash).map(|at| at as usize)
+    }
+
     /// Whether an announce for this torrent could be stored.
     pub(crate) fn has_room(&self, info_hash: &InfoHash) -> bool {
         self.peers < self.bounds.peers
-            && match self.swarms.get(info_hash) {
-                Some(swarm) => swarm.v4.len() + swarm.v6.len() < self.bounds.per_torrent,
+            && match self.place(info_hash) {
+                Some(at) => {
+                    let swarm = &self.swarms[at];
+                    swarm.v4.len() + swarm.v6.len() < self.bounds.per_torrent
+                }
                 None => self.swarms.len() < self.bounds.torrents,
             }
     }
 
     /// Stores a peer, or marks it as announced again; false if there is no room.
     pub(crate) fn announce(&mut self, now: Time, info_hash: &InfoHash, peer: SocketAddr) -> bool {
-        if let Some(swarm) = self.swarms.get_mut(info_hash)
+        if let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at])
             && (renew(&mut swarm.v4, now, &peer, self.bounds.ports)
                 || renew(&mut swarm.v6, now, &peer, self.bounds.ports))
         {
@@ -95,7 +108,13 @@ impl PeerStore {
         if !self.has_room(info_hash) || of_owner >= self.bounds.per_ip {
             return false;
         }
-        let swarm = self.swarms.entry(*info_hash).or_default();
+        let at = self.place(info_hash).unwrap_or_else(|| {
+            let at = self.swarms.len();
+            self.swarms.push(Swarm { info_hash: *info_hash, v4: Vec::new(), v6: Vec::new() });
+            self.places.insert(*info_hash, at as u32);
+            at
+        });
+        let swarm = &mut self.swarms[at];
         let announced_secs = secs(now);
         if let Some(addr) = V4::new(&peer) {
             swarm.v4.push(Stored { addr, announced_secs });
@@ -117,7 +136,7 @@ impl PeerStore {
         rng: &mut Rng,
         out: &mut Vec<SocketAddr>,
     ) {
-        let Some(swarm) = self.swarms.get_mut(info_hash) else { return };
+        let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at]) else { return };
         let since = secs(now).saturating_sub(self.bounds.peer_secs);
         match family {
             Family::V4 => pick(&mut swarm.v4, since, n, rng, out),
@@ -131,7 +150,7 @@ impl PeerStore {
             return;
         }
         let since = secs(now) - self.bounds.peer_secs;
-        let PeerStore { swarms, per_owner, peers, .. } = self;
+        let PeerStore { swarms, places, per_owner, peers, .. } = self;
         let mut gone = |ip: IpAddr| {
             *peers -= 1;
             let owner = owner(ip);
@@ -142,11 +161,18 @@ impl PeerStore {
                 }
             }
         };
-        swarms.retain(|_, swarm| {
+        for at in (0..swarms.len()).rev() {
+            let swarm = &mut swarms[at];
             drop_before(&mut swarm.v4, since, &mut gone);
             drop_before(&mut swarm.v6, since, &mut gone);
-            !(swarm.v4.is_empty() && swarm.v6.is_empty())
-        });
+            if swarm.v4.is_empty() && swarm.v6.is_empty() {
+                places.remove(&swarm.info_hash);
+                swarms.swap_remove(at);
+                if let Some(moved) = swarms.get(at) {
+                    places.insert(moved.info_hash, at as u32);
+                }
+            }
+        }
     }
 }
 
@@ -218,7 +244,7 @@ mod tests {
     fn store(change: impl FnOnce(&mut Config)) -> PeerStore {
         let mut config = Config::new(vec![]);
         change(&mut config);
-        PeerStore::new(&config)
+        PeerStore::new(&config, &mut Rng::new(&[1; 32]))
     }
 
     fn peer(n: u32, port: u16) -> SocketAddr {

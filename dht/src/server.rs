@@ -7,11 +7,10 @@ use wire::compact::Family;
 use wire::krpc::{
     self, Head, METHOD_UNKNOWN, Method, PROTOCOL_ERROR, Query, SERVER_ERROR, TID_LEN_MAX, Want,
 };
-use wire::scope::AddrScope;
 use wire::{Id, InfoHash, NodeId};
 
 use crate::node::{Node, Outgoing};
-use crate::table::Wanted;
+use crate::table::Ranked;
 use crate::{NodeInfo, SocketId};
 
 /// An answer to be written when it is polled.
@@ -117,6 +116,7 @@ impl Node {
             read_only: false,
             ip: Some(answer.to),
         };
+        let mut scratch = std::mem::take(&mut self.scratch);
         let mut reply = krpc::Reply { id: self.id, ..krpc::Reply::default() };
         match answer.says {
             Says::Id => reply.encode(&head, buf),
@@ -124,64 +124,69 @@ impl Node {
                 krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
             }
             Says::Nodes { target, want } => {
-                let nodes = self.nodes_for(answer, target, want, Family::V4);
-                let nodes6 = self.nodes_for(answer, target, want, Family::V6);
-                reply.nodes = nodes.as_deref();
-                reply.nodes6 = nodes6.as_deref();
+                self.find_nodes(answer, &target, want, &mut scratch);
+                scratch.put_nodes(&mut reply);
                 reply.encode(&head, buf);
             }
             Says::Peers { info_hash, want } => {
-                let nodes = self.nodes_for(answer, info_hash, want, Family::V4);
-                let nodes6 = self.nodes_for(answer, info_hash, want, Family::V6);
-                reply.nodes = nodes.as_deref();
-                reply.nodes6 = nodes6.as_deref();
+                self.find_nodes(answer, &info_hash, want, &mut scratch);
+                let family = Family::of(&answer.to);
+                let room = self.room_for_values(answer, &scratch, family);
+                let (store, values) = (&mut self.store, &mut scratch.values);
+                values.clear();
+                store.sample(self.now, &info_hash, family, room, &mut self.rng, values);
                 let token = self.tokens.make(self.now, answer.to.ip(), &info_hash);
                 // BEP 33: no token when an announce would not be stored.
                 reply.token = self.store.has_room(&info_hash).then_some(&token[..]);
-                let family = Family::of(&answer.to);
-                let room = self.room_for_values(answer, &reply, family);
-                let mut values = std::mem::take(&mut self.values);
-                values.clear();
-                self.store.sample(self.now, &info_hash, family, room, &mut self.rng, &mut values);
-                reply.values = &values;
+                scratch.put_nodes(&mut reply);
+                reply.values = &scratch.values;
                 reply.encode(&head, buf);
-                self.values = values;
             }
         }
+        self.scratch = scratch;
         debug_assert!(buf.len() <= self.config.reply_bytes_max.max(512));
     }
 
     /// How many peers still fit into the reply.
-    fn room_for_values(&self, answer: &Answer, reply: &krpc::Reply<'_>, family: Family) -> usize {
+    fn room_for_values(&self, answer: &Answer, scratch: &Scratch, family: Family) -> usize {
         // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
         const FRAME: usize = 140;
-        let nodes = reply.nodes.map_or(0, |n| n.len() * Family::V4.node_len());
-        let nodes6 = reply.nodes6.map_or(0, |n| n.len() * Family::V6.node_len());
-        let used = FRAME + answer.tid.len() + nodes + nodes6;
+        let used = FRAME + answer.tid.len() + scratch.nodes.len() + scratch.nodes6.len();
         let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
         self.config.reply_bytes_max.saturating_sub(used) / value
     }
 
-    /// The nodes of `family` to tell, if the asker wants them: the k closest proven contacts
-    /// without the asker itself, and no local ones to a global asker.
-    fn nodes_for(
-        &mut self,
-        answer: &Answer,
-        target: Id,
-        want: Want,
-        family: Family,
-    ) -> Option<ArrayVec<(NodeId, SocketAddr), NODES_MAX>> {
-        if !want.wants(family, Family::of(&answer.to)) {
-            return None;
-        }
+    /// The nodes to tell of each family that the asker wants: the k closest proven contacts without
+    /// the asker itself, and no local ones to a global asker.
+    fn find_nodes(&self, answer: &Answer, target: &Id, want: Want, scratch: &mut Scratch) {
         let k = self.config.k.min(NODES_MAX);
-        self.found.clear();
-        self.tables.closest(family, &target, k + 1, Wanted::Proven, &mut self.found);
-        let asker = AddrScope::of(answer.to.ip());
-        let others = self.found.iter().filter(|(node, _)| {
-            node.addr != answer.to && AddrScope::of(node.addr.ip()).acceptable_from(asker)
-        });
-        Some(others.take(k).map(|(node, _)| (node.id, node.addr)).collect())
+        let by = Family::of(&answer.to);
+        let Scratch { ranked, nodes, nodes6, wanted, .. } = scratch;
+        for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
+            out.clear();
+            if want.wants(family, by) {
+                self.tables.closest_compact(family, target, k, answer.to, ranked, out);
+            }
+        }
+        *wanted = Want { v4: want.wants(Family::V4, by), v6: want.wants(Family::V6, by) };
+    }
+}
+
+/// What answers are made from, kept for its room, so that no answer needs an allocation.
+#[derive(Clone, Default)]
+pub(crate) struct Scratch {
+    ranked: Ranked,
+    /// Compact node infos, and of which families any are to be told.
+    nodes: Vec<u8>,
+    nodes6: Vec<u8>,
+    wanted: Want,
+    values: Vec<SocketAddr>,
+}
+
+impl Scratch {
+    fn put_nodes<'a>(&'a self, reply: &mut krpc::Reply<'a>) {
+        reply.nodes = self.wanted.v4.then_some(&self.nodes[..]);
+        reply.nodes6 = self.wanted.v6.then_some(&self.nodes6[..]);
     }
 }
 

@@ -20,6 +20,8 @@ use crate::{NodeInfo, SocketId};
 /// A bucket's own part; its contacts stand in the table.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
+    /// Where its contacts begin in the table's vector.
+    start: u16,
     len: u16,
     /// When a contact in it last answered or was added: seconds on the node's clock.
     changed_secs: u32,
@@ -61,6 +63,9 @@ struct Rules {
     subnet_max: usize,
     enforce_ids: bool,
 }
+
+/// Contacts by their distance, each an index into the table's vector.
+pub(crate) type Ranked = Vec<((u128, u32), u32)>;
 
 /// Which contacts [`Table::closest`] may return.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,8 +121,17 @@ impl<A: Address> Table<A> {
     }
 
     fn range(&self, bucket: usize) -> Range<usize> {
-        let start = self.buckets[..bucket].iter().map(|b| usize::from(b.len)).sum();
-        start..start + usize::from(self.buckets[bucket].len)
+        let Bucket { start, len, .. } = self.buckets[bucket];
+        usize::from(start)..usize::from(start) + usize::from(len)
+    }
+
+    /// A bucket has one contact more or less: those behind it have moved.
+    fn resize(&mut self, bucket: usize, more: bool) {
+        let step = |n: u16| if more { n + 1 } else { n - 1 };
+        self.buckets[bucket].len = step(self.buckets[bucket].len);
+        for behind in &mut self.buckets[bucket + 1..] {
+            behind.start = step(behind.start);
+        }
     }
 
     fn find(&self, id: &NodeId) -> Option<usize> {
@@ -223,7 +237,7 @@ impl<A: Address> Table<A> {
             }
             if range.len() < self.rules.k {
                 self.contacts.insert(range.end, contact);
-                self.buckets[bucket].len += 1;
+                self.resize(bucket, true);
                 self.buckets[bucket].changed_secs = secs(now);
                 return Heard::Added;
             }
@@ -281,18 +295,19 @@ impl<A: Address> Table<A> {
         let part = &mut self.contacts[range];
         part.sort_by_key(|c| own.common_prefix(&c.id) as usize > depth);
         let stay = part.partition_point(|c| own.common_prefix(&c.id) as usize == depth);
-        let total = part.len();
-        let changed_secs = self.buckets[depth].changed_secs;
-        self.buckets[depth].len = stay as u16;
+        let (stay, total) = (stay as u16, part.len() as u16);
+        let Bucket { start, changed_secs, .. } = self.buckets[depth];
+        self.buckets[depth].len = stay;
         // The lookup that searched it was for our own id, which is in the other part now.
         self.buckets[depth].searched = false;
-        self.buckets.push(Bucket { len: (total - stay) as u16, changed_secs, searched: false });
+        let (start, len) = (start + stay, total - stay);
+        self.buckets.push(Bucket { start, len, changed_secs, searched: false });
     }
 
     fn remove_at(&mut self, at: usize) {
         let bucket = self.bucket_of(&self.contacts[at].id);
         self.contacts.remove(at);
-        self.buckets[bucket].len -= 1;
+        self.resize(bucket, false);
     }
 
     /// A node at `addr` answered under another id than `id`: it is no longer listed as `id`.
@@ -326,8 +341,7 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// Appends the `n` contacts closest to `target`, closest first. Visits buckets in the order of
-    /// their distance and sorts only inside those that it needs.
+    /// Appends the `n` contacts closest to `target`, closest first.
     pub(crate) fn closest(
         &self,
         target: &NodeId,
@@ -335,18 +349,58 @@ impl<A: Address> Table<A> {
         wanted: Wanted,
         out: &mut Vec<(NodeInfo, SocketId)>,
     ) {
-        let end = out.len() + n;
+        let mut ranked = Vec::new();
+        let fit = |c: &Contact<A>| match wanted {
+            Wanted::Proven => c.is_proven(),
+            Wanted::Usable => c.fails < self.rules.fails_max,
+            Wanted::Any => true,
+        };
+        self.rank(target, n, fit, &mut ranked);
+        let contacts = ranked.iter().map(|(_, at)| &self.contacts[*at as usize]);
+        out.extend(contacts.map(|c| (NodeInfo { id: c.id, addr: c.addr.get() }, c.via)));
+    }
+
+    /// Appends the compact node infos of the `n` contacts closest to `target` that are fit to be
+    /// told and that `fit` admits, closest first. `ranked` is kept by the caller for its room.
+    pub(crate) fn closest_compact(
+        &self,
+        target: &NodeId,
+        n: usize,
+        fit: impl Fn(&A) -> bool,
+        ranked: &mut Ranked,
+        out: &mut Vec<u8>,
+    ) {
+        ranked.clear();
+        self.rank(target, n, |c| c.is_proven() && fit(&c.addr), ranked);
+        for (_, at) in ranked.iter() {
+            let contact = &self.contacts[*at as usize];
+            out.extend_from_slice(contact.id.as_bytes());
+            out.extend_from_slice(contact.addr.compact());
+        }
+    }
+
+    /// Ranks the `n` fit contacts closest to `target`. Visits buckets in the order of their
+    /// distance and sorts only inside those that it needs: O(buckets + n).
+    fn rank(
+        &self,
+        target: &NodeId,
+        n: usize,
+        fit: impl Fn(&Contact<A>) -> bool,
+        ranked: &mut Ranked,
+    ) {
         let mut visit = |bucket: usize| {
-            let start = out.len();
-            let fit = self.contacts[self.range(bucket)].iter().filter(|c| match wanted {
-                Wanted::Proven => c.answered() && c.fails == 0,
-                Wanted::Usable => c.fails < self.rules.fails_max,
-                Wanted::Any => true,
-            });
-            out.extend(fit.map(|c| (NodeInfo { id: c.id, addr: c.addr.get() }, c.via)));
-            out[start..].sort_unstable_by_key(|(node, _)| node.id.distance(target));
-            out.truncate(end);
-            out.len() == end
+            let start = ranked.len();
+            let range = self.range(bucket);
+            for (at, contact) in range.clone().zip(&self.contacts[range]) {
+                if fit(contact) {
+                    let distance = contact.id.distance_words(target);
+                    let spot = ranked[start..].iter().rposition(|(other, _)| *other <= distance);
+                    ranked
+                        .insert(spot.map_or(start, |spot| start + spot + 1), (distance, at as u32));
+                }
+            }
+            ranked.truncate(n);
+            ranked.len() == n
         };
         // Contacts beyond the target's bucket differ from it in the target's bit; among them, a
         // bucket is closer than all deeper ones if the target differs from us in its bit.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use wire::NodeId;
 use wire::compact::Family;
 use wire::rng::Rng;
+use wire::scope::AddrScope;
 use wire::time::Time;
 
 use crate::config::Config;
 use crate::contact::{Address, V4, V6};
 use crate::node::ContactInfo;
-use crate::table::{Heard, Table, Wanted};
+use crate::table::{Heard, Ranked, Table, Wanted};
 use crate::{NodeInfo, SocketId};
 
 /// Nodes with the socket to reach them by.
@@ -118,6 +119,40 @@ impl Tables {
         match (family, &self.v4, &self.v6) {
             (Family::V4, Some(table), _) => table.closest(target, n, wanted, out),
             (Family::V6, _, Some(table)) => table.closest(target, n, wanted, out),
+            _ => {}
+        }
+    }
+
+    /// Appends the compact node infos of the `n` contacts of `family` closest to `target` that may
+    /// be told to `asker`: itself is none of them, nor is a local one told from afar.
+    pub(crate) fn closest_compact(
+        &self,
+        family: Family,
+        target: &NodeId,
+        n: usize,
+        asker: SocketAddr,
+        ranked: &mut Ranked,
+        out: &mut Vec<u8>,
+    ) {
+        fn compact<A: Address>(
+            table: &Table<A>,
+            target: &NodeId,
+            n: usize,
+            asker: SocketAddr,
+            ranked: &mut Ranked,
+            out: &mut Vec<u8>,
+        ) {
+            let (own, scope) = (A::new(&asker), AddrScope::of(asker.ip()));
+            let fit = |addr: &A| {
+                Some(*addr) != own
+                    && (scope == AddrScope::Local
+                        || AddrScope::of(addr.get().ip()).acceptable_from(scope))
+            };
+            table.closest_compact(target, n, fit, ranked, out);
+        }
+        match (family, &self.v4, &self.v6) {
+            (Family::V4, Some(table), _) => compact(table, target, n, asker, ranked, out),
+            (Family::V6, _, Some(table)) => compact(table, target, n, asker, ranked, out),
             _ => {}
         }
     }

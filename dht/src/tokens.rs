@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
-use std::hash::Hasher;
 use wire::InfoHash;
 use wire::rng::Rng;
 use wire::time::Time;
@@ -49,14 +48,22 @@ impl Tokens {
     }
 
     fn hash(&self, period: u64, ip: IpAddr, info_hash: &InfoHash) -> [u8; TOKEN_LEN] {
-        let mut hash = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
-        hash.write(&period.to_le_bytes());
-        match ip {
-            IpAddr::V4(ip) => hash.write(&ip.octets()),
-            IpAddr::V6(ip) => hash.write(&ip.octets()),
-        }
-        hash.write(info_hash.as_bytes());
-        hash.finish().to_be_bytes()
+        // The lengths of both families differ, so no two inputs are one.
+        let mut input = [0; 8 + 20 + 16];
+        input[..8].copy_from_slice(&period.to_le_bytes());
+        input[8..28].copy_from_slice(info_hash.as_bytes());
+        let len = match ip {
+            IpAddr::V4(ip) => {
+                input[28..32].copy_from_slice(&ip.octets());
+                32
+            }
+            IpAddr::V6(ip) => {
+                input[28..].copy_from_slice(&ip.octets());
+                44
+            }
+        };
+        let hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        hasher.hash(&input[..len]).to_be_bytes()
     }
 }
 

@@ -43,6 +43,13 @@ impl Id {
         Id(out)
     }
 
+    /// The XOR distance to `other` as two numbers that compare in its order: cheaper to sort by.
+    pub fn distance_words(&self, other: &Id) -> (u128, u32) {
+        let high = |id: &Id| u128::from_be_bytes(first(&id.0));
+        let low = |id: &Id| u32::from_be_bytes(last(&id.0));
+        (high(self) ^ high(other), low(self) ^ low(other))
+    }
+
     /// How many leading bits are zero: 0 to 160.
     pub fn leading_zeros(&self) -> u32 {
         let head = u128::from_be_bytes(first(&self.0));
@@ -54,7 +61,10 @@ impl Id {
 
     /// How many leading bits this key shares with `other`: 0 to 160.
     pub fn common_prefix(&self, other: &Id) -> u32 {
-        self.distance(other).leading_zeros()
+        match self.distance_words(other) {
+            (0, low) => 128 + low.leading_zeros(),
+            (high, _) => high.leading_zeros(),
+        }
     }
 
     /// Bit `index`, counted from the most significant; false beyond bit 159.
@@ -117,6 +127,22 @@ impl fmt::Debug for Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distance_in_words_has_the_order_of_distance() {
+        let mut rng = Rng::new(&[1; 32]);
+        let target = Id::random(&mut rng);
+        for _ in 0..1_000 {
+            let (mut a, b) = (Id::random(&mut rng), Id::random(&mut rng));
+            // Half of them share the first 16 bytes, so that the low word decides.
+            if rng.chance(0.5) {
+                a.0[..16].copy_from_slice(&b.0[..16]);
+            }
+            let order = a.distance(&target).cmp(&b.distance(&target));
+            assert_eq!(a.distance_words(&target).cmp(&b.distance_words(&target)), order);
+            assert_eq!(a.common_prefix(&b), a.distance(&b).leading_zeros());
+        }
+    }
 
     #[test]
     fn distance_counts_from_the_first_bit() {

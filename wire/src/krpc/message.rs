@@ -536,8 +536,15 @@ mod tests {
             values in proptest::collection::vec(any_addr(), 0..50),
         ) {
             let token = token.as_ref().map(|t| &t[..]);
-            let reply =
-                Reply { id, nodes: Some(&nodes), nodes6: Some(&nodes), token, values: &values };
+            let (v4, v6): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|(_, a)| a.is_ipv4());
+            let compact = |nodes: &[(Id, SocketAddr)]| {
+                let mut out = Vec::new();
+                nodes.iter().for_each(|(id, addr)| compact::put_node(&mut out, id, addr));
+                out
+            };
+            let (four, six) = (compact(&v4), compact(&v6));
+            let (nodes, nodes6) = (Some(&four[..]), Some(&six[..]));
+            let reply = Reply { id, nodes, nodes6, token, values: &values };
             let head = Head { tid: &tid, ip: Some(ip), ..Head::default() };
             let mut bytes = Vec::new();
             reply.encode(&head, &mut bytes);
@@ -546,7 +553,6 @@ mod tests {
             prop_assert_eq!(written(&message), bytes.clone());
             let Body::Reply(body) = message.body else { panic!() };
             let back = GetPeersReply::parse(&body).unwrap();
-            let (v4, v6): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, a)| a.is_ipv4());
             prop_assert_eq!(back.found.nodes().collect::<Vec<_>>(), [v4, v6].concat());
             prop_assert_eq!(back.peers().collect::<Vec<_>>(), values);
             prop_assert_eq!((back.found.id, back.token), (id, token));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::message::Head;
 use super::put_string;
-use crate::bencode::{self, Encoder, Reader, Value};
+use crate::bencode::{self, Reader, Value};
 use crate::compact::{self, Family};
 use crate::id::{Id, NodeId};
 
@@ -135,10 +135,10 @@ fn whole(value: Option<Value<'_>>, family: Family) -> &[u8] {
 pub struct Reply<'a> {
     /// The answering node.
     pub id: NodeId,
-    /// v4 nodes.
-    pub nodes: Option<&'a [(NodeId, SocketAddr)]>,
-    /// v6 nodes.
-    pub nodes6: Option<&'a [(NodeId, SocketAddr)]>,
+    /// Compact v4 node infos, 26 bytes each ([`compact::put_node`]).
+    pub nodes: Option<&'a [u8]>,
+    /// Compact v6 node infos, 38 bytes each.
+    pub nodes6: Option<&'a [u8]>,
     /// What an announce must show.
     pub token: Option<&'a [u8]>,
     /// Peers.
@@ -152,8 +152,14 @@ impl Reply<'_> {
         head.put_ip(out);
         out.extend_from_slice(b"1:rd2:id20:");
         out.extend_from_slice(self.id.as_bytes());
-        put_nodes(out, b"5:nodes", self.nodes, Family::V4);
-        put_nodes(out, b"6:nodes6", self.nodes6, Family::V6);
+        if let Some(nodes) = self.nodes {
+            out.extend_from_slice(b"5:nodes");
+            put_string(out, nodes);
+        }
+        if let Some(nodes) = self.nodes6 {
+            out.extend_from_slice(b"6:nodes6");
+            put_string(out, nodes);
+        }
         if let Some(token) = self.token {
             out.extend_from_slice(b"5:token");
             put_string(out, token);
@@ -169,19 +175,4 @@ impl Reply<'_> {
         out.push(b'e');
         head.put_tail(out, b'r');
     }
-}
-
-/// Writes the nodes of `family` under a bencoded key; others in the list are left out.
-fn put_nodes(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    nodes: Option<&[(NodeId, SocketAddr)]>,
-    family: Family,
-) {
-    let Some(nodes) = nodes else { return };
-    out.extend_from_slice(key);
-    let fit = nodes.iter().filter(|(_, addr)| Family::of(addr) == family);
-    Encoder::new(out).bytes_with(fit.clone().count() * family.node_len(), |out| {
-        fit.for_each(|(id, addr)| compact::put_node(out, id, addr));
-    });
 }
