@@ -52,47 +52,55 @@ impl<'a> Reader<'a> {
 
     /// The next key of the dict that was entered last; its value is to be read next. `None` leaves
     /// the dict.
+    #[inline]
     pub fn key(&mut self) -> Result<Option<&'a [u8]>, Error> {
         match self.bytes.get(self.at) {
-            None => Err(Error::Truncated),
+            Some(b'0'..=b'9') => self.string().map(Some),
             Some(b'e') => {
                 self.at += 1;
                 self.depth_left += 1;
                 Ok(None)
             }
-            Some(b'0'..=b'9') => {
-                self.count_item()?;
-                let (len, start) = string_head(self.bytes, self.at)?;
-                self.at = start + len;
-                Ok(Some(&self.bytes[start..self.at]))
-            }
+            None => Err(Error::Truncated),
             Some(_) => Err(Error::Unexpected(self.at)),
         }
+    }
+
+    /// The next value if it is a string; what else it is, is checked and passed over.
+    #[inline]
+    pub fn bytes(&mut self) -> Result<Option<&'a [u8]>, Error> {
+        match self.bytes.get(self.at) {
+            Some(b'0'..=b'9') => self.string().map(Some),
+            _ => self.value().map(|_| None),
+        }
+    }
+
+    /// The next value if it is an integer; what else it is, is checked and passed over.
+    pub fn int(&mut self) -> Result<Option<i64>, Error> {
+        self.value().map(|value| value.as_int())
     }
 
     /// The next value, of any kind.
     pub fn value(&mut self) -> Result<Value<'a>, Error> {
         let start = self.at;
-        self.at = match self.bytes.get(start) {
+        match self.bytes.get(start) {
             None => return Err(Error::Truncated),
             Some(b'0'..=b'9') => {
-                self.count_item()?;
-                let (len, start) = string_head(self.bytes, start)?;
-                start + len
+                self.string()?;
             }
             Some(b'i') => {
                 self.count_item()?;
-                int_end(self.bytes, start)?
+                self.at = int_end(self.bytes, start)?;
             }
             Some(_) => {
                 let rest = &self.bytes[start..];
                 match validate(rest, self.depth_left, &mut self.items_left) {
-                    Ok(len) => start + len,
+                    Ok(len) => self.at = start + len,
                     Err(Error::Unexpected(at)) => return Err(Error::Unexpected(start + at)),
                     Err(error) => return Err(error),
                 }
             }
-        };
+        }
         Ok(self.since(start))
     }
 
@@ -104,6 +112,16 @@ impl<'a> Reader<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(Error::Trailing) }
     }
 
+    /// The string that begins here, at a digit.
+    #[inline]
+    fn string(&mut self) -> Result<&'a [u8], Error> {
+        self.count_item()?;
+        let (len, start) = string_head(self.bytes, self.at)?;
+        self.at = start + len;
+        self.bytes.get(start..self.at).ok_or(Error::Truncated)
+    }
+
+    #[inline]
     fn count_item(&mut self) -> Result<(), Error> {
         self.items_left = self.items_left.checked_sub(1).ok_or(Error::TooLarge)?;
         Ok(())
@@ -189,14 +207,14 @@ mod tests {
         let start = reader.position();
         assert_eq!(reader.enter_dict(), Ok(true));
         assert_eq!(reader.key(), Ok(Some(&b"x"[..])));
-        assert_eq!(reader.value().unwrap().as_int(), Some(5));
+        assert_eq!(reader.int(), Ok(Some(5)));
         assert_eq!(reader.key(), Ok(None));
         assert_eq!(reader.since(start).raw(), b"d1:xi5ee");
         assert_eq!(reader.key(), Ok(Some(&b"b"[..])));
         assert_eq!(reader.enter_dict(), Ok(false));
         assert_eq!(reader.value().unwrap().raw(), b"l1:ze");
         assert_eq!(reader.key(), Ok(Some(&b"ccc"[..])));
-        assert_eq!(reader.value().unwrap().as_bytes(), Some(&b"xyz"[..]));
+        assert_eq!(reader.bytes(), Ok(Some(&b"xyz"[..])));
         assert_eq!(reader.key(), Ok(None));
         assert_eq!(reader.finish(), Ok(()));
     }

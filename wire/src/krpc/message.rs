@@ -122,64 +122,76 @@ impl From<crate::bencode::Error> for Dropped {
     }
 }
 
-/// The values of the keys that matter.
+/// The values of the keys that matter: `None` where there is none, `Some(None)` where the first is
+/// of a wrong type.
 #[derive(Default)]
 struct Found<'a> {
-    args: Option<Option<Args<'a>>>,
+    args: Args<'a>,
+    has_args: Option<bool>,
     error: Option<Value<'a>>,
-    ip: Option<Value<'a>>,
-    name: Option<Value<'a>>,
+    ip: Option<Option<&'a [u8]>>,
+    name: Option<Option<&'a [u8]>>,
     reply: Option<Option<ReplyBody<'a>>>,
-    read_only: Option<Value<'a>>,
-    tid: Option<Value<'a>>,
-    version: Option<Value<'a>>,
-    kind: Option<Value<'a>>,
+    read_only: Option<Option<i64>>,
+    tid: Option<Option<&'a [u8]>>,
+    version: Option<Option<&'a [u8]>>,
+    kind: Option<Option<&'a [u8]>>,
 }
 
 impl<'a> Found<'a> {
     /// Reads the value of `key`.
     fn take(&mut self, key: &[u8], reader: &mut Reader<'a>) -> Result<(), crate::bencode::Error> {
         let slot = match key {
-            b"a" if self.args.is_none() => {
-                self.args = Some(Args::read(reader)?);
+            b"a" if self.has_args.is_none() => {
+                self.has_args = Some(self.args.read(reader)?);
                 return Ok(());
             }
             b"r" if self.reply.is_none() => {
                 self.reply = Some(ReplyBody::read(reader)?);
                 return Ok(());
             }
-            b"e" => &mut self.error,
+            b"e" => {
+                self.error.get_or_insert(reader.value()?);
+                return Ok(());
+            }
+            b"ro" => {
+                self.read_only.get_or_insert(reader.int()?);
+                return Ok(());
+            }
             b"ip" => &mut self.ip,
             b"q" => &mut self.name,
-            b"ro" => &mut self.read_only,
             b"t" => &mut self.tid,
             b"v" => &mut self.version,
             b"y" => &mut self.kind,
-            _ => &mut None,
+            _ => return reader.value().map(drop),
         };
-        slot.get_or_insert(reader.value()?);
+        let text = reader.bytes()?;
+        slot.get_or_insert(text);
         Ok(())
     }
 
     fn message(self) -> Result<Message<'a>, Dropped> {
-        let tid = self.tid.and_then(|t| t.as_bytes()).ok_or(Dropped::Malformed)?;
+        let tid = self.tid.flatten().ok_or(Dropped::Malformed)?;
         if tid.len() > TID_LEN_MAX {
             return Err(Dropped::LongTid);
         }
-        let body = match self.kind.and_then(|y| y.as_bytes()) {
-            Some(b"q") => match Query::new(self.name, self.args.flatten()) {
-                Ok(query) => Body::Query(query),
-                Err(reason) => Body::BadQuery(reason),
-            },
+        let body = match self.kind.flatten() {
+            Some(b"q") => {
+                let args = (self.has_args == Some(true)).then_some(&self.args);
+                match Query::new(self.name.flatten(), args) {
+                    Ok(query) => Body::Query(query),
+                    Err(reason) => Body::BadQuery(reason),
+                }
+            }
             Some(b"r") => Body::Reply(self.reply.flatten().ok_or(Dropped::Malformed)?),
             Some(b"e") => Body::Error(Error::parse(self.error.ok_or(Dropped::Malformed)?)),
             _ => return Err(Dropped::Malformed),
         };
         let head = Head {
             tid,
-            version: self.version.and_then(|v| v.as_bytes()),
-            read_only: self.read_only.and_then(|ro| ro.as_int()) == Some(1),
-            ip: self.ip.and_then(|ip| ip.as_bytes()).and_then(compact::addr),
+            version: self.version.flatten(),
+            read_only: self.read_only.flatten() == Some(1),
+            ip: self.ip.flatten().and_then(compact::addr),
         };
         Ok(Message { head, body })
     }

@@ -106,40 +106,38 @@ pub enum Method<'a> {
     },
 }
 
-/// The arguments of all methods, as they came.
+/// The arguments of all methods: `None` where there is none, `Some(None)` where the first of that
+/// name is of a wrong type.
 #[derive(Default)]
 pub(super) struct Args<'a> {
-    id: Option<Value<'a>>,
-    implied_port: Option<Value<'a>>,
-    info_hash: Option<Value<'a>>,
-    port: Option<Value<'a>>,
-    target: Option<Value<'a>>,
-    token: Option<Value<'a>>,
+    id: Option<Option<&'a [u8]>>,
+    implied_port: Option<Option<i64>>,
+    info_hash: Option<Option<&'a [u8]>>,
+    port: Option<Option<i64>>,
+    target: Option<Option<&'a [u8]>>,
+    token: Option<Option<&'a [u8]>>,
     want: Option<Value<'a>>,
 }
 
 impl<'a> Args<'a> {
-    /// Reads the value of `a`; `None` if it is no dict.
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Option<Args<'a>>, bencode::Error> {
+    /// Reads the value of `a`; false if it is no dict.
+    pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<bool, bencode::Error> {
         if !reader.enter_dict()? {
-            return reader.value().map(|_| None);
+            return reader.value().map(|_| false);
         }
-        let mut args = Args::default();
         while let Some(key) = reader.key()? {
-            let value = reader.value()?;
-            let slot = match key {
-                b"id" => &mut args.id,
-                b"implied_port" => &mut args.implied_port,
-                b"info_hash" => &mut args.info_hash,
-                b"port" => &mut args.port,
-                b"target" => &mut args.target,
-                b"token" => &mut args.token,
-                b"want" => &mut args.want,
-                _ => continue,
-            };
-            slot.get_or_insert(value);
+            match key {
+                b"id" => keep(&mut self.id, reader.bytes()?),
+                b"implied_port" => keep(&mut self.implied_port, reader.int()?),
+                b"info_hash" => keep(&mut self.info_hash, reader.bytes()?),
+                b"port" => keep(&mut self.port, reader.int()?),
+                b"target" => keep(&mut self.target, reader.bytes()?),
+                b"token" => keep(&mut self.token, reader.bytes()?),
+                b"want" => keep(&mut self.want, reader.value()?),
+                _ => drop(reader.value()?),
+            }
         }
-        Ok(Some(args))
+        Ok(true)
     }
 
     fn want(&self) -> Want {
@@ -147,8 +145,8 @@ impl<'a> Args<'a> {
     }
 
     fn announce(&self) -> Result<Method<'a>, &'static str> {
-        let implied_port = self.implied_port.and_then(|v| v.as_int()).is_some_and(|flag| flag != 0);
-        let port = self.port.and_then(|v| v.as_int()).and_then(|port| u16::try_from(port).ok());
+        let implied_port = self.implied_port.flatten().is_some_and(|flag| flag != 0);
+        let port = self.port.flatten().and_then(|port| u16::try_from(port).ok());
         let port = match port.filter(|&port| port != 0) {
             Some(port) => port,
             None if implied_port => 0,
@@ -158,22 +156,27 @@ impl<'a> Args<'a> {
             info_hash: id(self.info_hash).ok_or("info_hash missing or not 20 bytes")?,
             port,
             implied_port,
-            token: self.token.and_then(|v| v.as_bytes()).ok_or("token missing")?,
+            token: self.token.flatten().ok_or("token missing")?,
         })
     }
 }
 
-fn id(value: Option<Value<'_>>) -> Option<Id> {
-    value.and_then(|v| v.as_bytes()).and_then(Id::from_slice)
+/// Of several values under one key the first counts.
+fn keep<T>(slot: &mut Option<T>, value: T) {
+    slot.get_or_insert(value);
+}
+
+fn id(value: Option<Option<&[u8]>>) -> Option<Id> {
+    value.flatten().and_then(Id::from_slice)
 }
 
 impl<'a> Query<'a> {
     /// Makes a query of the values of `q` and `a`; an error says what is wrong with them.
     pub(super) fn new(
-        name: Option<Value<'a>>,
-        args: Option<Args<'a>>,
+        name: Option<&'a [u8]>,
+        args: Option<&Args<'a>>,
     ) -> Result<Query<'a>, &'static str> {
-        let name = name.and_then(|v| v.as_bytes()).ok_or("method missing")?;
+        let name = name.ok_or("method missing")?;
         let args = args.ok_or("arguments missing")?;
         let sender = id(args.id).ok_or("id missing or not 20 bytes")?;
         let method = match name {
