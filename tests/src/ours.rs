@@ -38,7 +38,7 @@ impl DhtNode {
         }
         let mut process = Process::spawn(&name, command, &host.folder);
         let awaited = if bootstrap.is_empty() { "ready" } else { "joined" };
-        process.wait_line(awaited, secs(20), |line| of_type(line, awaited));
+        process.wait_line(awaited, secs(20), |line| event(line, awaited));
         Self { process, address }
     }
 
@@ -69,7 +69,7 @@ pub fn lookup(host: &Host, info_hash: &str, bootstrap: SocketAddr) -> Vec<Socket
         Err(error) => panic!("run dht-node lookup: {error}"),
     };
     let peers =
-        output.lines().filter_map(|line| of_type(line, "peer")?["addr"].as_str()?.parse().ok());
+        output.lines().filter_map(|line| event(line, "peer")?["addr"].as_str()?.parse().ok());
     // Several nodes name the same peer.
     peers.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -87,10 +87,10 @@ fn dht_command(host: &Host, operation: &str, target: &str, bootstrap: SocketAddr
     command
 }
 
-/// `line`, if it is a JSON object of the given `type`.
-fn of_type(line: &str, kind: &str) -> Option<Value> {
+/// `line`, if it is a JSON object that tells the event `name`.
+fn event(line: &str, name: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(line).ok()?;
-    (value["type"] == kind).then_some(value)
+    (value["event"] == name).then_some(value)
 }
 
 /// The lines of `text` that are JSON.
@@ -143,7 +143,7 @@ impl Trackerless {
     /// Waits for an event of the given kind.
     pub fn wait_event(&mut self, kind: &str, limit: Duration) -> Value {
         let title = format!("the event {kind:?}");
-        self.process.wait_line(&title, limit, |line| of_type(line, kind))
+        self.process.wait_line(&title, limit, |line| event(line, kind))
     }
 
     /// What it has said so far, line by line.

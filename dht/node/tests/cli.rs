@@ -40,7 +40,7 @@ impl Running {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(ready["type"], "ready");
+        assert_eq!(ready["event"], "ready");
         let string = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
         Running { child, id: string(&ready["id"]), addr: string(&ready["addrs"][0]) }
     }
@@ -95,8 +95,8 @@ fn an_overlay_is_founded_joined_asked_and_started_again() {
     let lines: Vec<serde_json::Value> =
         stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{stdout}");
-    assert_eq!((&lines[0]["type"], &lines[0]["addr"]), (&"peer".into(), &"127.0.0.1:7001".into()));
-    assert_eq!((&lines[1]["type"], &lines[1]["peers"]), (&"done".into(), &1.into()));
+    assert_eq!((&lines[0]["event"], &lines[0]["addr"]), (&"peer".into(), &"127.0.0.1:7001".into()));
+    assert_eq!((&lines[1]["event"], &lines[1]["peers"]), (&"done".into(), &1.into()));
 
     let nodes = run(&["find-node", "-q", "--bootstrap", last, &first.id]);
     let expected = format!("{} {}\n", first.id, first.addr);

@@ -47,7 +47,7 @@ impl Announce {
             }
             let ms = session.elapsed_ms();
             let json = json!({
-                "type": "announced", "info_hash": self.info_hash.to_string(),
+                "event": "announced", "info_hash": self.info_hash.to_string(),
                 "port": self.port, "accepted": accepted, "elapsed_ms": ms,
             });
             let nodes = if accepted == 1 { "node" } else { "nodes" };

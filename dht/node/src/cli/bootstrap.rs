@@ -94,7 +94,7 @@ async fn serve(
         }
         while let Some(event) = driver.poll_event() {
             if let Event::Bootstrapped { contacts } = event {
-                let json = json!({"type": "joined", "contacts": contacts});
+                let json = json!({"event": "joined", "contacts": contacts});
                 let s = if contacts == 1 { "" } else { "s" };
                 // A node serves on when nobody reads what it says.
                 let _ = out.summary(&format!("joined the overlay: {contacts} contact{s}"), json);
@@ -118,7 +118,7 @@ fn say_ready(driver: &Driver, out: &mut Output) -> Result<(), Failure> {
     let addrs: Vec<_> = driver.local_addrs().map(|addr| addr.to_string()).collect();
     let known = driver.node().contacts().len();
     let text = format!("node {id} listening on {}", addrs.join(" "));
-    let json = json!({"type": "ready", "id": id, "addrs": addrs, "saved_contacts": known});
+    let json = json!({"event": "ready", "id": id, "addrs": addrs, "saved_contacts": known});
     out.result(&text, json)?;
     Ok(())
 }
@@ -131,7 +131,7 @@ fn say_end(driver: &Driver, out: &mut Output) {
     let text =
         format!("stopped with {} contacts after {received} datagrams in, {sent} out", v4 + v6);
     let json = json!({
-        "type": "stopped", "contacts_v4": v4, "contacts_v6": v6, "received": received, "sent": sent,
+        "event": "stopped", "contacts_v4": v4, "contacts_v6": v6, "received": received, "sent": sent,
     });
     let _ = out.summary(&text, json);
 }

@@ -35,14 +35,14 @@ impl FindNode {
             for node in &closest {
                 let bits = node.id.common_prefix(&self.target);
                 let json = json!({
-                    "type": "node", "id": node.id.to_string(), "addr": node.addr,
+                    "event": "node", "id": node.id.to_string(), "addr": node.addr,
                     "common_prefix_bits": bits,
                 });
                 session.out.result(&format!("{} {}", node.id, node.addr), json)?;
             }
             let ms = session.elapsed_ms();
             let json = json!({
-                "type": "done", "target": self.target.to_string(), "asked": asked,
+                "event": "done", "target": self.target.to_string(), "asked": asked,
                 "answered": answered, "nodes": closest.len(), "elapsed_ms": ms,
             });
             let text = summary(asked, answered, 0).replace(", 0 peers found", "");

@@ -31,7 +31,7 @@ impl Lookup {
                 Event::PeersFound { from, peers, .. } => {
                     for peer in peers {
                         found += 1;
-                        let json = json!({"type": "peer", "addr": peer, "from": from});
+                        let json = json!({"event": "peer", "addr": peer, "from": from});
                         session.out.result(&peer.to_string(), json)?;
                     }
                 }
@@ -41,7 +41,7 @@ impl Lookup {
                     let ms = session.elapsed_ms();
                     let text = format!("{} in {ms} ms", summary(asked, answered, peers_found));
                     let json = json!({
-                        "type": "done", "info_hash": self.info_hash.to_string(), "asked": asked,
+                        "event": "done", "info_hash": self.info_hash.to_string(), "asked": asked,
                         "answered": answered, "peers": peers_found, "closest": closest.len(),
                         "elapsed_ms": ms,
                     });

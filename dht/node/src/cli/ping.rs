@@ -32,7 +32,7 @@ impl Ping {
                 Event::PingReply { ping: id, node, rtt } if id == ping => {
                     let ms = rtt.as_secs_f64() * 1e3;
                     let json = json!({
-                        "type": "pong", "id": node.id.to_string(), "addr": node.addr, "rtt_ms": ms,
+                        "event": "pong", "id": node.id.to_string(), "addr": node.addr, "rtt_ms": ms,
                     });
                     session.out.result(&format!("{} {} {ms:.3} ms", node.id, node.addr), json)?;
                     return Ok(());
