@@ -1,5 +1,6 @@
 //! aria2: one process a torrent, with a DHT node in it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +57,15 @@ impl Aria2 {
     /// Where its DHT node listens.
     pub fn dht_address(host: &Host) -> SocketAddr {
         host.at(DHT_PORT)
+    }
+
+    /// Of how many torrents it has sent others something.
+    pub fn torrents_given(&self) -> usize {
+        // Its summaries have a line such as `[#2fbf41 SEED(0.2) CN:1 SD:0 UL:88KiB(0.9MiB)]` for
+        // each torrent, with `UL` while it sends.
+        let output = self.process.stdout();
+        let giving = output.lines().filter(|line| line.starts_with("[#") && line.contains(" UL:"));
+        giving.filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>().len()
     }
 
     /// Waits until a [`Self::fetch`] is complete.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::lan::Host;
 use crate::process::{Process, output_of};
 use crate::programs::our_binary;
-use crate::wait::secs;
+use crate::wait::{secs, wait_for};
 
 /// The port of our client, for peers and DHT alike.
 const PEER_PORT: u16 = 6994;
@@ -93,11 +93,6 @@ fn event(line: &str, name: &str) -> Option<Value> {
     (value["event"] == name).then_some(value)
 }
 
-/// The lines of `text` that are JSON.
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
 /// A `trackerless get` or `trackerless seed` that runs.
 pub struct Trackerless {
     process: Process,
@@ -119,15 +114,31 @@ impl Trackerless {
         Self { process }
     }
 
-    /// Seeds `path`; gives the magnet link too.
-    pub fn seed(host: &Host, path: &Path, bootstrap: SocketAddr, more: &[&str]) -> (Self, String) {
+    /// Seeds `paths`; gives the magnet link of each, in this order.
+    pub fn seed(
+        host: &Host,
+        paths: &[&Path],
+        bootstrap: SocketAddr,
+        more: &[&str],
+    ) -> (Self, Vec<String>) {
         let mut command = host.command(our_binary("trackerless"));
-        command.arg("seed").arg(path);
-        let mut process = start(command, "trackerless-seed", host, bootstrap, more);
-        let magnet = process.wait_line("a magnet link", secs(30), |line| {
-            line.starts_with("magnet:?").then(|| line.trim().to_owned())
+        command.args(["seed", "--json"]).args(paths);
+        let process = start(command, "trackerless-seed", host, bootstrap, more);
+        let mut seed = Self { process };
+        wait_for("trackerless to serve all", secs(30), || {
+            seed.process.assert_running();
+            let count = seed.events_of("serving").len();
+            if count == paths.len() { Ok(()) } else { Err(format!("{count} served")) }
         });
-        (Self { process }, magnet)
+        // They are served in any order, but hashed in the order they were named.
+        let served = seed.events_of("serving");
+        let magnet = |hashed: &Value| {
+            let info_hash = hashed["info_hash"].as_str().unwrap_or_default();
+            let mut magnets = served.iter().filter_map(|event| event["magnet"].as_str());
+            magnets.find(|magnet| magnet.contains(info_hash)).unwrap_or_default().to_owned()
+        };
+        let magnets = seed.events_of("hashed").iter().map(magnet).collect();
+        (seed, magnets)
     }
 
     /// Where it takes peers.
@@ -146,9 +157,18 @@ impl Trackerless {
         self.process.wait_line(&title, limit, |line| event(line, kind))
     }
 
-    /// What it has said so far, line by line.
-    pub fn events(&self) -> Vec<Value> {
-        json_lines(&self.process.stdout())
+    /// The events of one kind that it has told so far.
+    pub fn events_of(&self, kind: &str) -> Vec<Value> {
+        self.process.stdout().lines().filter_map(|line| event(line, kind)).collect()
+    }
+
+    /// Bytes of pieces that it has sent to others, as it told last; of a fetch.
+    pub fn uploaded_bytes(&self) -> u64 {
+        let output = self.process.stdout();
+        let mut told = output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["uploaded"].as_u64());
+        told.next_back().unwrap_or(0)
     }
 
     /// The process, to be looked at or killed.

@@ -77,6 +77,13 @@ impl Transmission {
         });
     }
 
+    /// Of how many torrents it has sent others something.
+    pub fn torrents_given(&self) -> usize {
+        let info = self.info();
+        let uploaded = info.lines().filter_map(|line| line.trim().strip_prefix("Uploaded:"));
+        uploaded.filter(|amount| amount.trim() != "None").count()
+    }
+
     /// All that `transmission-remote` knows of its torrents, with their peers.
     pub fn info(&self) -> String {
         self.remote(&["--torrent", "all", "--info"])
