@@ -31,6 +31,9 @@ pub struct DhtScenario {
     pub nodes: u32,
     /// Info-hashes announced and looked for.
     pub lookups: u32,
+    /// Share of the nodes that fall silent between the announces and the lookups; who looks is
+    /// none of them.
+    pub dead: f64,
     /// Names the run.
     pub seed: u64,
     /// The links.
@@ -92,8 +95,12 @@ impl DhtScenario {
             let command = DhtCommand::Announce(*hash, PEER_PORT);
             world.command(announce_at + ASK_EVERY * n, owner, command);
         }
+        let mut order: Vec<u32> = (0..self.nodes).collect();
+        rng.shuffle(&mut order);
+        let alive = (self.nodes - (f64::from(self.nodes) * self.dead) as u32).max(1);
+        let (alive, dead) = order.split_at(alive as usize);
         for (n, hash) in (0..).zip(&hashes) {
-            let asker = HostId(rng.below(self.nodes));
+            let asker = HostId(alive[rng.index(alive.len())]);
             world.command(lookup_at + ASK_EVERY * n, asker, DhtCommand::Lookup(*hash));
         }
         let mut run_to = |world: &mut World<DhtHost>, to: Time| {
@@ -103,6 +110,7 @@ impl DhtScenario {
             }
         };
         run_to(&mut world, lookup_at);
+        dead.iter().for_each(|id| world.stop_host(HostId(*id)));
         let before = world.counters().sent;
         run_to(&mut world, end);
         self.report(&world, &owners, before)

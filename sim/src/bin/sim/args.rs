@@ -36,6 +36,12 @@ pub struct Run {
     /// Share of datagrams that are lost
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub loss: f64,
+    /// Shortest way between two hosts, in milliseconds
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub latency_min_ms: u32,
+    /// Longest way between two hosts, in milliseconds; each pair has its own, uniform between the two
+    #[arg(long, default_value_t = 150, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub latency_max_ms: u32,
     /// Print one JSON object, last
     #[arg(long)]
     pub json: bool,
@@ -49,6 +55,9 @@ pub struct Dht {
     /// Info-hashes, each announced by one node and looked for by another
     #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub lookups: u32,
+    /// Share of the nodes that fall silent before the lookups
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub dead: f64,
     #[command(flatten)]
     pub run: Run,
 }

@@ -4,6 +4,7 @@
 mod args;
 mod output;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,15 @@ use serde_json::{Value, json};
 use sim::scenario::{DhtReport, DhtScenario, SwarmReport, SwarmScenario};
 use sim::{Access, LinkConfig};
 
-use args::{Cli, Command, Dht, Swarm};
+use args::{Cli, Command, Dht, Run, Swarm};
 use output::{Progress, Table};
+
+/// Prints a line. A reader that is gone ends nothing.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    };
+}
 
 /// Exit code where not everything was found, or not everyone finished.
 const INCOMPLETE: u8 = 3;
@@ -31,8 +39,9 @@ fn dht(args: &Dht) -> bool {
     let scenario = DhtScenario {
         nodes: args.nodes,
         lookups: args.lookups,
+        dead: args.dead,
         seed: args.run.seed,
-        links: LinkConfig { loss: args.run.loss, ..LinkConfig::default() },
+        links: links(&args.run),
     };
     let mut progress = Progress::new(args.run.json);
     let started = Instant::now();
@@ -40,17 +49,30 @@ fn dht(args: &Dht) -> bool {
     let wall = started.elapsed();
     progress.clear();
     if args.run.json {
-        println!("{}", dht_json(&scenario, &report, wall));
+        say!("{}", dht_json(&scenario, &report, wall));
     } else {
         print_dht(&scenario, &report, wall);
     }
     report.found == report.lookups
 }
 
+fn links(run: &Run) -> LinkConfig {
+    LinkConfig {
+        loss: run.loss,
+        latency_min_us: run.latency_min_ms * 1_000,
+        latency_max_us: run.latency_max_ms.max(run.latency_min_ms) * 1_000,
+        ..LinkConfig::default()
+    }
+}
+
 fn print_dht(scenario: &DhtScenario, report: &DhtReport, wall: Duration) {
-    println!(
+    say!(
         "{} nodes, {} lookups, seed {}: {} of {} found",
-        scenario.nodes, scenario.lookups, scenario.seed, report.found, report.lookups
+        scenario.nodes,
+        scenario.lookups,
+        scenario.seed,
+        report.found,
+        report.lookups
     );
     let mut table = Table::new("");
     table.row("hops", &report.hops);
@@ -58,16 +80,16 @@ fn print_dht(scenario: &DhtScenario, report: &DhtReport, wall: Duration) {
     table.row("first peer, ms", &report.first_peer_ms);
     table.row("end, ms", &report.end_ms);
     table.row("contacts a node", &report.contacts);
-    print!("{table}");
-    println!("each announce kept by {:.1} nodes", report.kept_by_mean);
-    println!(
+    say!("{table}");
+    say!("each announce kept by {:.1} nodes", report.kept_by_mean);
+    say!(
         "{} datagrams, {:.0} a lookup; {} s of virtual time in {:.2} s",
         report.counters.sent,
         report.packets_per_lookup,
         report.virtual_time.as_secs_f64(),
         wall.as_secs_f64()
     );
-    println!("trace {}", report.trace_hash);
+    say!("trace {}", report.trace_hash);
 }
 
 fn dht_json(scenario: &DhtScenario, report: &DhtReport, wall: Duration) -> Value {
@@ -78,6 +100,7 @@ fn dht_json(scenario: &DhtScenario, report: &DhtReport, wall: Duration) -> Value
         "lookups": scenario.lookups,
         "seed": scenario.seed,
         "loss": scenario.links.loss,
+        "dead": scenario.dead,
         "found_ratio": f64::from(report.found) / f64::from(report.lookups.max(1)),
         "hops_mean": report.hops.mean,
         "asked_mean": report.asked.mean,
@@ -107,7 +130,7 @@ fn swarm(args: &Swarm) -> bool {
         arrival: Duration::from_secs(args.arrival),
         limit: Duration::from_secs(args.limit),
         seed: args.run.seed,
-        links: LinkConfig { loss: args.run.loss, ..LinkConfig::default() },
+        links: links(&args.run),
     };
     let mut progress = Progress::new(args.run.json);
     let started = Instant::now();
@@ -115,7 +138,7 @@ fn swarm(args: &Swarm) -> bool {
     let wall = started.elapsed();
     progress.clear();
     if args.run.json {
-        println!("{}", swarm_json(&scenario, &report, wall));
+        say!("{}", swarm_json(&scenario, &report, wall));
     } else {
         print_swarm(&scenario, &report, wall);
     }
@@ -123,7 +146,7 @@ fn swarm(args: &Swarm) -> bool {
 }
 
 fn print_swarm(scenario: &SwarmScenario, report: &SwarmReport, wall: Duration) {
-    println!(
+    say!(
         "1 seed and {} leeches, {} pieces of {} KiB, seed {}: {} finished",
         report.leeches,
         scenario.pieces,
@@ -136,26 +159,26 @@ fn print_swarm(scenario: &SwarmScenario, report: &SwarmReport, wall: Duration) {
     table.row("metadata", &report.metadata_s);
     table.row("whole", &report.finish_s);
     table.row("hops of the first lookup", &report.hops);
-    print!("{table}");
-    println!(
+    say!("{table}");
+    say!(
         "the last piece after {:.1} s, {:.2} times the bound of {:.1} s",
         report.makespan_s,
         report.makespan_s / report.bound_s,
         report.bound_s
     );
-    println!(
+    say!(
         "the seed sent {:.2} copies; {:.2} % of the payload was received for nothing",
         report.seed_copies,
         report.wasted_share * 100.0
     );
-    println!(
+    say!(
         "{} datagrams, {} stream writes; {:.1} s of virtual time in {:.2} s",
         report.counters.sent,
         report.counters.chunks,
         report.virtual_time.as_secs_f64(),
         wall.as_secs_f64()
     );
-    println!("trace {}", report.trace_hash);
+    say!("trace {}", report.trace_hash);
 }
 
 fn swarm_json(scenario: &SwarmScenario, report: &SwarmReport, wall: Duration) -> Value {

@@ -31,13 +31,11 @@ impl fmt::Display for Table {
         for head in ["mean", "min", "p50", "p90", "p99", "max"] {
             write!(f, "{head:>9}")?;
         }
-        writeln!(f)?;
         for (name, s) in &self.rows {
-            write!(f, "{name:width$}")?;
+            write!(f, "\n{name:width$}")?;
             for value in [s.mean, s.min, s.p50, s.p90, s.p99, s.max] {
                 write!(f, "{value:>9.2}")?;
             }
-            writeln!(f)?;
         }
         Ok(())
     }
