@@ -13,6 +13,8 @@ use crate::config::Config;
 pub(crate) struct Bootstrap {
     contacts: Vec<SocketAddr>,
     contacts_max: usize,
+    /// Whether any of them ever answered: else those who came to us may be an overlay apart.
+    reached: bool,
     backoff: Backoff,
     /// When the lookup for our own id starts.
     due: Option<Time>,
@@ -30,6 +32,7 @@ impl Bootstrap {
         Bootstrap {
             contacts: Vec::new(),
             contacts_max: config.bootstrap_contacts_max,
+            reached: false,
             backoff: Backoff::new(config.bootstrap_retry_ms, config.bootstrap_retry_max_ms),
             due: None,
             running: None,
@@ -58,6 +61,18 @@ impl Bootstrap {
         self.contacts.push(addr);
     }
 
+    /// Whether there are bootstrap contacts and none has answered yet.
+    pub(crate) fn is_unreached(&self) -> bool {
+        !self.reached && !self.contacts.is_empty()
+    }
+
+    /// A node answered: whether it is the first bootstrap contact to do so.
+    pub(crate) fn heard(&mut self, addr: &SocketAddr) -> bool {
+        let first = !self.reached && self.contacts.contains(addr);
+        self.reached |= first;
+        first
+    }
+
     /// Wants to start at `at`, or earlier if that was wanted; not while it runs.
     pub(crate) fn schedule(&mut self, at: Time) {
         if self.running.is_none() {
@@ -79,13 +94,16 @@ impl Bootstrap {
         self.running = Some(lookup);
     }
 
-    /// The lookup ended; if nobody answered it is repeated after a pause.
+    /// The lookup ended; if nobody answered, or no bootstrap contact ever did, it is repeated after a
+    /// pause.
     pub(crate) fn ended(&mut self, now: Time, success: bool) {
         self.running = None;
         if success {
-            self.backoff.reset();
             self.neighbours.reset();
             self.neighbours_at = Some(now + self.neighbours.next());
+        }
+        if success && !self.is_unreached() {
+            self.backoff.reset();
         } else {
             self.due = Some(now + self.backoff.next());
         }

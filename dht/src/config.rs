@@ -35,13 +35,15 @@ pub struct Config {
     /// rounds of bootstrap.
     pub lookup_wait_ms: u64,
 
-    /// A query without answer frees its place in the lookup after this many median round trips.
-    /// Default 3.
-    pub soft_timeout_rtts: u32,
-    /// ... but not before this. Default 100 ms.
-    pub soft_timeout_min_ms: u64,
-    /// ... and not after this, nor while no round trip was measured. Default 1 s (libtorrent).
-    pub soft_timeout_max_ms: u64,
+    /// A query of a lookup is late, and another node is asked in its place, after this percentile of
+    /// the last 64 round trips and a quarter. Default 90: one answer in ten comes later.
+    pub late_percent: u32,
+    /// ... and the lookup can end without it after this percentile and a quarter. Default 98.
+    pub over_percent: u32,
+    /// It is not late before this. Default 30 ms: schedulers take as long.
+    pub late_min_ms: u64,
+    /// ... and late after this, also while no round trip was measured. Default 1 s (libtorrent).
+    pub late_max_ms: u64,
     /// A query without answer has failed. Default 4 s; mainline 2 s, libtorrent 15 s.
     pub hard_timeout_ms: u64,
 
@@ -116,9 +118,10 @@ impl Config {
             reply_nodes_max: 32,
             lookup_peers_max: 5_000,
             lookup_wait_ms: 15_000,
-            soft_timeout_rtts: 3,
-            soft_timeout_min_ms: 100,
-            soft_timeout_max_ms: 1_000,
+            late_percent: 90,
+            over_percent: 98,
+            late_min_ms: 30,
+            late_max_ms: 1_000,
             hard_timeout_ms: 4_000,
             contact_good_secs: 15 * 60,
             contact_fails_max: 2,

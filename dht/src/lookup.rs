@@ -25,6 +25,15 @@ pub struct Rules {
     pub candidates_max: usize,
 }
 
+/// How long a query is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// It is late then: another node is asked in its place, and both are waited for.
+    pub late: Duration,
+    /// The lookup can end without it then; at least `late`.
+    pub over: Duration,
+}
+
 /// Names a candidate of one lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(u32);
@@ -178,9 +187,9 @@ impl Lookup {
         self.candidates.iter().take(rank).filter(|c| c.state != State::Failed).count()
     }
 
-    /// What to do now. A query that is asked now is late after `soft_timeout`; after two of these
-    /// the lookup can end without it, unless it is `patient`.
-    pub fn next(&mut self, now: Time, soft_timeout: Duration, patient: bool) -> Step {
+    /// What to do now. A query that is asked now is late and over by `patience`; a `patient` lookup
+    /// waits on even then.
+    pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
         let Pending { in_time, over, next } = self.pending(now);
         let places = if self.converged { self.rules.k } else { self.rules.alpha };
         let mut ranked = 0;
@@ -196,8 +205,8 @@ impl Lookup {
                 State::Answered => {}
                 State::Asked { .. } => waiting = true,
                 State::New if in_time < places => {
-                    let late_at = now + soft_timeout;
-                    candidate.state = State::Asked { late_at, over_at: late_at + soft_timeout };
+                    let (late_at, over_at) = (now + patience.late, now + patience.over);
+                    candidate.state = State::Asked { late_at, over_at };
                     self.asked += 1;
                     return Step::Ask {
                         key: candidate.key,
@@ -358,7 +367,8 @@ mod tests {
     use wire::rng::{Rng, seed_from_u64};
 
     const RULES: Rules = Rules { k: 8, alpha: 4, candidates_max: 100 };
-    const SOFT: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_millis(200);
+    const SOFT: Patience = Patience { late: LATE, over: Duration::from_millis(400) };
     const HARD: Duration = Duration::from_secs(4);
     const VIA: SocketId = SocketId(0);
 
@@ -443,7 +453,7 @@ mod tests {
                 Step::Ask { key, id, addr, .. } => {
                     assert!(!asked.contains(&addr), "asked twice");
                     asked.push(addr);
-                    let in_time = sent.iter().filter(|(at, _)| *at + SOFT > now).count();
+                    let in_time = sent.iter().filter(|(at, _)| *at + LATE > now).count();
                     let places = if lookup.converged() { RULES.k } else { RULES.alpha };
                     assert!(in_time < places, "{in_time} in flight");
                     sent.push((now, key));
@@ -531,7 +541,7 @@ mod tests {
                         lookup.on_reply(Key(n), node.id, Some(b"t"), &mut told, VIA);
                     }
                     3 => lookup.on_failure(Key(n)),
-                    4 => now += SOFT,
+                    4 => now += LATE,
                     _ => {
                         let _ = lookup.next(now, SOFT, true);
                     }
@@ -601,7 +611,7 @@ mod tests {
         let only = node(1, &mut rng);
         lookup.add(only, VIA);
         let Step::Ask { key, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
-        assert_eq!(lookup.next(Time::ZERO, SOFT, true), Step::Wait(Some(Time::ZERO + SOFT)));
+        assert_eq!(lookup.next(Time::ZERO, SOFT, true), Step::Wait(Some(Time::ZERO + LATE)));
         let later = Time::from_secs(3);
         assert_eq!(lookup.next(later, SOFT, true), Step::Wait(None));
         assert_eq!(lookup.next(later, SOFT, false), Step::Done);

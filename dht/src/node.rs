@@ -14,6 +14,7 @@ use wire::{Id, InfoHash};
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
 use crate::rtt::RttEstimate;
 use crate::search::{Goal, Search};
@@ -362,23 +363,31 @@ impl Node {
         ask: Ask,
         purpose: Purpose,
     ) {
-        let (sent, soft) = (self.now, self.rtt.soft_timeout());
-        let fails_at = sent + self.config.hard_timeout();
-        let mut transaction = Transaction {
+        self.ask_with(to, via, expected, ask, purpose, None);
+    }
+
+    /// Queues a query of which a lookup is told when it is late and when it is over.
+    pub(crate) fn ask_with(
+        &mut self,
+        to: SocketAddr,
+        via: SocketId,
+        expected: Option<NodeId>,
+        ask: Ask,
+        purpose: Purpose,
+        patience: Option<Patience>,
+    ) {
+        let sent = self.now;
+        let transaction = Transaction {
             to,
             via,
             expected,
             sent,
             ask,
             purpose,
-            late_at: None,
-            over_at: None,
-            fails_at,
+            late_at: patience.map(|patience| sent + patience.late),
+            over_at: patience.map(|patience| sent + patience.over),
+            fails_at: sent + self.config.hard_timeout(),
         };
-        if matches!(purpose, Purpose::Lookup(..)) {
-            transaction.late_at = Some(sent + soft);
-            transaction.over_at = Some(sent + soft + soft);
-        }
         let tid = self.transactions.open(&mut self.rng, transaction);
         self.out.push_back(Outgoing::Query(tid));
         self.stats.asked += 1;
@@ -464,7 +473,8 @@ impl Node {
         self.rtt.add(rtt);
         let first = self.tables.len() == 0;
         let heard = self.tables.on_reply(self.now, &node, via, rtt);
-        if heard == Heard::Added && first {
+        let reached = self.bootstrap.heard(&node.addr) && !first;
+        if reached || (heard == Heard::Added && first) {
             // BEP 5, "Routing Table": look for our own id upon the first node.
             self.bootstrap.schedule(self.now);
         }

@@ -3,51 +3,65 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::lookup::Patience;
 
 /// Samples that count.
-const WINDOW: usize = 32;
+const WINDOW: usize = 64;
+/// New samples after which the quantiles are taken anew.
+const STEP: usize = 4;
+/// Samples below which they say nothing: a first fast neighbour is no measure for the world.
+const ENOUGH: usize = 16;
 
-/// The median of the last round trips, and the soft timeout that follows from it.
+/// Quantiles of the last round trips, and how long a lookup waits by them.
 #[derive(Clone)]
 pub(crate) struct RttEstimate {
     samples_us: [u32; WINDOW],
     len: usize,
     next: usize,
-    soft: Duration,
-    factor: u32,
+    patience: Patience,
+    late_percent: u32,
+    over_percent: u32,
     min: Duration,
     max: Duration,
 }
 
 impl RttEstimate {
     pub(crate) fn new(config: &Config) -> RttEstimate {
-        let max = Duration::from_millis(config.soft_timeout_max_ms);
+        let max = Duration::from_millis(config.late_max_ms);
         RttEstimate {
             samples_us: [0; WINDOW],
             len: 0,
             next: 0,
-            soft: max,
-            factor: config.soft_timeout_rtts,
-            min: Duration::from_millis(config.soft_timeout_min_ms).min(max),
+            patience: Patience { late: max, over: max * 2 },
+            late_percent: config.late_percent,
+            over_percent: config.over_percent,
+            min: Duration::from_millis(config.late_min_ms).min(max),
             max,
         }
     }
 
-    /// How long a lookup waits for a node before it asks another one in its place.
-    pub(crate) fn soft_timeout(&self) -> Duration {
-        self.soft
+    /// How long a lookup waits for a node.
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience
     }
 
     pub(crate) fn add(&mut self, rtt: Duration) {
         self.samples_us[self.next] = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         self.next = (self.next + 1) % WINDOW;
         self.len = (self.len + 1).min(WINDOW);
-        // The median moves slowly: after the first window it is taken at every fourth sample.
-        if self.len < WINDOW || self.next.is_multiple_of(4) {
+        if self.len >= ENOUGH && self.next.is_multiple_of(STEP) {
             let mut sorted = self.samples_us;
-            let (_, median, _) = sorted[..self.len].select_nth_unstable(self.len / 2);
-            let median = Duration::from_micros(u64::from(*median));
-            self.soft = (median * self.factor).clamp(self.min, self.max);
+            let sorted = &mut sorted[..self.len];
+            sorted.sort_unstable();
+            let quantile = |percent: u32| {
+                let rank = (sorted.len() * percent as usize).div_ceil(100).clamp(1, sorted.len());
+                Duration::from_micros(u64::from(sorted[rank - 1]))
+            };
+            // A quarter more than was seen: the tail of so few samples is longer than they show.
+            let wait = |percent| quantile(percent) + quantile(percent) / 4;
+            let late = wait(self.late_percent).clamp(self.min, self.max);
+            let over = wait(self.over_percent).clamp(late + self.min / 2, self.max * 2);
+            self.patience = Patience { late, over };
         }
     }
 }
@@ -57,18 +71,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_the_median_within_bounds() {
+    fn follows_the_quantiles_within_bounds() {
+        let ms = Duration::from_millis;
         let mut rtt = RttEstimate::new(&Config::new(vec![]));
-        assert_eq!(rtt.soft_timeout(), Duration::from_secs(1));
-        rtt.add(Duration::from_micros(200));
-        assert_eq!(rtt.soft_timeout(), Duration::from_millis(100));
-        for i in 0..40 {
-            rtt.add(Duration::from_millis(if i % 4 == 0 { 5_000 } else { 80 }));
+        assert_eq!(rtt.patience(), Patience { late: ms(1_000), over: ms(2_000) });
+        for i in 0..16 {
+            assert_eq!(rtt.patience().late, ms(1_000), "{i} samples are too few");
+            rtt.add(Duration::from_micros(200));
         }
-        assert_eq!(rtt.soft_timeout(), Duration::from_millis(240));
-        for _ in 0..40 {
+        assert_eq!(rtt.patience(), Patience { late: ms(30), over: ms(45) });
+        for i in 0..100 {
+            rtt.add(ms(1 + i));
+        }
+        // The last 64 are 37 to 100 ms: the 58th and the 63rd of them, and a quarter.
+        let Patience { late, over } = rtt.patience();
+        assert_eq!((late.as_micros(), over.as_micros()), (117_500, 123_750 + 8_750));
+        for _ in 0..64 {
             rtt.add(Duration::from_secs(1 << 20));
         }
-        assert_eq!(rtt.soft_timeout(), Duration::from_secs(1));
+        assert_eq!(rtt.patience(), Patience { late: ms(1_000), over: ms(2_000) });
     }
 }

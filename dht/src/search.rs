@@ -148,6 +148,15 @@ impl Node {
             self.bootstrap.idle();
             return;
         }
+        if self.bootstrap.is_unreached() && self.tables.len() > 0 {
+            // A lookup asks them last, after all who came to us.
+            let contacts = self.bootstrap.contacts().to_vec();
+            for addr in contacts {
+                if let Some(via) = self.socket_for(&addr) {
+                    self.verify(addr, via, None);
+                }
+            }
+        }
         // The id is taken before, as the lookup may end at once.
         self.bootstrap.started(LookupId(self.next_lookup));
         self.start(Goal::Bootstrap, self.id);
@@ -185,12 +194,17 @@ impl Node {
         let both = cold && search.v4.is_some() && search.v6.is_some();
         let want = if both { Want::BOTH } else { Want::default() };
         let answered = search.progress().answered > 0;
+        let mut patience = self.rtt.patience();
+        if matches!(goal, Goal::Announce { .. }) {
+            // What is stored stays for long: better at the right nodes than soon.
+            patience.over = patience.over.max(Duration::from_millis(self.config.late_max_ms));
+        }
         let Some(lookup) = search.side(family) else { return true };
         if answered && lookup.is_silent(self.now) {
             return false;
         }
         loop {
-            match lookup.next(self.now, self.rtt.soft_timeout(), !answered) {
+            match lookup.next(self.now, patience, !answered) {
                 Step::Wait(_) => return false,
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr, via } => {
@@ -200,7 +214,8 @@ impl Node {
                         }
                         _ => Ask::FindNode { target, want },
                     };
-                    self.ask(addr, via, expected, ask, Purpose::Lookup(id, key));
+                    let purpose = Purpose::Lookup(id, key);
+                    self.ask_with(addr, via, expected, ask, purpose, Some(patience));
                 }
             }
         }

@@ -119,6 +119,27 @@ fn nodes_that_start_at_the_same_moment_know_each_other_soon() {
 }
 
 #[test]
+fn who_was_deaf_at_first_is_joined_though_others_have_come_to_us() {
+    let mut net = Net::new();
+    let founder = net.add();
+    net.hosts[founder].up = false;
+    let first = net.add();
+    let (now, to) = (net.now, net.addr(founder));
+    net.node(first).bootstrap(now, to);
+    // Others come by the first, and with them it has an overlay, but the wrong one.
+    for _ in 0..12 {
+        let index = net.add();
+        let (now, to) = (net.now, net.addr(first));
+        net.node(index).bootstrap(now, to);
+    }
+    net.run_for(Duration::from_secs(10));
+    assert!(net.node(first).is_bootstrapped());
+    net.hosts[founder].up = true;
+    net.run_for(Duration::from_secs(30));
+    assert!(net.node(founder).table_len(Family::V4) >= 8, "the overlays are one");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let run = || {
         let mut net = Net::joined(20);
