@@ -6,12 +6,8 @@ use sim::scenario::{DhtScenario, SwarmReport, SwarmScenario};
 use sim::{Access, LinkConfig};
 
 fn dht(seed: u64, loss: f64) -> DhtScenario {
-    DhtScenario {
-        nodes: 100,
-        lookups: 50,
-        seed,
-        links: LinkConfig { loss, ..LinkConfig::default() },
-    }
+    let links = LinkConfig { loss, ..LinkConfig::default() };
+    DhtScenario { nodes: 100, lookups: 50, dead: 0.0, seed, links }
 }
 
 fn swarm(seed: u64) -> SwarmScenario {
@@ -43,6 +39,15 @@ fn every_announced_info_hash_is_found() {
         } else {
             assert!(report.counters.lost > 0);
         }
+    }
+}
+
+#[test]
+fn a_fifth_of_silent_nodes_hides_nothing() {
+    for seed in 1..4 {
+        let report = DhtScenario { dead: 0.2, ..dht(seed, 0.0) }.run(|_| {});
+        assert_eq!(report.found, 50, "seed {seed}: {report:?}");
+        assert!(report.end_ms.max < 4_000.0, "nobody waits for the hard timeout: {report:?}");
     }
 }
 
