@@ -83,3 +83,29 @@ fn a_line_twice_as_slow_takes_twice_as_long() {
     let ratio = run(&slow).makespan_s / run(&fast).makespan_s;
     assert!((2.0..6.0).contains(&ratio), "{ratio}");
 }
+
+#[test]
+#[ignore = "tier 2"]
+fn swarms_of_fifty_finish_whatever_the_seed() {
+    for seed in 1..=20 {
+        let scenario = SwarmScenario {
+            peers: 50,
+            pieces: 200,
+            links: LinkConfig { loss: 0.01, ..LinkConfig::default() },
+            ..swarm(seed)
+        };
+        let report = run(&scenario);
+        assert_eq!((report.found, report.finished), (49, 49), "seed {seed}: {report:?}");
+        assert!(report.makespan_s < 2.5 * report.bound_s, "seed {seed}: {report:?}");
+        assert!(report.wasted_share < 0.02, "seed {seed}: {report:?}");
+    }
+}
+
+#[test]
+#[ignore = "tier 2"]
+fn ten_thousand_nodes_find_what_each_other_announced() {
+    let scenario = DhtScenario { nodes: 10_000, lookups: 2_000, dead: 0.2, ..dht(7, 0.0) };
+    let report = scenario.run(|_| {});
+    assert_eq!(report.found, 2_000, "{report:?}");
+    assert!(report.hops.mean < 5.0, "{report:?}");
+}
