@@ -21,6 +21,8 @@ pub struct Picker {
     place: Vec<u32>,
     /// `ends[count]`: where the pieces of up to `count` end in `order`.
     ends: Vec<u32>,
+    /// Grows when a piece comes back into the pool.
+    generation: u64,
     rng: Rng,
 }
 
@@ -34,7 +36,15 @@ impl Picker {
             place[piece as usize] = at as u32;
         }
         let ends = vec![order.len() as u32];
-        Picker { counts: vec![0; pieces as usize], seeds: 0, order, place, ends, rng }
+        Picker {
+            counts: vec![0; pieces as usize],
+            seeds: 0,
+            order,
+            place,
+            ends,
+            generation: 0,
+            rng,
+        }
     }
 
     /// Copies of the torrent among the peers: whole ones and, of a thousand pieces, how many more
@@ -81,6 +91,11 @@ impl Picker {
         self.order.is_empty()
     }
 
+    /// Grows when a piece comes back into the pool: who found nothing finds nothing until then.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Whether `piece` is in the pool.
     pub fn holds(&self, piece: u32) -> bool {
         self.pooled_count(piece).is_some()
@@ -120,6 +135,7 @@ impl Picker {
         if self.place.get(piece as usize).is_none_or(|&place| place != OUT) {
             return;
         }
+        self.generation += 1;
         let count = self.counts[piece as usize] as usize;
         self.grow_ends(count);
         let mut hole = self.order.len() as u32;

@@ -22,11 +22,15 @@ use crate::{Config, ConnId};
 pub use has::Has;
 pub use window::{Asked, RequestWindow};
 
-/// Pieces a peer may allow or suggest that are remembered; BEP 6 speaks of about ten.
-const ALLOWED_FAST_MAX: usize = 64;
+/// Pieces of a peer that it allows while it chokes us, at most; BEP 6 speaks of about ten. What it
+/// allows again after a reject counts again.
+const ALLOWED_FAST_MAX: u32 = 64;
+/// An unchoke so soon after the last one waits for the next look at all peers. Choke rounds of
+/// others take 10 s (BEP 3).
+const UNCHOKE_INTERVAL: Duration = Duration::from_secs(1);
 /// Blocks answered even while they are longer than BEP 3's 16 KiB (aria2 takes up to 64 KiB).
 const UPLOAD_BLOCK_MAX: u32 = 64 << 10;
-/// Rejects in a row after which a peer is of no use. libtorrent: max_rejects 50.
+/// Rejects without a block after which a peer is of no use. libtorrent: max_rejects 50.
 const REJECTS_MAX: u32 = 50;
 
 /// What a message means to the torrent.
@@ -102,7 +106,14 @@ pub struct Peer {
     pub current_piece: Option<u32>,
     /// Payload sent to it.
     pub sent: Rate,
+    /// The picker's generation in which nothing that it has was left to begin.
+    pub nothing_new_at: Option<u64>,
     allowed_fast: BTreeSet<u32>,
+    allowed_told: u32,
+    /// When it last unchoked us.
+    unchoked_at: Option<Time>,
+    /// It told all that it has at once.
+    told_whole: bool,
     /// What we allow it while choked.
     pub we_allow: BTreeSet<u32>,
     uploads: VecDeque<BlockRef>,
@@ -145,7 +156,11 @@ impl Peer {
             window: RequestWindow::new(now, config),
             current_piece: None,
             sent: Rate::new(now),
+            nothing_new_at: None,
             allowed_fast: BTreeSet::new(),
+            allowed_told: 0,
+            unchoked_at: None,
+            told_whole: false,
             we_allow: BTreeSet::new(),
             uploads: VecDeque::new(),
             out: Vec::new(),
@@ -187,16 +202,15 @@ impl Peer {
         let event = match message {
             Message::KeepAlive | Message::Unknown(_) => PeerEvent::None,
             Message::Choke => self.on_choke(),
-            Message::Unchoke => {
-                self.chokes_us = false;
-                self.rejects = 0;
-                PeerEvent::Unchoked
-            }
+            Message::Unchoke => self.on_unchoke(now),
             Message::Interested => self.on_interested(true),
             Message::NotInterested => self.on_interested(false),
             Message::Have(piece) => match self.has.add(piece) {
                 None => return Err(Close::Fault("a piece out of range")),
-                Some(true) => PeerEvent::Have(piece),
+                Some(true) => {
+                    self.nothing_new_at = None;
+                    PeerEvent::Have(piece)
+                }
                 Some(false) => PeerEvent::None,
             },
             Message::Bitfield(bytes) => self.on_has(|has| has.set_wire(bytes))?,
@@ -226,6 +240,16 @@ impl Peer {
         PeerEvent::Choked(lost)
     }
 
+    fn on_unchoke(&mut self, now: Time) -> PeerEvent<'static> {
+        let soon = self.unchoked_at.is_some_and(|at| now.since(at) < UNCHOKE_INTERVAL);
+        let choked = std::mem::replace(&mut self.chokes_us, false);
+        if !choked || soon {
+            return PeerEvent::None;
+        }
+        self.unchoked_at = Some(now);
+        PeerEvent::Unchoked
+    }
+
     fn on_interested(&mut self, interested: bool) -> PeerEvent<'static> {
         let changed = self.interested != interested;
         self.interested = interested;
@@ -236,6 +260,11 @@ impl Peer {
         &mut self,
         set: impl FnOnce(&mut Has) -> Option<Bitfield>,
     ) -> Result<PeerEvent<'static>, Close> {
+        // BEP 3: only ever the first message.
+        if std::mem::replace(&mut self.told_whole, true) {
+            self.fault("it tells all that it has over and over")?;
+        }
+        self.nothing_new_at = None;
         set(&mut self.has)
             .map(PeerEvent::HasAnew)
             .ok_or(Close::Fault("a bitfield that does not fit"))
@@ -277,10 +306,10 @@ impl Peer {
 
     fn on_allowed_fast(&mut self, piece: u32, geometry: Option<&Geometry>) -> PeerEvent<'static> {
         let known = geometry.is_none_or(|g| piece < g.piece_count());
-        if !known || self.allowed_fast.len() >= ALLOWED_FAST_MAX {
+        if !known || self.allowed_told >= ALLOWED_FAST_MAX || !self.allowed_fast.insert(piece) {
             return PeerEvent::None;
         }
-        self.allowed_fast.insert(piece);
+        self.allowed_told += 1;
         PeerEvent::AllowedFast(piece)
     }
 

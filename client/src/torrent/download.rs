@@ -55,12 +55,21 @@ impl<P: Payload> Torrent<P> {
     /// credits are few, nobody takes all of them always.
     pub(super) fn fill_all(&mut self, now: Time) {
         self.starved = false;
+        self.freed = false;
         let mut conns: Vec<ConnId> = self.peers.keys().copied().collect();
         self.fill_turn = self.fill_turn.wrapping_add(1);
         let first = self.fill_turn % conns.len().max(1);
         conns.rotate_left(first);
         for conn in conns {
             self.fill(now, conn);
+        }
+    }
+
+    /// Asks again who found nothing, once there may be something. What a stranger says is not
+    /// enough to look through all peers.
+    pub(super) fn refill(&mut self, now: Time) {
+        if self.starved && self.freed {
+            self.fill_all(now);
         }
     }
 
@@ -87,7 +96,7 @@ impl<P: Payload> Torrent<P> {
         if dropped.ended {
             content.picker.put_back(dropped.piece);
         }
-        self.starved = true;
+        self.freed = true;
     }
 
     /// A block came from `conn`.
@@ -175,9 +184,7 @@ impl<P: Payload> Torrent<P> {
             }
             (Some(Job::Autopsy(..)) | None, _) => {}
         }
-        if self.starved {
-            self.fill_all(now);
-        }
+        self.refill(now);
     }
 
     fn on_piece_hashed(&mut self, now: Time, piece: u32, last: Vec<P>, digest: [u8; 20]) {
@@ -193,7 +200,7 @@ impl<P: Payload> Torrent<P> {
             self.counters.wasted += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
             self.events.push_back(TorrentEvent::HashFailed(piece));
             content.picker.put_back(piece);
-            self.starved = true;
+            self.freed = true;
             if senders.windows(2).all(|pair| pair[0] == pair[1]) {
                 senders.first().into_iter().for_each(|liar| self.ban(now, *liar));
                 return;
@@ -302,6 +309,7 @@ impl<P: Payload> Torrent<P> {
 
     /// A piece can be read.
     pub(super) fn on_written(&mut self, now: Time, piece: u32) {
+        let no_credit = self.credits() == 0;
         let blocks = self.writing.remove(&piece).unwrap_or(0);
         self.queued_blocks = self.queued_blocks.saturating_sub(blocks);
         let Some(content) = &mut self.content else { return };
@@ -315,9 +323,8 @@ impl<P: Payload> Torrent<P> {
             }
         }
         self.check_complete(now);
-        if self.starved {
-            self.fill_all(now);
-        }
+        self.freed |= no_credit;
+        self.refill(now);
     }
 
     /// Pieces that were thought written did not last.
@@ -328,7 +335,7 @@ impl<P: Payload> Torrent<P> {
             content.picker.put_back(piece);
         }
         content.complete = false;
-        self.starved = true;
+        self.freed = true;
     }
 
     fn check_complete(&mut self, now: Time) {
@@ -367,7 +374,7 @@ impl<P: Payload> Torrent<P> {
                 content.picker.put_back(block.piece);
             }
         }
-        self.starved |= !blocks.is_empty();
+        self.freed |= !blocks.is_empty();
     }
 }
 
@@ -402,10 +409,17 @@ fn pick<P: Payload>(
     }
     let open = pieces.open().find(|&piece| peer.has().get(piece));
     let piece = open.or_else(|| {
+        if peer.nothing_new_at == Some(picker.generation()) {
+            return None;
+        }
         let random = pieces.have().count() < config.random_first_pieces;
         let new =
             if random { picker.take_random(peer.has()) } else { picker.take_rarest(peer.has()) };
-        new.inspect(|&piece| pieces.begin(piece))
+        match new {
+            Some(piece) => pieces.begin(piece),
+            None => peer.nothing_new_at = Some(picker.generation()),
+        }
+        new
     });
     if let Some(piece) = piece {
         peer.current_piece = Some(piece);

@@ -164,8 +164,10 @@ pub struct Torrent<P: Payload> {
     queued_blocks: usize,
     /// Blocks that were finished and are being written.
     writing: BTreeMap<u32, usize>,
-    /// Somebody found no credit or no block; look again when there may be one.
+    /// Somebody found no block to ask for, or no credit.
     starved: bool,
+    /// There may be blocks or credits since that nobody was asked for yet.
+    freed: bool,
     /// Who is the first to be asked for blocks.
     fill_turn: usize,
     /// When a piece last came whole, or gave its blocks back.
@@ -218,6 +220,7 @@ impl<P: Payload> Torrent<P> {
             queued_blocks: 0,
             writing: BTreeMap::new(),
             starved: false,
+            freed: false,
             fill_turn: 0,
             relieved_at: now,
             counters: Counters::default(),

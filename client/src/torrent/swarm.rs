@@ -195,9 +195,7 @@ impl<P: Payload> Torrent<P> {
             peer.twin_addrs.iter().for_each(|addr| self.candidates.twin_ended(now, *addr));
         }
         self.events.push_back(TorrentEvent::Disconnected(peer.addr, why));
-        if self.starved {
-            self.fill_all(now);
-        }
+        self.refill(now);
         self.request_metadata(now);
         self.dial_more(now);
         self.tell_flushes();
@@ -242,9 +240,7 @@ impl<P: Payload> Torrent<P> {
             Ok(()) if unread => self.close(now, conn, Close::Fault("it asks and does not read")),
             Ok(()) => {}
         }
-        if self.starved {
-            self.fill_all(now);
-        }
+        self.refill(now);
     }
 
     fn on_event(&mut self, now: Time, conn: ConnId, event: PeerEvent<'_>) -> Result<(), Close> {
@@ -259,12 +255,16 @@ impl<P: Payload> Torrent<P> {
                 self.on_has_more(now, conn)?;
             }
             PeerEvent::Have(piece) => {
-                let (Some(content), Some(peer)) = (&mut self.content, self.peers.get(&conn)) else {
+                let (Some(content), Some(peer)) = (&mut self.content, self.peers.get_mut(&conn))
+                else {
                     return Ok(());
                 };
                 content.picker.peer_has(peer.has(), piece);
-                if peer.has().is_full() || !content.pieces.have().get(piece) {
+                if peer.has().is_full() {
                     self.on_has_more(now, conn)?;
+                } else if content.started && !content.pieces.have().get(piece) {
+                    peer.set_interested(true);
+                    self.fill(now, conn);
                 }
             }
             PeerEvent::Unchoked | PeerEvent::AllowedFast(_) => self.fill(now, conn),
