@@ -1,11 +1,12 @@
 //! Addresses that may have the torrent: where each came from, and when it is worth a dial.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::{RangeBounds, RangeInclusive};
 use std::time::Duration;
 
 use wire::rng::Rng;
-use wire::scope::{AddrScope, is_unicast};
+use wire::scope::{AddrScope, is_unicast, owner};
 use wire::time::Time;
 
 /// Where an address came from. Of two equally good addresses the one from the better source, which
@@ -20,6 +21,22 @@ pub enum Source {
     Incoming,
     /// Another peer told of it (BEP 11).
     Pex,
+}
+
+/// Addresses of one Global host, at most, but for those that the user named: strangers that tell of
+/// a thousand ports of a host are not to make us dial them all.
+const HOST_MAX: usize = 8;
+
+/// All addresses of the host of `ip`; of Global IPv6 a /64 is one.
+fn host_range(ip: IpAddr) -> RangeInclusive<SocketAddr> {
+    let first = owner(ip);
+    let last = match first {
+        IpAddr::V6(v6) if AddrScope::of(ip) == AddrScope::Global => {
+            Ipv6Addr::from_bits(v6.to_bits() | u128::from(u64::MAX)).into()
+        }
+        ip => ip,
+    };
+    SocketAddr::new(first, 0)..=SocketAddr::new(last, u16::MAX)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +107,13 @@ impl Candidates {
             }
             return false;
         }
-        if self.known.len() >= self.max && !self.make_room(source) {
+        let host = host_range(addr.ip());
+        let crowded = source != Source::User
+            && AddrScope::of(addr.ip()) == AddrScope::Global
+            && self.known.range(host.clone()).count() >= HOST_MAX;
+        if (crowded && !self.make_room(source, host))
+            || (self.known.len() >= self.max && !self.make_room(source, ..))
+        {
             return false;
         }
         let candidate = Candidate { source, state: State::Idle, failures: 0, not_before: now };
@@ -98,9 +121,9 @@ impl Candidates {
         true
     }
 
-    fn make_room(&mut self, source: Source) -> bool {
+    fn make_room(&mut self, source: Source, among: impl RangeBounds<SocketAddr>) -> bool {
         let of_use = |c: &Candidate| c.state != State::Banned;
-        let idle = self.known.iter().filter(|(_, c)| c.state != State::Busy);
+        let idle = self.known.range(among).filter(|(_, c)| c.state != State::Busy);
         let worst = idle
             .max_by_key(|(_, c)| (!of_use(c), c.failures, c.source))
             .map(|(addr, c)| (*addr, !of_use(c) || c.failures > 0 || c.source > source));
@@ -110,12 +133,12 @@ impl Candidates {
         }
     }
 
-    /// The address to dial now, which then counts as busy: fewest failures first, then the better
-    /// source, then by lot.
-    pub fn next(&mut self, now: Time) -> Option<SocketAddr> {
+    /// The address to dial now, of those that `may` be, which then counts as busy: fewest failures
+    /// first, then the better source, then by lot.
+    pub fn next(&mut self, now: Time, may: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
         let key = |c: &Candidate| (c.failures, c.source);
-        let ready =
-            || self.known.iter().filter(|(_, c)| c.state == State::Idle && c.not_before <= now);
+        let is_ready = |c: &Candidate| c.state == State::Idle && c.not_before <= now;
+        let ready = || self.known.iter().filter(|(addr, c)| is_ready(c) && may(addr));
         let best = ready().map(|(_, c)| key(c)).min()?;
         let equals: Vec<SocketAddr> =
             ready().filter(|(_, c)| key(c) == best).map(|(addr, _)| *addr).collect();
@@ -211,8 +234,8 @@ mod tests {
         while let Some(at) = c.next_at() {
             waits.push(at.since(now).as_secs());
             now = at;
-            assert_eq!(c.next(now), Some(addr(1)));
-            assert_eq!(c.next(now), None, "busy");
+            assert_eq!(c.next(now, |_| true), Some(addr(1)));
+            assert_eq!(c.next(now, |_| true), None, "busy");
             c.failed(now, addr(1));
         }
         assert_eq!(waits, [0, 2, 4, 8, 16, 32, 64, 128]);
@@ -224,7 +247,7 @@ mod tests {
         c.add(Time::ZERO, addr(1), Source::Pex);
         c.add(Time::ZERO, addr(2), Source::User);
         c.add(Time::ZERO, addr(3), Source::Dht);
-        let order: Vec<_> = std::iter::from_fn(|| c.next(Time::ZERO)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| c.next(Time::ZERO, |_| true)).collect();
         assert_eq!(order, [addr(2), addr(3), addr(1)]);
     }
 
@@ -236,8 +259,8 @@ mod tests {
         assert!(!c.add(Time::ZERO, addr(3), Source::Pex), "no better than what is there");
         assert!(c.add(Time::ZERO, addr(4), Source::User));
         assert_eq!(c.len(), 2);
-        assert_eq!(c.next(Time::ZERO), Some(addr(4)));
-        assert_eq!(c.next(Time::ZERO), Some(addr(1)));
+        assert_eq!(c.next(Time::ZERO, |_| true), Some(addr(4)));
+        assert_eq!(c.next(Time::ZERO, |_| true), Some(addr(1)));
     }
 
     #[test]
@@ -264,7 +287,7 @@ mod tests {
         c.add(Time::ZERO, global(1), Source::Dht);
         c.ban(global(1));
         c.ban(addr(1));
-        assert_eq!(c.next(Time::from_secs(9999)), None);
+        assert_eq!(c.next(Time::from_secs(9999), |_| true), None);
         assert!(!c.add(Time::ZERO, global(2), Source::User));
         assert!(!c.add(Time::ZERO, addr(1), Source::User));
         let neighbour = SocketAddr::from(([127, 0, 0, 1], 9));

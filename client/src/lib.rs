@@ -10,6 +10,7 @@ mod choker;
 mod close;
 mod config;
 mod conn;
+mod crowd;
 mod discovery;
 pub mod disk;
 #[cfg(feature = "driver")]

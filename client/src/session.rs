@@ -10,9 +10,11 @@ use wire::InfoHash;
 use wire::metainfo::Info;
 use wire::peer::{BlockRef, Handshake, Reserved};
 use wire::rng::{Seed, child_seed};
+use wire::scope::owner;
 use wire::time::Time;
 
 use crate::candidates::Source;
+use crate::crowd::Crowd;
 use crate::discovery::Asked;
 use crate::disk::HashWork;
 use crate::disk::{DiskOp, DiskResult, Ticket};
@@ -173,10 +175,15 @@ impl<P: Payload> Session<P> {
     }
 
     /// Somebody connected to us: the connection's name, or None if there are too many that have
-    /// not shown a handshake.
+    /// not shown a handshake. Of these the host with the most makes room for one with fewer.
     pub fn handle_incoming(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
-        if self.unsettled.len() >= self.config.handshakes_pending_max {
-            return None;
+        let pending = self.pending();
+        if pending.len() >= self.config.handshakes_pending_max {
+            let mut hosts = Crowd::new();
+            pending.iter().for_each(|(_, addr)| hosts.add(addr.ip()));
+            let most = hosts.gives_way_to(addr.ip())?;
+            let (oldest, _) = pending.into_iter().find(|(_, addr)| owner(addr.ip()) == most)?;
+            self.end(now, oldest, Close::NoHandshake);
         }
         let conn = self.new_conn();
         let greeting = Conn::Greeting { torrent: None, addr, since: now, out: Vec::new() };
@@ -341,6 +348,15 @@ impl<P: Payload> Session<P> {
                 output
             }
         }
+    }
+
+    /// Incoming connections that have not shown a handshake yet, the oldest first.
+    fn pending(&self) -> Vec<(ConnId, SocketAddr)> {
+        let incoming = |conn: &ConnId| match self.conns.get(conn)? {
+            Conn::Greeting { torrent: None, addr, .. } => Some((*conn, *addr)),
+            _ => None,
+        };
+        self.unsettled.iter().filter_map(incoming).collect()
     }
 
     fn new_conn(&mut self) -> ConnId {

@@ -30,6 +30,8 @@ const ALLOWED_FAST_MAX: u32 = 64;
 const UNCHOKE_INTERVAL: Duration = Duration::from_secs(1);
 /// Blocks answered even while they are longer than BEP 3's 16 KiB (aria2 takes up to 64 KiB).
 const UPLOAD_BLOCK_MAX: u32 = 64 << 10;
+/// A connection that lasted this long was of use.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Rejects without a block after which a peer is of no use. libtorrent: max_rejects 50.
 const REJECTS_MAX: u32 = 50;
 
@@ -322,6 +324,12 @@ impl Peer {
             None => self.fault("blocks that nobody asked for")?,
         }
         Ok(asked)
+    }
+
+    /// Whether it was of use: payload went over the connection, or it lasted.
+    pub fn is_proven(&self, now: Time) -> bool {
+        let payload = self.window.rate().total() + self.sent.total();
+        payload > 0 || now.since(self.since) > GOOD_AFTER
     }
 
     /// Whether it answers any requests now.

@@ -1,20 +1,19 @@
 //! The swarm: who is dialled, connected and dropped, and what peers tell.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::peer::{Handshake, Message, PeerId, Reserved};
+use wire::scope::owner;
 use wire::time::Time;
 
 use super::{Action, Torrent, TorrentEvent};
 use crate::allowed_fast::allowed_fast_set;
 use crate::candidates::Source;
+use crate::crowd::Crowd;
 use crate::payload::Payload;
 use crate::peer::{Peer, PeerEvent};
 use crate::{Close, ConnId};
 
-/// A connection that lasted this long was of use, so its address is good.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// Addresses of a peer's twins that are remembered; most have one, its other address family.
 const TWINS_MAX: usize = 8;
 /// Pieces allowed to a choked peer. BEP 6 suggests 10 as "allowed fast" set size; libtorrent has 5.
@@ -27,13 +26,33 @@ impl<P: Payload> Torrent<P> {
         if self.failed || self.stopping || !ready {
             return;
         }
-        while self.dials < self.config.dials_max
-            && self.dials + self.peers.len() < self.config.peers_max
-        {
-            let Some(addr) = self.candidates.next(now) else { return };
+        while self.dials < self.config.dials_max {
+            let full = self.dials + self.peers.len() >= self.config.peers_max;
+            let crowd = full.then(|| self.crowd());
+            let has_place = |addr: &SocketAddr| {
+                crowd.as_ref().is_none_or(|crowd| crowd.gives_way_to(addr.ip()).is_some())
+            };
+            let Some(addr) = self.candidates.next(now, has_place) else { return };
             self.dials += 1;
             self.actions.push_back(Action::Dial(addr));
         }
+    }
+
+    fn crowd(&self) -> Crowd {
+        let mut crowd = Crowd::new();
+        self.peers.values().for_each(|peer| crowd.add(peer.addr.ip()));
+        crowd
+    }
+
+    /// All places are taken: of the host with the most the peer that was of the least use goes, if
+    /// `ip` has fewer.
+    fn make_place(&mut self, now: Time, ip: IpAddr) -> bool {
+        let Some(host) = self.crowd().gives_way_to(ip) else { return false };
+        let use_of = |peer: &&Peer| peer.window.rate().total() + peer.sent.total();
+        let peers = self.peers.values().filter(|peer| owner(peer.addr.ip()) == host);
+        let Some(conn) = peers.min_by_key(use_of).map(|peer| peer.conn) else { return false };
+        self.close(now, conn, Close::Full);
+        true
     }
 
     /// A dial failed, or no handshake came over it.
@@ -106,18 +125,23 @@ impl<P: Payload> Torrent<P> {
         if self.failed || self.stopping {
             return Some(Close::Stopped);
         }
-        if self.peers.len() >= self.config.peers_max {
-            return Some(Close::Full);
-        }
-        let twin = self.twin(&handshake.peer_id)?;
-        // Both sides keep the same one of two: the one that the greater peer id dialled.
-        let (conn, keep_new) =
-            (twin.conn, twin.outgoing != outgoing && outgoing == (self.our_id > handshake.peer_id));
-        if keep_new {
+        if let Some(twin) = self.twin(&handshake.peer_id) {
+            // Both sides keep the same one of two: the one that the greater peer id dialled. A peer
+            // id can be copied, though: who comes from elsewhere replaces nobody of proven use.
+            let same_host = owner(twin.addr.ip()) == owner(addr.ip());
+            let (conn, keep_new) = (
+                twin.conn,
+                twin.outgoing != outgoing
+                    && outgoing == (self.our_id > handshake.peer_id)
+                    && (same_host || !twin.is_proven(now)),
+            );
+            if !keep_new {
+                return Some(Close::Duplicate);
+            }
             self.close(now, conn, Close::Duplicate);
-            return None;
         }
-        Some(Close::Duplicate)
+        let full = self.peers.len() >= self.config.peers_max;
+        (full && !self.make_place(now, addr.ip())).then_some(Close::Full)
     }
 
     /// The peer that calls itself so.
@@ -203,10 +227,9 @@ impl<P: Payload> Torrent<P> {
 
     fn settle_candidate(&mut self, now: Time, peer: &Peer, why: Close) {
         let Some(addr) = peer.listen_addr else { return };
-        let of_use = peer.window.rate().total() > 0 || peer.sent.total() > 0;
         match why {
             Close::BothSeeds | Close::Ourselves => self.candidates.forget(addr),
-            Close::Remote | Close::Silent if of_use || now.since(peer.since) > GOOD_AFTER => {
+            Close::Remote | Close::Silent if peer.is_proven(now) => {
                 self.candidates.ended(now, addr);
             }
             Close::Duplicate => {}

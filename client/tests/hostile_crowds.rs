@@ -1,0 +1,159 @@
+//! Strangers that take the place of others: with many connections, with the name of another, or
+//! with addresses of a host that never asked for it.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use client::candidates::Source;
+use client::{Close, Config, ConnId};
+use common::{Host, content, info};
+use wire::metainfo::Info;
+use wire::peer::{BLOCK_LEN, Handshake, Message, PeerId, Reserved};
+
+fn torrent() -> Info {
+    info(&content(100_000), BLOCK_LEN)
+}
+
+fn at(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, host], port))
+}
+
+fn name(host: u8, port: u16) -> PeerId {
+    let mut name = [host; 20];
+    name[..2].copy_from_slice(&port.to_be_bytes());
+    name
+}
+
+fn greet(host: &mut Host, info: &Info, conn: ConnId, peer_id: PeerId) {
+    let handshake = Handshake { reserved: Reserved::OURS, info_hash: info.info_hash, peer_id };
+    host.session.handle_handshake(host.now, conn, handshake);
+    host.drain();
+}
+
+fn connect(host: &mut Host, info: &Info, from: SocketAddr, peer_id: PeerId) -> ConnId {
+    let conn = host.session.handle_incoming(host.now, from).unwrap();
+    greet(host, info, conn, peer_id);
+    conn
+}
+
+/// The last dial succeeds.
+fn answer(host: &mut Host, info: &Info, peer_id: PeerId) -> ConnId {
+    let (conn, _) = *host.dials.last().unwrap();
+    host.session.handle_connected(host.now, conn);
+    host.drain();
+    greet(host, info, conn, peer_id);
+    conn
+}
+
+fn peers(host: &Host) -> usize {
+    host.session.stats(host.now, host.key).unwrap().peers
+}
+
+#[test]
+fn a_host_with_many_silent_connections_makes_room_for_others() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let max = host.session.config().handshakes_pending_max as u16;
+    let silent: Vec<ConnId> = (1..=max)
+        .map(|port| host.session.handle_incoming(host.now, at(1, port)).unwrap())
+        .collect();
+    assert!(host.session.handle_incoming(host.now, at(1, max + 1)).is_none());
+    let honest = connect(&mut host, &info, at(2, 1), name(2, 1));
+    assert!(!host.closed.contains_key(&honest));
+    assert_eq!(host.closed.get(&silent[0]), Some(&Close::NoHandshake), "the oldest gave way");
+    assert_eq!((peers(&host), host.closed.len()), (1, 1));
+}
+
+#[test]
+fn dials_take_no_place_of_incoming_connections() {
+    let info = torrent();
+    let config = Config { handshakes_pending_max: 4, ..Config::default() };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let named: Vec<SocketAddr> = (1..=20).map(|n| at(n, 1)).collect();
+    host.session.add_candidates(host.now, host.key, Source::User, &named);
+    host.drain();
+    assert_eq!(host.dials.len(), 20);
+    assert!(host.session.handle_incoming(host.now, at(100, 1)).is_some());
+}
+
+#[test]
+fn a_host_that_takes_all_places_gives_way_to_others() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let max = host.session.config().peers_max;
+    let crowd: Vec<ConnId> = (1..=max as u16)
+        .map(|port| connect(&mut host, &info, at(1, port), name(1, port)))
+        .collect();
+    assert_eq!(peers(&host), max);
+    let one_more = connect(&mut host, &info, at(1, 999), name(1, 999));
+    assert_eq!(host.closed.remove(&one_more), Some(Close::Full));
+    // Who dials us, and whom we dial.
+    let incoming = connect(&mut host, &info, at(2, 1), name(2, 1));
+    host.session.add_candidates(host.now, host.key, Source::Dht, &[at(3, 1), at(1, 1000)]);
+    host.drain();
+    let dialled: Vec<SocketAddr> = host.dials.iter().map(|(_, addr)| *addr).collect();
+    assert_eq!(dialled, [at(3, 1)], "not one more of the many");
+    let outgoing = answer(&mut host, &info, name(3, 1));
+    assert!(!host.closed.contains_key(&incoming) && !host.closed.contains_key(&outgoing));
+    assert_eq!((peers(&host), host.closed.len()), (max, 2));
+    assert!(host.closed.keys().all(|conn| crowd.contains(conn)));
+}
+
+#[test]
+fn many_hosts_with_one_connection_each_are_not_replaced() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let max = host.session.config().peers_max as u8;
+    for n in 1..=max {
+        connect(&mut host, &info, at(n, 1), name(n, 1));
+    }
+    let late = connect(&mut host, &info, at(200, 1), name(200, 1));
+    assert_eq!(host.closed.get(&late), Some(&Close::Full));
+    assert_eq!(host.closed.len(), 1);
+}
+
+#[test]
+fn who_copies_a_peer_id_does_not_replace_the_peer() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    host.session.add_candidates(host.now, host.key, Source::Dht, &[at(1, 1)]);
+    host.drain();
+    // A greater peer id than ours: of two connections the one is kept that it dialled.
+    let honest = answer(&mut host, &info, [0xff; 20]);
+    host.pass(11_000);
+    host.say(honest, Message::KeepAlive);
+    let copy = connect(&mut host, &info, at(2, 1), [0xff; 20]);
+    assert_eq!(host.closed.get(&copy), Some(&Close::Duplicate));
+    assert!(!host.closed.contains_key(&honest));
+}
+
+#[test]
+fn a_host_of_which_a_thousand_ports_are_told_is_dialled_at_few() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let ports: Vec<SocketAddr> = (1..=1000).map(|port| at(1, port)).collect();
+    for _ in 0..10 {
+        host.session.add_candidates(host.now, host.key, Source::Dht, &ports);
+        host.drain();
+        let mut failed = 0;
+        // Each is refused at once.
+        while failed < host.dials.len() {
+            let (conn, _) = host.dials[failed];
+            host.session.handle_closed(host.now, conn, Close::DialFailed);
+            host.drain();
+            failed += 1;
+        }
+        assert!(failed <= 16, "{failed} dials");
+        host.dials.clear();
+        host.pass(1_000);
+    }
+    // Whom the user names is dialled all the same, and so are others.
+    host.session.add_candidates(host.now, host.key, Source::User, &[at(1, 2000)]);
+    host.session.add_candidates(host.now, host.key, Source::Dht, &[at(2, 1)]);
+    host.drain();
+    assert!(host.dials.iter().any(|(_, addr)| *addr == at(1, 2000)));
+    assert!(host.dials.iter().any(|(_, addr)| *addr == at(2, 1)));
+}
