@@ -14,13 +14,15 @@ use wire::{Id, NodeId};
 
 use crate::{NodeInfo, SocketId};
 
-/// The three numbers of a lookup.
+/// The numbers of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Nodes that end it, and nodes of a reply that it takes.
     pub k: usize,
     /// Queries that may wait for an answer at once while it converges.
     pub alpha: usize,
+    /// Once it converges, so many beyond the k closest are asked with them.
+    pub spare: usize,
     /// Candidates that it remembers.
     pub candidates_max: usize,
 }
@@ -103,6 +105,21 @@ struct Candidate {
     token: Option<Box<[u8]>>,
     /// Queries on the way from our own contacts to it, itself included.
     hops: u32,
+    /// Its usual round trip in milliseconds, if it is a contact of ours that answered before.
+    rtt_ms: Option<u16>,
+}
+
+impl Candidate {
+    fn ask(&mut self, target: &Id, now: Time, patience: Patience) -> Step {
+        let (late_at, over_at) = (now + patience.late, now + patience.over);
+        self.state = State::Asked { late_at, over_at };
+        Step::Ask {
+            key: self.key,
+            id: self.known.then(|| self.distance.distance(target)),
+            addr: self.addr,
+            via: self.via,
+        }
+    }
 }
 
 /// A lookup of one family.
@@ -134,6 +151,15 @@ impl Lookup {
     /// Hears of a node. Returns whether it is now among the k closest that may answer.
     pub fn add(&mut self, node: NodeInfo, via: SocketId) -> bool {
         self.add_after(node, via, 0)
+    }
+
+    /// Hears of a contact of ours with this usual round trip.
+    pub fn add_contact(&mut self, node: NodeInfo, via: SocketId, rtt_ms: Option<u16>) {
+        let key = Key(self.next_key);
+        self.add_after(node, via, 0);
+        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
+            candidate.rtt_ms = rtt_ms;
+        }
     }
 
     /// Hears of a node from one that is `hops` queries away.
@@ -177,7 +203,8 @@ impl Lookup {
         let key = Key(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let state = State::New;
-        let candidate = Candidate { distance, known, addr, via, key, state, token: None, hops };
+        let (token, rtt_ms) = (None, None);
+        let candidate = Candidate { distance, known, addr, via, key, state, token, hops, rtt_ms };
         self.candidates.insert(rank, candidate);
         self.candidates.truncate(self.rules.candidates_max);
         rank
@@ -191,8 +218,13 @@ impl Lookup {
     /// waits on even then.
     pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
         let Pending { in_time, over, next } = self.pending(now);
-        let places = if self.converged { self.rules.k } else { self.rules.alpha };
-        let mut ranked = 0;
+        // Some of the closest will not answer: the next in line are asked with them.
+        let reach = self.rules.k + if self.converged { self.rules.spare } else { 0 };
+        let places = if self.converged { reach } else { self.rules.alpha };
+        if let Some(step) = self.first_step(now, patience, in_time) {
+            return step;
+        }
+        let (mut ranked, mut answered) = (0, 0);
         let mut waiting = over && patient;
         for candidate in &mut self.candidates {
             match candidate.state {
@@ -205,24 +237,32 @@ impl Lookup {
                 State::Answered => {}
                 State::Asked { .. } => waiting = true,
                 State::New if in_time < places => {
-                    let (late_at, over_at) = (now + patience.late, now + patience.over);
-                    candidate.state = State::Asked { late_at, over_at };
                     self.asked += 1;
-                    return Step::Ask {
-                        key: candidate.key,
-                        id: candidate.known.then(|| candidate.distance.distance(&self.target)),
-                        addr: candidate.addr,
-                        via: candidate.via,
-                    };
+                    return candidate.ask(&self.target, now, patience);
                 }
                 State::New => return Step::Wait(next),
             }
             ranked += 1;
-            if ranked == self.rules.k {
+            answered += usize::from(candidate.state == State::Answered);
+            if ranked == reach || answered == self.rules.k {
                 break;
             }
         }
         if waiting { Step::Wait(next) } else { Step::Done }
+    }
+
+    /// Of our own contacts that are all about as close the quickest are asked first: whoever answers
+    /// first leads on.
+    fn first_step(&mut self, now: Time, patience: Patience, in_time: usize) -> Option<Step> {
+        if self.answered > 0 || in_time >= self.rules.alpha {
+            return None;
+        }
+        let closest = self.candidates.iter_mut().take(self.rules.k);
+        let quickest = closest
+            .filter(|c| c.state == State::New && c.rtt_ms.is_some())
+            .min_by_key(|c| c.rtt_ms)?;
+        self.asked += 1;
+        Some(quickest.ask(&self.target, now, patience))
     }
 
     /// Moves queries on that are overdue, and counts those that are waited for.
@@ -366,7 +406,7 @@ mod tests {
     use std::collections::BTreeMap;
     use wire::rng::{Rng, seed_from_u64};
 
-    const RULES: Rules = Rules { k: 8, alpha: 4, candidates_max: 100 };
+    const RULES: Rules = Rules { k: 8, alpha: 4, spare: 2, candidates_max: 100 };
     const LATE: Duration = Duration::from_millis(200);
     const SOFT: Patience = Patience { late: LATE, over: Duration::from_millis(400) };
     const HARD: Duration = Duration::from_secs(4);
@@ -454,7 +494,8 @@ mod tests {
                     assert!(!asked.contains(&addr), "asked twice");
                     asked.push(addr);
                     let in_time = sent.iter().filter(|(at, _)| *at + LATE > now).count();
-                    let places = if lookup.converged() { RULES.k } else { RULES.alpha };
+                    let k = RULES.k + RULES.spare;
+                    let places = if lookup.converged() { k } else { RULES.alpha };
                     assert!(in_time < places, "{in_time} in flight");
                     sent.push((now, key));
                     pending.push(match world.manners[&addr] {
@@ -526,7 +567,7 @@ mod tests {
         ) {
             let mut rng = Rng::new(&seed_from_u64(seed));
             let nodes: Vec<_> = (0..20).map(|n| node(n, &mut rng)).collect();
-            let rules = Rules { k: 3, alpha: 2, candidates_max: 10 };
+            let rules = Rules { k: 3, alpha: 2, spare: 1, candidates_max: 10 };
             let mut lookup = Lookup::new(Id::random(&mut rng), rules);
             let mut now = Time::ZERO;
             for (call, n) in calls {
@@ -583,7 +624,7 @@ mod tests {
         assert_eq!(asked, 4);
         lookup.on_reply(key, id, Some(b"tok"), &mut Vec::new(), VIA);
         assert!(lookup.converged());
-        assert_eq!(drain(&mut lookup).0, 4);
+        assert_eq!(drain(&mut lookup).0, 4 + RULES.spare);
         let (_, _, token) = lookup.closest().next().unwrap();
         assert_eq!(token, Some(&b"tok"[..]));
     }

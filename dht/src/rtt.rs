@@ -57,8 +57,8 @@ impl RttEstimate {
                 let rank = (sorted.len() * percent as usize).div_ceil(100).clamp(1, sorted.len());
                 Duration::from_micros(u64::from(sorted[rank - 1]))
             };
-            // A quarter more than was seen: the tail of so few samples is longer than they show.
-            let wait = |percent| quantile(percent) + quantile(percent) / 4;
+            // An eighth more than was seen: the tail of so few samples is longer than they show.
+            let wait = |percent| quantile(percent) + quantile(percent) / 8;
             let late = wait(self.late_percent).clamp(self.min, self.max);
             let over = wait(self.over_percent).clamp(late + self.min / 2, self.max * 2);
             self.patience = Patience { late, over };
@@ -83,9 +83,9 @@ mod tests {
         for i in 0..100 {
             rtt.add(ms(1 + i));
         }
-        // The last 64 are 37 to 100 ms: the 58th and the 63rd of them, and a quarter.
+        // The last 64 are 37 to 100 ms: the 58th and the 63rd of them, and an eighth.
         let Patience { late, over } = rtt.patience();
-        assert_eq!((late.as_micros(), over.as_micros()), (117_500, 123_750 + 8_750));
+        assert_eq!((late.as_micros(), over.as_micros()), (105_750, 120_750));
         for _ in 0..64 {
             rtt.add(Duration::from_secs(1 << 20));
         }

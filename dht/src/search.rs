@@ -75,6 +75,7 @@ impl Node {
         let rules = Rules {
             k: self.config.k,
             alpha: self.config.alpha,
+            spare: self.config.lookup_spare,
             candidates_max: self.config.lookup_candidates_max,
         };
         let mut search = Box::new(Search {
@@ -112,7 +113,7 @@ impl Node {
             self.tables.closest(family, &search.target, self.config.k, wanted, &mut found);
             if let Some(side) = search.side(family) {
                 for (node, via) in found.drain(..) {
-                    side.add(node, via);
+                    side.add_contact(node, via, self.tables.rtt_ms(&node));
                 }
             }
         }

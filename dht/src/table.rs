@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use wire::NodeId;
+use arrayvec::ArrayVec;
 use wire::rng::Rng;
 use wire::scope::AddrScope;
 use wire::time::Time;
+use wire::{Id, NodeId};
 
 use crate::config::Config;
 use crate::contact::{Address, Contact, Status, secs};
@@ -56,6 +57,7 @@ pub(crate) struct Table<A> {
 #[derive(Clone, Copy)]
 struct Rules {
     k: usize,
+    wide_buckets: u32,
     good_secs: u32,
     fails_max: u8,
     refresh_secs: u32,
@@ -84,6 +86,7 @@ impl<A: Address> Table<A> {
             own,
             rules: Rules {
                 k: config.k,
+                wide_buckets: config.wide_buckets,
                 good_secs: config.contact_good_secs,
                 fails_max: config.contact_fails_max,
                 refresh_secs: config.bucket_refresh_secs,
@@ -125,6 +128,20 @@ impl<A: Address> Table<A> {
         usize::from(start)..usize::from(start) + usize::from(len)
     }
 
+    /// Contacts that a bucket holds: the first ones, which lookups start from, more than k once they
+    /// are not the last, which splits.
+    fn capacity(&self, bucket: usize) -> usize {
+        self.rules.k << self.rules.wide_buckets.saturating_sub(bucket as u32).min(16)
+    }
+
+    /// Where in a bucket an id stands, or would.
+    fn spot(&self, bucket: usize, id: &NodeId) -> Result<usize, usize> {
+        let range = self.range(bucket);
+        let start = range.start;
+        let found = self.contacts[range].binary_search_by(|c| c.id.cmp(id));
+        found.map(|at| start + at).map_err(|at| start + at)
+    }
+
     /// A bucket has one contact more or less: those behind it have moved.
     fn resize(&mut self, bucket: usize, more: bool) {
         let step = |n: u16| if more { n + 1 } else { n - 1 };
@@ -135,7 +152,13 @@ impl<A: Address> Table<A> {
     }
 
     fn find(&self, id: &NodeId) -> Option<usize> {
-        self.range(self.bucket_of(id)).find(|&i| self.contacts[i].id == *id)
+        self.spot(self.bucket_of(id), id).ok()
+    }
+
+    /// The usual round trip of a contact that answered before, in milliseconds.
+    pub(crate) fn rtt_ms(&self, id: &NodeId) -> Option<u16> {
+        let contact = &self.contacts[self.find(id)?];
+        contact.answered().then(|| contact.rtt_ms())
     }
 
     /// A node answered a query: lists it, if it may be.
@@ -192,7 +215,7 @@ impl<A: Address> Table<A> {
         }
         let bucket = self.bucket_of(&node.id);
         let range = self.range(bucket);
-        let room = range.len() < self.rules.k
+        let room = range.len() < self.capacity(bucket)
             || self.can_split(bucket)
             || self.contacts[range].iter().any(|c| self.status(c, now) != Status::Good);
         room && !self.taken(&Contact::new(node.id, addr, SocketId(0)))
@@ -235,19 +258,20 @@ impl<A: Address> Table<A> {
             if contact.scope() == AddrScope::Global && self.crowded(&range, &contact) {
                 return Heard::Refused;
             }
-            if range.len() < self.rules.k {
-                self.contacts.insert(range.end, contact);
-                self.resize(bucket, true);
+            let splits = range.len() >= self.rules.k && self.can_split(bucket);
+            if range.len() < self.capacity(bucket) && !splits {
+                self.insert(bucket, contact);
                 self.buckets[bucket].changed_secs = secs(now);
                 return Heard::Added;
             }
-            if self.can_split(bucket) {
+            if splits {
                 self.split();
                 continue;
             }
             return match self.worst(now, range, &contact) {
                 Some(at) => {
-                    self.contacts[at] = contact;
+                    self.remove_at(at);
+                    self.insert(bucket, contact);
                     self.buckets[bucket].changed_secs = secs(now);
                     Heard::Added
                 }
@@ -302,6 +326,12 @@ impl<A: Address> Table<A> {
         self.buckets[depth].searched = false;
         let (start, len) = (start + stay, total - stay);
         self.buckets.push(Bucket { start, len, changed_secs, searched: false });
+    }
+
+    fn insert(&mut self, bucket: usize, contact: Contact<A>) {
+        let at = self.spot(bucket, &contact.id).unwrap_or_else(|at| at);
+        self.contacts.insert(at, contact);
+        self.resize(bucket, true);
     }
 
     fn remove_at(&mut self, at: usize) {
@@ -380,7 +410,7 @@ impl<A: Address> Table<A> {
     }
 
     /// Ranks the `n` fit contacts closest to `target`. Visits buckets in the order of their
-    /// distance and sorts only inside those that it needs: O(buckets + n).
+    /// distance: O(buckets + log of a bucket + n).
     fn rank(
         &self,
         target: &NodeId,
@@ -389,17 +419,7 @@ impl<A: Address> Table<A> {
         ranked: &mut Ranked,
     ) {
         let mut visit = |bucket: usize| {
-            let start = ranked.len();
-            let range = self.range(bucket);
-            for (at, contact) in range.clone().zip(&self.contacts[range]) {
-                if fit(contact) {
-                    let distance = contact.id.distance_words(target);
-                    let spot = ranked[start..].iter().rposition(|(other, _)| *other <= distance);
-                    ranked
-                        .insert(spot.map_or(start, |spot| start + spot + 1), (distance, at as u32));
-                }
-            }
-            ranked.truncate(n);
+            self.rank_bucket(bucket, target, n, &fit, ranked);
             ranked.len() == n
         };
         // Contacts beyond the target's bucket differ from it in the target's bit; among them, a
@@ -412,6 +432,46 @@ impl<A: Address> Table<A> {
             || (home < last && visit(last))
             || (home + 1..last).rev().filter(|&i| !differs.bit(i as u32)).any(&mut visit)
             || (0..home).rev().any(visit);
+    }
+
+    /// Ranks the contacts of a bucket, which stand in the order of their ids: halves that share a
+    /// longer prefix with the target come first, and only what few are left is sorted.
+    fn rank_bucket(
+        &self,
+        bucket: usize,
+        target: &NodeId,
+        n: usize,
+        fit: &impl Fn(&Contact<A>) -> bool,
+        ranked: &mut Ranked,
+    ) {
+        /// Contacts that are cheaper to sort than to split.
+        const FEW: usize = 8;
+        let mut halves: ArrayVec<(Range<usize>, u32), { Id::BITS as usize + 1 }> = ArrayVec::new();
+        halves.push((self.range(bucket), bucket as u32));
+        while let Some((range, bit)) = halves.pop() {
+            if range.len() > FEW && bit < Id::BITS {
+                let ones = self.contacts[range.clone()].partition_point(|c| !c.id.bit(bit));
+                let middle = range.start + ones;
+                let (zeros, ones) = (range.start..middle, middle..range.end);
+                let (near, far) = if target.bit(bit) { (ones, zeros) } else { (zeros, ones) };
+                halves.push((far, bit + 1));
+                halves.push((near, bit + 1));
+                continue;
+            }
+            let start = ranked.len();
+            for (at, contact) in range.clone().zip(&self.contacts[range]) {
+                if fit(contact) {
+                    let distance = contact.id.distance_words(target);
+                    let spot = ranked[start..].iter().rposition(|(other, _)| *other <= distance);
+                    let spot = spot.map_or(start, |spot| start + spot + 1);
+                    ranked.insert(spot, (distance, at as u32));
+                }
+            }
+            ranked.truncate(n);
+            if ranked.len() == n {
+                return;
+            }
+        }
     }
 
     /// Up to `n` questionable contacts that should be pinged; they count as pinged from now on.
@@ -481,7 +541,7 @@ mod tests {
     const NOW: Time = Time::from_secs(10);
 
     fn config() -> Config {
-        Config::new(vec![([127, 0, 0, 1], 1).into()])
+        Config { wide_buckets: 0, ..Config::new(vec![([127, 0, 0, 1], 1).into()]) }
     }
 
     fn table() -> Table<V4> {
@@ -509,7 +569,8 @@ mod tests {
             for at in table.range(bucket) {
                 assert_eq!(table.bucket_of(&table.contacts[at].id), bucket);
             }
-            assert!(table.range(bucket).len() <= table.rules.k);
+            assert!(table.range(bucket).len() <= table.capacity(bucket));
+            assert!(table.contacts[table.range(bucket)].is_sorted_by_key(|c| c.id));
         }
         assert!(table.spare.len() <= table.rules.spare_max);
     }

@@ -157,6 +157,15 @@ impl Tables {
         }
     }
 
+    /// The usual round trip of a contact that answered before, in milliseconds.
+    pub(crate) fn rtt_ms(&self, node: &NodeInfo) -> Option<u16> {
+        match (&self.v4, &self.v6, node.addr) {
+            (Some(table), _, SocketAddr::V4(_)) => table.rtt_ms(&node.id),
+            (_, Some(table), SocketAddr::V6(_)) => table.rtt_ms(&node.id),
+            _ => None,
+        }
+    }
+
     /// Up to `n` contacts that should be pinged now.
     pub(crate) fn questionable(&mut self, now: Time, n: usize, out: &mut Found) {
         if let Some(table) = &mut self.v4 {

@@ -16,6 +16,9 @@ pub type NodeId = Id;
 pub type InfoHash = Id;
 
 impl Id {
+    /// Bits of a key.
+    pub const BITS: u32 = 160;
+
     /// The key of all zero bits.
     pub const ZERO: Id = Id([0; 20]);
 
