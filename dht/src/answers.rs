@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use wire::NodeId;
 use wire::compact::Family;
 use wire::krpc::{Body, Dropped, GetPeersReply, Message, ReplyBody};
-use wire::scope::{AddrScope, is_unicast};
+use wire::scope::AddrScope;
 use wire::time::Time;
 
 use crate::node::Node;
@@ -21,7 +21,7 @@ impl Node {
         self.stats.received_bytes += bytes.len() as u64;
         let own = self.config.sockets.get(usize::from(local.0));
         let same_family = own.is_some_and(|own| Family::of(own) == Family::of(&from));
-        if !same_family || !is_unicast(from) || self.config.sockets.contains(&from) {
+        if !same_family || !self.may_ask(&from) {
             self.stats.dropped_address += 1;
             return;
         }
@@ -38,25 +38,34 @@ impl Node {
         };
         let head = &message.head;
         match message.body {
-            Body::Query(_) | Body::BadQuery(_) if self.config.read_only => {
-                self.stats.dropped_read_only += 1;
-            }
-            Body::Query(_) | Body::BadQuery(_) if self.out.len() >= self.config.out_max => {
-                self.stats.dropped_busy += 1;
-            }
-            Body::Query(query) => self.on_query(local, from, head, &query),
-            Body::BadQuery(reason) => self.refuse(local, from, head, reason),
-            Body::Reply(body) => match self.transactions.answer(head.tid, from, local) {
-                Some(transaction) => self.on_reply(transaction, &body),
-                None => self.stats.dropped_unsolicited += 1,
-            },
-            Body::Error(_) => match self.transactions.answer(head.tid, from, local) {
-                Some(transaction) => {
-                    self.stats.errors += 1;
-                    self.on_no_answer(&transaction);
+            Body::Query(query) => {
+                if let Some(asker) = self.admit(local, from, bytes.len()) {
+                    self.on_query(&asker, head, &query);
                 }
-                None => self.stats.dropped_unsolicited += 1,
-            },
+            }
+            Body::BadQuery(reason) => {
+                if let Some(asker) = self.admit(local, from, bytes.len()) {
+                    self.refuse(&asker, head, reason);
+                }
+            }
+            Body::Reply(_) | Body::Error(_) => {
+                match self.transactions.answer(head.tid, from, local) {
+                    Some(transaction) => self.on_answer(transaction, &message),
+                    None => self.stats.dropped_unsolicited += 1,
+                }
+            }
+        }
+    }
+
+    /// The node that was asked replied, or refused.
+    fn on_answer(&mut self, transaction: Transaction, message: &Message<'_>) {
+        self.quota.verify(self.now, transaction.to.ip());
+        match &message.body {
+            Body::Reply(body) => self.on_reply(transaction, body),
+            _ => {
+                self.stats.errors += 1;
+                self.on_no_answer(&transaction);
+            }
         }
     }
 

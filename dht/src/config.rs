@@ -106,6 +106,37 @@ pub struct Config {
     pub store_peer_secs: u32,
     /// Bytes of a reply. BEP 32, "Maximum packet size": 1,024.
     pub reply_bytes_max: usize,
+    /// A reply to an address that did not prove to receive what is sent to it has at most this many
+    /// times the bytes of the query: what a forged source could turn against a victim. Default 10;
+    /// libtorrent's largest was measured at 9.9, that of bittorrent-dht at 253.
+    pub reply_factor_max: usize,
+    /// Bytes of any datagram. Default 1,400: what passes tunnels in one piece.
+    pub datagram_bytes_max: usize,
+
+    /// Answers a second to one Global address (v6: /64), to its /24 (/56) and to its /16 (/48).
+    /// Default 40, 160, 640; libtorrent bans an address above 5. Each answer takes its share of a
+    /// second of the source's time, and so does each of its bytes. `u32::MAX`: no bound.
+    pub quota_answers: [u32; 3],
+    /// Bytes of answers a second to the same. Default 40,000, 160,000 and 640,000: full replies at
+    /// the pace of `quota_answers`.
+    pub quota_bytes: [u32; 3],
+    /// How much of these may come at once. Default 5,000 ms' worth; libtorrent counts over 10 s.
+    pub quota_burst_ms: u32,
+    /// Counters a row, rounded up to a power of two and at most 8,192: two rows for each width, for
+    /// strangers and for verified addresses. Default 512: 48 KiB in all, and room for 20,000
+    /// answers a second before strangers are refused for each other's queries.
+    pub quota_counters: usize,
+    /// An address that answered us or showed a token is verified for this long: forged sources
+    /// cannot use up what it may ask. Default 600 s, as long as a token is valid.
+    pub verified_secs: u32,
+    /// Verified addresses (v6: /64) that are remembered, of one /24 (/48) at most 16. Default 4,096:
+    /// 32 KiB.
+    pub verified_max: usize,
+    /// Bytes of answers a second to all Global addresses, half of them for verified ones only.
+    /// Default 1,000,000: 3,000 answers; libtorrent has 8,000 bytes. `u32::MAX`: no bound.
+    pub answer_bytes_per_sec: u32,
+    /// How much of these may come at once. Default 3,000 ms' worth (libtorrent).
+    pub answer_burst_ms: u32,
     /// Datagrams that may wait to be polled; while there are as many, queries are dropped. Default
     /// 1,024: a caller that polls after each input never has more than a few.
     pub out_max: usize,
@@ -155,7 +186,28 @@ impl Config {
             store_ports_per_ip_max: 8,
             store_peer_secs: 45 * 60,
             reply_bytes_max: 1_024,
+            reply_factor_max: 10,
+            datagram_bytes_max: 1_400,
+            quota_answers: [40, 160, 640],
+            quota_bytes: [40_000, 160_000, 640_000],
+            quota_burst_ms: 5_000,
+            quota_counters: 512,
+            verified_secs: 600,
+            verified_max: 4_096,
+            answer_bytes_per_sec: 1_000_000,
+            answer_burst_ms: 3_000,
             out_max: 1_024,
+        }
+    }
+
+    /// Answers as much as is asked: to measure, and for networks without strangers. All else stays
+    /// bounded.
+    pub fn unlimited(self) -> Config {
+        Config {
+            quota_answers: [u32::MAX; 3],
+            quota_bytes: [u32::MAX; 3],
+            answer_bytes_per_sec: u32::MAX,
+            ..self
         }
     }
 

@@ -9,15 +9,18 @@
 //! The feature `driver` adds `driver::Driver`, which gives a node sockets and the clock.
 
 mod answers;
+mod asker;
 mod bootstrap;
 mod config;
 mod contact;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod event;
+mod keyed;
 pub mod lookup;
 mod node;
 mod peer_store;
+mod quota;
 mod rtt;
 mod search;
 mod security;

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
+use crate::quota::Quota;
 use crate::rtt::RttEstimate;
 use crate::search::{Goal, Search};
 use crate::server::{Answer, Scratch};
@@ -73,6 +74,7 @@ pub struct Node {
     pub(crate) out: VecDeque<Outgoing>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) stats: Stats,
+    pub(crate) quota: Quota,
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
     pub(crate) scratch: Scratch,
@@ -91,6 +93,7 @@ impl Node {
             (None, None) => NodeId::random(&mut ids),
         };
         let mut tokens = Rng::new(&child_seed(seed, "tokens", 0));
+        let mut keys = Rng::new(&child_seed(seed, "keys", 0));
         Node {
             id,
             now,
@@ -108,6 +111,7 @@ impl Node {
             out: VecDeque::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
+            quota: Quota::new(&config, &mut keys),
             found: Vec::new(),
             scratch: Scratch::default(),
             next_lookup: 0,
@@ -207,7 +211,12 @@ impl Node {
                 },
                 Outgoing::Answer(answer) => {
                     self.write_answer(&answer, buf);
-                    (answer.via, answer.to)
+                    self.quota.pay(self.now, &answer.asker.account, buf.len());
+                    if buf.len() > usize::from(answer.asker.bytes_max) {
+                        self.stats.dropped_large += 1;
+                        continue;
+                    }
+                    (answer.asker.via, answer.asker.from)
                 }
             };
             self.stats.sent += 1;

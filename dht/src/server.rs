@@ -9,15 +9,15 @@ use wire::krpc::{
 };
 use wire::{Id, InfoHash, NodeId};
 
+use crate::NodeInfo;
+use crate::asker::Asker;
 use crate::node::{Node, Outgoing};
 use crate::table::Ranked;
-use crate::{NodeInfo, SocketId};
 
 /// An answer to be written when it is polled.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub(crate) to: SocketAddr,
-    pub(crate) via: SocketId,
+    pub(crate) asker: Asker,
     tid: ArrayVec<u8, TID_LEN_MAX>,
     says: Says,
 }
@@ -31,21 +31,25 @@ enum Says {
     Error { code: i64, text: &'static str },
 }
 
+impl Answer {
+    /// Bytes that nodes and peers may have: what the rest of the largest reply leaves.
+    fn room(&self) -> usize {
+        // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
+        const FRAME: usize = 140;
+        usize::from(self.asker.bytes_max).saturating_sub(FRAME + self.tid.len())
+    }
+}
+
 impl Node {
-    /// Serves a query from `from` by our socket `via`.
-    pub(crate) fn on_query(
-        &mut self,
-        via: SocketId,
-        from: SocketAddr,
-        head: &Head<'_>,
-        query: &Query<'_>,
-    ) {
+    /// Serves a query.
+    pub(crate) fn on_query(&mut self, asker: &Asker, head: &Head<'_>, query: &Query<'_>) {
+        let Asker { via, from, .. } = *asker;
         if query.id == self.id {
             self.stats.dropped_own_id += 1;
             return;
         }
         let says = self.serve(from, &query.method);
-        self.answer(via, from, head, says);
+        self.answer(asker, head, says);
         if !head.read_only && query.id != NodeId::ZERO {
             let node = NodeInfo { id: query.id, addr: from };
             if self.may_ask(&from) && self.tables.on_query(self.now, &node) {
@@ -55,20 +59,14 @@ impl Node {
     }
 
     /// Refuses a query that says `reason` wrong.
-    pub(crate) fn refuse(
-        &mut self,
-        via: SocketId,
-        from: SocketAddr,
-        head: &Head<'_>,
-        reason: &'static str,
-    ) {
+    pub(crate) fn refuse(&mut self, asker: &Asker, head: &Head<'_>, reason: &'static str) {
         self.stats.queries_malformed += 1;
-        self.answer(via, from, head, Says::Error { code: PROTOCOL_ERROR, text: reason });
+        self.answer(asker, head, Says::Error { code: PROTOCOL_ERROR, text: reason });
     }
 
-    fn answer(&mut self, via: SocketId, to: SocketAddr, head: &Head<'_>, says: Says) {
+    fn answer(&mut self, asker: &Asker, head: &Head<'_>, says: Says) {
         let tid = head.tid.iter().copied().take(TID_LEN_MAX).collect();
-        self.out.push_back(Outgoing::Answer(Answer { to, via, tid, says }));
+        self.out.push_back(Outgoing::Answer(Answer { asker: *asker, tid, says }));
     }
 
     fn serve(&mut self, from: SocketAddr, method: &Method<'_>) -> Says {
@@ -98,6 +96,7 @@ impl Node {
                     self.stats.bad_tokens += 1;
                     return Says::Error { code: PROTOCOL_ERROR, text: "bad token" };
                 }
+                self.quota.verify(self.now, from.ip());
                 if !self.store.announce(self.now, &info_hash, peer) {
                     self.stats.store_full += 1;
                     return Says::Error { code: SERVER_ERROR, text: "no room" };
@@ -114,7 +113,7 @@ impl Node {
             tid: &answer.tid,
             version: version.as_ref().map(|v| &v[..]),
             read_only: false,
-            ip: Some(answer.to),
+            ip: Some(answer.asker.from),
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut reply = krpc::Reply { id: self.id, ..krpc::Reply::default() };
@@ -130,12 +129,12 @@ impl Node {
             }
             Says::Peers { info_hash, want } => {
                 self.find_nodes(answer, &info_hash, want, &mut scratch);
-                let family = Family::of(&answer.to);
+                let family = Family::of(&answer.asker.from);
                 let room = self.room_for_values(answer, &scratch, family);
                 let (store, values) = (&mut self.store, &mut scratch.values);
                 values.clear();
                 store.sample(self.now, &info_hash, family, room, &mut self.rng, values);
-                let token = self.tokens.make(self.now, answer.to.ip(), &info_hash);
+                let token = self.tokens.make(self.now, answer.asker.from.ip(), &info_hash);
                 // BEP 33: no token when an announce would not be stored.
                 reply.token = self.store.has_room(&info_hash).then_some(&token[..]);
                 scratch.put_nodes(&mut reply);
@@ -144,31 +143,30 @@ impl Node {
             }
         }
         self.scratch = scratch;
-        debug_assert!(buf.len() <= self.config.reply_bytes_max.max(512));
     }
 
     /// How many peers still fit into the reply.
     fn room_for_values(&self, answer: &Answer, scratch: &Scratch, family: Family) -> usize {
-        // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
-        const FRAME: usize = 140;
-        let used = FRAME + answer.tid.len() + scratch.nodes.len() + scratch.nodes6.len();
+        let used = scratch.nodes.len() + scratch.nodes6.len();
         let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
-        self.config.reply_bytes_max.saturating_sub(used) / value
+        answer.room().saturating_sub(used) / value
     }
 
     /// The nodes to tell of each family that the asker wants: the k closest proven contacts without
     /// the asker itself, and no local ones to a global asker.
     fn find_nodes(&self, answer: &Answer, target: &Id, want: Want, scratch: &mut Scratch) {
         let k = self.config.k.min(NODES_MAX);
-        let by = Family::of(&answer.to);
-        let Scratch { ranked, nodes, nodes6, wanted, .. } = scratch;
+        let to = answer.asker.from;
+        let by = Family::of(&to);
+        let Scratch { ranked, nodes, nodes6, .. } = scratch;
         for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
             out.clear();
             if want.wants(family, by) {
-                self.tables.closest_compact(family, target, k, answer.to, ranked, out);
+                self.tables.closest_compact(family, target, k, to, ranked, out);
             }
         }
-        *wanted = Want { v4: want.wants(Family::V4, by), v6: want.wants(Family::V6, by) };
+        scratch.shorten(answer.room());
+        scratch.wanted = Want { v4: want.wants(Family::V4, by), v6: want.wants(Family::V6, by) };
     }
 }
 
@@ -184,6 +182,17 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// Leaves the farthest nodes out until the others take no more than `room` bytes.
+    fn shorten(&mut self, room: usize) {
+        while self.nodes.len() + self.nodes6.len() > room {
+            let (list, node_len) = match self.nodes.len() > self.nodes6.len() {
+                true => (&mut self.nodes, Family::V4.node_len()),
+                false => (&mut self.nodes6, Family::V6.node_len()),
+            };
+            list.truncate(list.len().saturating_sub(node_len));
+        }
+    }
+
     fn put_nodes<'a>(&'a self, reply: &mut krpc::Reply<'a>) {
         reply.nodes = self.wanted.v4.then_some(&self.nodes[..]);
         reply.nodes6 = self.wanted.v6.then_some(&self.nodes6[..]);

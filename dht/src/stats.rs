@@ -52,6 +52,14 @@ pub struct Stats {
     pub dropped_read_only: u64,
     /// Dropped: queries while too many datagrams wait to be polled.
     pub dropped_busy: u64,
+    /// Dropped: queries of a network that was answered too much.
+    pub dropped_quota: u64,
+    /// Dropped: queries while the budget for answers is used up.
+    pub dropped_budget: u64,
+    /// Dropped: queries from ports of services that answer whatever comes.
+    pub dropped_port: u64,
+    /// Dropped: answers that would be larger than the asker may get.
+    pub dropped_large: u64,
     /// Dropped: queries with our own id.
     pub dropped_own_id: u64,
     /// Dropped: replies and errors that nobody asked for, or from another address.

@@ -21,7 +21,7 @@ fn own() -> SocketAddr {
 /// A Global address of its own for each `n`.
 fn stranger(n: u32) -> SocketAddr {
     let [_, b, c, d] = n.to_be_bytes();
-    SocketAddr::from(([80 + b, c, d, 9], 1 + d as u16))
+    SocketAddr::from(([80 + b, c, d, 9], 1000 + d as u16))
 }
 
 fn written(id: Id, method: Method<'_>) -> Vec<u8> {
@@ -86,7 +86,7 @@ fn answers_that_nobody_asked_for_leave_nothing_behind() {
 
 #[test]
 fn a_flood_of_nodes_that_do_answer_fills_the_table_and_no_more() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(Config::new(vec![own()]).unlimited());
     let mut rng = Rng::new(&seed_from_u64(3));
     for n in 0..30_000 {
         let (from, id) = (stranger(n), Id::random(&mut rng));
@@ -140,7 +140,7 @@ fn announce(bench: &mut Bench, from: SocketAddr, hash: InfoHash) -> bool {
 
 #[test]
 fn a_flood_of_announces_fills_the_store_and_no_more() {
-    let mut config = Config::new(vec![own()]);
+    let mut config = Config::new(vec![own()]).unlimited();
     config.store_torrents_max = 40;
     config.store_peers_per_torrent_max = 30;
     config.store_peers_max = 600;
@@ -160,7 +160,7 @@ fn a_flood_of_announces_fills_the_store_and_no_more() {
 #[test]
 fn one_owner_of_a_v6_network_cannot_fill_the_store() {
     let sockets = vec!["[2001:db8::1]:6881".parse().unwrap()];
-    let mut config = Config::new(sockets);
+    let mut config = Config::new(sockets).unlimited();
     config.store_peers_per_ip_max = 100;
     let mut bench = Bench::with(config);
     // A host has as many addresses as it likes within its /64.

@@ -28,7 +28,7 @@ fn stranger(n: u32) -> SocketAddr {
 // The DHT node
 
 fn node() -> Node {
-    let config = NodeConfig::new(vec![SocketAddr::from(([60, 1, 1, 1], 6881))]);
+    let config = NodeConfig::new(vec![SocketAddr::from(([60, 1, 1, 1], 6881))]).unlimited();
     Node::new(config, &seed_from_u64(1), Time::ZERO)
 }
 

@@ -40,7 +40,7 @@ impl Bench {
         let config = Config {
             external_ip: Some(own.ip()),
             store_torrents_max: 2 * TORRENTS,
-            ..Config::new(vec![own])
+            ..Config::new(vec![own]).unlimited()
         };
         let now = Time::from_secs(1);
         let mut rng = Rng::new(&child_seed(&seed, "bench", 0));

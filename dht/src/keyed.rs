@@ -1,0 +1,207 @@
+//! Tables of a fixed size, keyed so that a stranger cannot choose addresses that meet in them.
+
+use std::net::IpAddr;
+
+use wire::rng::Rng;
+use wire::time::Time;
+
+use crate::contact::secs;
+
+/// The networks that an address counts against: its own (v4 /32, v6 /64), that of its neighbours
+/// (/24, /56) and that of its provider (/16, /48).
+pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
+    let bits = match ip {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+    };
+    [bits, bits >> 8, bits >> 16]
+}
+
+/// Hash functions that nobody can predict who does not know the node's seed.
+#[derive(Clone)]
+pub(crate) struct Keys([(u64, u64); 3], u64);
+
+impl Keys {
+    pub(crate) fn new(rng: &mut Rng) -> Keys {
+        let mut key = || rng.u64() | 1;
+        Keys(std::array::from_fn(|_| (key(), key())), key())
+    }
+
+    /// The hash of a network for each of the three widths.
+    pub(crate) fn networks(&self, ip: IpAddr) -> [u64; 3] {
+        let networks = networks(ip);
+        std::array::from_fn(|width| self.hash(width, networks[width]))
+    }
+
+    fn hash(&self, function: usize, value: u64) -> u64 {
+        let (add, factor) = self.0[function];
+        fold(fold(value ^ add, factor) ^ self.1, factor)
+    }
+}
+
+/// Multiplies, and folds the upper half of the product into the lower one.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Slots of a set: one cache line of tags.
+const WAYS: usize = 16;
+
+/// Whom something happened with lately. In a set that is full of them the oldest is forgotten.
+#[derive(Clone)]
+pub(crate) struct Recent {
+    sets: Box<[Set]>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Set {
+    tags: [u32; WAYS],
+    /// Seconds on the node's clock, plus one; 0 if the slot is empty.
+    seen: [u32; WAYS],
+}
+
+impl Recent {
+    /// Room for about `len`.
+    pub(crate) fn new(len: usize) -> Recent {
+        let sets = len.div_ceil(WAYS).clamp(1, 1 << 16).next_power_of_two();
+        Recent { sets: vec![Set::default(); sets].into() }
+    }
+
+    /// Whether `tag` was marked in the set within `max_secs`.
+    pub(crate) fn has(&self, now: Time, set: u64, tag: u32, max_secs: u32) -> bool {
+        let set = &self.sets[self.index(set)];
+        let since = secs(now).saturating_add(2).saturating_sub(max_secs).max(1);
+        let slots = set.tags.iter().zip(&set.seen);
+        slots.fold(false, |found, (&other, &seen)| found | ((other == tag) & (seen >= since)))
+    }
+
+    pub(crate) fn mark(&mut self, now: Time, set: u64, tag: u32) {
+        let index = self.index(set);
+        let set = &mut self.sets[index];
+        let same = (0..WAYS).find(|&at| set.tags[at] == tag && set.seen[at] > 0);
+        let at = same.or_else(|| (0..WAYS).min_by_key(|&at| set.seen[at])).unwrap_or(0);
+        set.tags[at] = tag;
+        set.seen[at] = secs(now).saturating_add(1);
+    }
+
+    fn index(&self, set: u64) -> usize {
+        set as usize & (self.sets.len() - 1)
+    }
+}
+
+/// Units a second, of which some may come at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    unit_ns: u64,
+    burst_ns: u64,
+    /// When all that was taken is worked off.
+    due_ns: u64,
+}
+
+impl Rate {
+    /// `u32::MAX` a second is no bound.
+    pub(crate) fn new(per_sec: u32, burst_ms: u32) -> Rate {
+        Rate { unit_ns: unit_ns(per_sec), burst_ns: u64::from(burst_ms) * 1_000_000, due_ns: 0 }
+    }
+
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        self.due_ns <= nanos(now).saturating_add(self.burst_ns)
+    }
+
+    /// Takes units, ready or not.
+    pub(crate) fn take(&mut self, now: Time, units: u32) {
+        let cost = u64::from(units).saturating_mul(self.unit_ns);
+        self.due_ns = self.due_ns.max(nanos(now)).saturating_add(cost);
+    }
+}
+
+/// The time that a unit takes.
+pub(crate) fn unit_ns(per_sec: u32) -> u64 {
+    1_000_000_000 / u64::from(per_sec.max(1))
+}
+
+pub(crate) fn nanos(now: Time) -> u64 {
+    now.as_micros().saturating_mul(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn keys() -> Keys {
+        Keys::new(&mut Rng::new(&[1; 32]))
+    }
+
+    #[test]
+    fn networks_of_both_families() {
+        let shared = |a: &str, b: &str| {
+            let (a, b) = (networks(a.parse().unwrap()), networks(b.parse().unwrap()));
+            std::array::from_fn::<bool, 3, _>(|width| a[width] == b[width])
+        };
+        assert_eq!(shared("1.2.3.4", "1.2.3.5"), [false, true, true]);
+        assert_eq!(shared("1.2.3.4", "1.2.4.4"), [false, false, true]);
+        assert_eq!(shared("1.2.3.4", "1.3.3.4"), [false; 3]);
+        assert_eq!(shared("2001:db8:1:2::1", "2001:db8:1:2:ffff::"), [true; 3]);
+        assert_eq!(shared("2001:db8:1:2::1", "2001:db8:1:3::1"), [false, true, true]);
+        assert_eq!(shared("2001:db8:1:2::1", "2001:db8:1:302::1"), [false, false, true]);
+        assert_eq!(shared("2001:db8:1:2::1", "2001:db8:2:2::1"), [false; 3]);
+    }
+
+    #[test]
+    fn hashes_spread_and_depend_on_the_keys() {
+        let (keys, others) = (keys(), Keys::new(&mut Rng::new(&[2; 32])));
+        let mut cells = [[0u32; 64]; 2];
+        for n in 0..64_000u32 {
+            // Neighbours, as one network's owner has them.
+            let hash = keys.networks(IpAddr::from((0x5000_0000 + n).to_be_bytes()))[0];
+            cells[0][hash as usize & 63] += 1;
+            cells[1][(hash >> 32) as usize & 63] += 1;
+        }
+        assert!(cells.as_flattened().iter().all(|&n| (850..1150).contains(&n)), "{cells:?}");
+        let ip = "8.8.8.8".parse().unwrap();
+        assert_ne!(keys.networks(ip), others.networks(ip));
+    }
+
+    #[test]
+    fn what_was_marked_is_remembered_until_the_oldest_gives_way() {
+        let mut recent = Recent::new(64);
+        let at = Time::from_secs;
+        assert!(!recent.has(at(0), 3, 0, 600), "an empty slot is nobody's");
+        recent.mark(at(0), 3, 7);
+        assert!(recent.has(at(0), 3, 7, 600) && recent.has(at(599), 3, 7, 600));
+        assert!(!recent.has(at(600), 3, 7, 600));
+        assert!(!recent.has(at(0), 2, 7, 600) && !recent.has(at(0), 3, 8, 600));
+        for tag in 100..115 {
+            recent.mark(at(u64::from(tag)), 3, tag);
+        }
+        recent.mark(at(200), 3, 7);
+        recent.mark(at(201), 3, 999);
+        assert!(recent.has(at(201), 3, 7, 600), "marked again, it is not the oldest");
+        assert!(!recent.has(at(201), 3, 100, 600));
+        assert!(recent.has(at(201), 3, 101, 600) && recent.has(at(201), 3, 999, 600));
+    }
+
+    #[test]
+    fn a_rate_allows_a_burst_and_then_its_pace() {
+        let mut rate = Rate::new(10, 1_000);
+        let mut now = Time::from_secs(50);
+        let taken = |rate: &mut Rate, now: Time| {
+            let mut count = 0;
+            while rate.is_ready(now) && count < 1_000 {
+                rate.take(now, 1);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(taken(&mut rate, now), 11);
+        assert_eq!(taken(&mut rate, now + Duration::from_millis(99)), 0);
+        now += Duration::from_millis(100);
+        assert_eq!(taken(&mut rate, now), 1);
+        assert_eq!(taken(&mut rate, now + Duration::from_secs(3_600)), 11, "no more is saved up");
+        let mut boundless = Rate::new(u32::MAX, 1_000);
+        boundless.take(now, u32::MAX);
+        assert!(boundless.is_ready(now));
+    }
+}

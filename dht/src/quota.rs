@@ -1,0 +1,313 @@
+//! How much each source may be answered, so that nobody is starved by those who ask too much.
+//!
+//! What a network was answered is kept in count-min sketches: a few counters stand for all
+//! networks, and the least of those that a network falls on is its own. Addresses that proved to
+//! receive what is sent to them have counters and a share of the node's budget of their own, which
+//! forged sources never touch. Nothing here allocates after the start.
+
+use std::net::IpAddr;
+
+use wire::rng::Rng;
+use wire::scope::AddrScope;
+use wire::time::Time;
+
+use crate::config::Config;
+use crate::keyed::{Keys, Rate, Recent, nanos, unit_ns};
+
+/// Rows of a sketch, each with another hash.
+const ROWS: usize = 2;
+
+/// Where a source's networks stand in a sketch.
+type Places = [[u16; ROWS]; 3];
+
+/// Whom an answer is charged to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    places: Places,
+    /// Whether the address proved to receive what is sent to it.
+    pub(crate) verified: bool,
+    purse: Purse,
+}
+
+/// The part of the node's budget that pays for an answer.
+#[derive(Clone, Copy, Debug)]
+enum Purse {
+    Common,
+    Reserve,
+    /// A Local address: what goes there does not pass the uplink.
+    None,
+}
+
+/// Why a query is not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// One of its source's networks was answered too much.
+    Quota,
+    /// The node answers all that it may.
+    Budget,
+}
+
+/// Decaying counters of all networks of three widths.
+#[derive(Clone)]
+struct Sketch {
+    /// When what a network was answered is worked off; row after row, width after width.
+    due_ns: Box<[u64]>,
+    /// The time that an answer takes, and that each byte of it takes.
+    costs: [(u64, u64); 3],
+    burst_ns: u64,
+}
+
+impl Sketch {
+    fn new(config: &Config) -> Sketch {
+        let costs = std::array::from_fn(|width| {
+            (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
+        });
+        Sketch {
+            due_ns: vec![0; 3 * ROWS * row_len(config)].into(),
+            costs,
+            burst_ns: u64::from(config.quota_burst_ms) * 1_000_000,
+        }
+    }
+
+    /// When the network is done with what it was answered, or earlier than that by no means.
+    fn due(&self, [a, b]: [u16; ROWS]) -> u64 {
+        self.due_ns[usize::from(a)].min(self.due_ns[usize::from(b)])
+    }
+
+    fn is_over(&self, now_ns: u64, places: &Places) -> bool {
+        let latest = now_ns.saturating_add(self.burst_ns);
+        places.iter().fold(false, |over, place| over | (self.due(*place) > latest))
+    }
+
+    fn pay(&mut self, now_ns: u64, places: &Places, bytes: u64) {
+        for (place, (answer, byte)) in places.iter().zip(self.costs) {
+            let cost = answer.saturating_add(bytes.saturating_mul(byte));
+            let due = self.due(*place).max(now_ns).saturating_add(cost);
+            // Raised only as far as needed: what others share a counter with is charged least.
+            for &at in place {
+                let counter = &mut self.due_ns[usize::from(at)];
+                *counter = due.max(*counter);
+            }
+        }
+    }
+}
+
+fn row_len(config: &Config) -> usize {
+    config.quota_counters.clamp(1, 1 << 13).next_power_of_two()
+}
+
+/// The quotas of all sources, and the node's budget for answers.
+#[derive(Clone)]
+pub(crate) struct Quota {
+    keys: Keys,
+    mask: usize,
+    strangers: Sketch,
+    proven: Sketch,
+    verified: Recent,
+    verified_secs: u32,
+    common: Rate,
+    reserve: Rate,
+}
+
+impl Quota {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Quota {
+        let half = match config.answer_bytes_per_sec {
+            u32::MAX => u32::MAX,
+            rate => rate / 2,
+        };
+        Quota {
+            keys: Keys::new(rng),
+            mask: row_len(config) - 1,
+            strangers: Sketch::new(config),
+            proven: Sketch::new(config),
+            verified: Recent::new(config.verified_max),
+            verified_secs: config.verified_secs,
+            common: Rate::new(half, config.answer_burst_ms),
+            reserve: Rate::new(half, config.answer_burst_ms),
+        }
+    }
+
+    /// Whether `ip` may be answered, and who pays.
+    pub(crate) fn admit(&self, now: Time, ip: IpAddr) -> Result<Account, Refusal> {
+        let hashes = self.keys.networks(ip);
+        let (set, tag) = slot(ip, &hashes);
+        let verified = self.verified.has(now, set, tag, self.verified_secs);
+        let places = self.places(&hashes);
+        if AddrScope::of(ip) == AddrScope::Local {
+            return Ok(Account { places, verified, purse: Purse::None });
+        }
+        let sketch = if verified { &self.proven } else { &self.strangers };
+        if sketch.is_over(nanos(now), &places) {
+            return Err(Refusal::Quota);
+        }
+        let purse = if verified && self.reserve.is_ready(now) {
+            Purse::Reserve
+        } else if self.common.is_ready(now) {
+            Purse::Common
+        } else {
+            return Err(Refusal::Budget);
+        };
+        Ok(Account { places, verified, purse })
+    }
+
+    /// Charges an answer of `bytes`.
+    pub(crate) fn pay(&mut self, now: Time, account: &Account, bytes: usize) {
+        let sketch = if account.verified { &mut self.proven } else { &mut self.strangers };
+        sketch.pay(nanos(now), &account.places, bytes as u64);
+        match account.purse {
+            Purse::Common => self.common.take(now, bytes as u32),
+            Purse::Reserve => self.reserve.take(now, bytes as u32),
+            Purse::None => {}
+        }
+    }
+
+    /// `ip` proved that it receives what is sent to it.
+    pub(crate) fn verify(&mut self, now: Time, ip: IpAddr) {
+        let (set, tag) = slot(ip, &self.keys.networks(ip));
+        self.verified.mark(now, set, tag);
+    }
+
+    fn places(&self, hashes: &[u64; 3]) -> Places {
+        let len = self.mask + 1;
+        std::array::from_fn(|width| {
+            let (hash, start) = (hashes[width], width * ROWS * len);
+            let first = start + (hash as usize & self.mask);
+            let second = start + len + ((hash >> 32) as usize & self.mask);
+            [first as u16, second as u16]
+        })
+    }
+}
+
+/// Where a verified address is kept: all of a /24 or a /48 in one set, so that whoever owns the
+/// network can push out nobody but its neighbours.
+fn slot(ip: IpAddr, hashes: &[u64; 3]) -> (u64, u32) {
+    let set = if ip.is_ipv4() { hashes[1] } else { hashes[2] };
+    (set >> 48, (hashes[0] >> 13) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Time = Time::from_secs(1_000);
+
+    fn quota(change: impl FnOnce(&mut Config)) -> Quota {
+        let mut config = Config::new(vec![]);
+        config.quota_answers = [40, 160, 640];
+        config.quota_bytes = [u32::MAX; 3];
+        config.quota_burst_ms = 1_000;
+        config.answer_bytes_per_sec = u32::MAX;
+        change(&mut config);
+        Quota::new(&config, &mut Rng::new(&[1; 32]))
+    }
+
+    /// How many of `count` queries from `ip` are answered, with `bytes` each, all at once.
+    fn answered(quota: &mut Quota, now: Time, ip: impl Into<IpAddr>, bytes: usize) -> usize {
+        let ip = ip.into();
+        let ask = |_: &usize| match quota.admit(now, ip) {
+            Ok(account) => {
+                quota.pay(now, &account, bytes);
+                true
+            }
+            Err(_) => false,
+        };
+        (0..2_000).filter(ask).count()
+    }
+
+    #[test]
+    fn an_address_a_neighbourhood_and_a_provider_have_a_quota_each() {
+        let mut q = quota(|_| {});
+        assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 100), 41);
+        let of_24: usize = (2..50).map(|n| answered(&mut q, NOW, [8, 1, 1, n], 100)).sum();
+        assert_eq!(41 + of_24, 161);
+        let of_16: usize = (2..99).map(|n| answered(&mut q, NOW, [8, 1, n, 1], 100)).sum();
+        assert_eq!(161 + of_16, 641);
+        assert_eq!(answered(&mut q, NOW, [8, 2, 1, 1], 100), 41, "others have theirs");
+        let later = NOW + Duration::from_millis(500);
+        assert_eq!(answered(&mut q, later, [8, 1, 1, 1], 100), 20, "it decays");
+    }
+
+    #[test]
+    fn v6_networks_have_theirs() {
+        let mut q = quota(|_| {});
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(answered(&mut q, NOW, ip("2001:db8:1:101::1"), 100), 41);
+        assert_eq!(answered(&mut q, NOW, ip("2001:db8:1:101::2"), 100), 0, "the same /64");
+        let of =
+            |q: &mut Quota, net: u16| answered(q, NOW, [0x2001, 0xdb8, 1, net, 0, 0, 0, 1], 100);
+        let of_56: usize = (0x102..0x140).map(|net| of(&mut q, net)).sum();
+        assert_eq!(41 + of_56, 161);
+        let of_48: usize = (2..200).map(|net| of(&mut q, net << 8)).sum();
+        assert_eq!(161 + of_48, 641);
+        assert_eq!(of(&mut q, 0), 0);
+        assert_eq!(answered(&mut q, NOW, ip("2001:db8:2:101::1"), 100), 41);
+    }
+
+    #[test]
+    fn bytes_count_beside_answers() {
+        let mut q = quota(|c| c.quota_bytes = [40_000; 3]);
+        // An answer of 1,000 bytes takes 25 ms for being one and 25 ms for its bytes.
+        assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 1_000), 21);
+    }
+
+    #[test]
+    fn local_addresses_are_charged_and_never_refused() {
+        let mut q = quota(|c| c.answer_bytes_per_sec = 10);
+        for ip in ["127.0.0.1", "10.1.1.1", "fd00::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert_eq!(answered(&mut q, NOW, ip, 1_000), 2_000);
+            let places = q.places(&q.keys.networks(ip));
+            assert!(q.strangers.is_over(nanos(NOW), &places));
+        }
+        assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 100), 1, "and they used up no budget");
+    }
+
+    #[test]
+    fn forged_sources_exhaust_neither_counters_nor_budget_of_the_verified() {
+        let mut q = quota(|c| c.quota_counters = 16);
+        let honest = IpAddr::from([8, 1, 1, 1]);
+        q.verify(NOW, honest);
+        // Far more than there are counters: from everywhere, and from the victim's own network.
+        for n in 0..20_000u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            for ip in [[20 + a, b, c, 1], [8, 1, b, c.max(2)]] {
+                if let Ok(account) = q.admit(NOW, ip.into()) {
+                    q.pay(NOW, &account, 300);
+                }
+            }
+        }
+        assert_eq!(q.admit(NOW, [9, 9, 9, 9].into()).unwrap_err(), Refusal::Quota);
+        assert_eq!(answered(&mut q, NOW, honest, 300), 41);
+        // Nor do the verified take more than they may.
+        assert_eq!(q.admit(NOW, honest).unwrap_err(), Refusal::Quota);
+    }
+
+    #[test]
+    fn the_budget_keeps_a_half_for_the_verified() {
+        let mut q = quota(|c| {
+            c.quota_answers = [u32::MAX; 3];
+            c.answer_bytes_per_sec = 20_000;
+            c.answer_burst_ms = 1_000;
+        });
+        let honest = IpAddr::from([8, 1, 1, 1]);
+        q.verify(NOW, honest);
+        assert_eq!(answered(&mut q, NOW, [9, 1, 1, 1], 1_000), 11);
+        assert_eq!(q.admit(NOW, [9, 1, 1, 1].into()).unwrap_err(), Refusal::Budget);
+        assert_eq!(answered(&mut q, NOW, honest, 1_000), 11);
+        let later = NOW + Duration::from_secs(600);
+        assert!(!q.admit(later, honest).unwrap().verified, "ten minutes later it is a stranger");
+    }
+
+    #[test]
+    fn the_owner_of_a_network_cannot_push_other_verified_addresses_out() {
+        let mut q = quota(|c| c.verified_max = 64 * 16);
+        let honest: Vec<IpAddr> = (1..9).map(|n| [8, n, 1, 1].into()).collect();
+        honest.iter().for_each(|ip| q.verify(NOW, *ip));
+        for n in 0..=255u8 {
+            q.verify(NOW + Duration::from_secs(1), [9, 9, 9, n].into());
+        }
+        let verified = |ip: &&IpAddr| q.admit(NOW, **ip).is_ok_and(|account| account.verified);
+        assert_eq!(honest.iter().filter(verified).count(), 8);
+    }
+}
