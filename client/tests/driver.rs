@@ -9,10 +9,11 @@ use client::driver::{Add, Client, Options, What};
 use client::{Config, TorrentKey};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 use wire::Id;
+use wire::ext::{ExtHandshake, MetadataMessage};
 use wire::peer::{HANDSHAKE_LEN, Handshake, Message, Reserved};
 
 const HASH: Id = Id([0x42; 20]);
@@ -196,6 +197,29 @@ async fn messages_that_no_protocol_has_end_the_connection() {
         stream.write_all(&interested).await.unwrap();
         assert_eq!(answer(&mut stream).await.info_hash, HASH);
         assert_eq!(host.client.stats(host.key).unwrap().peers, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_socket_of_a_peer_that_never_reads_is_closed_once_the_peer_is_dropped() {
+    run(async {
+        let host = host(Config::default());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(host.addr).await.unwrap();
+        let mut hello = handshake(HASH, NAME);
+        let mut payload = Vec::new();
+        ExtHandshake { metadata_id: Some(1), ..ExtHandshake::default() }.encode(&mut payload);
+        Message::Extended(0, &payload).encode(&mut hello);
+        stream.write_all(&hello).await.unwrap();
+        let (mut request, mut payload) = (Vec::new(), Vec::new());
+        MetadataMessage::Request { piece: 0 }.encode(&mut payload);
+        Message::Extended(1, &payload).encode(&mut request);
+        // Each is refused, which fills the sockets' buffers and then the output.
+        let requests = request.repeat(100);
+        while stream.write_all(&requests).await.is_ok() {}
+        assert_eq!(host.client.stats(host.key).unwrap().peers, 0);
     })
     .await;
 }

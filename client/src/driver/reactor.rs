@@ -317,7 +317,15 @@ impl Reactor {
     async fn run_writer(self, conn: ConnId, connection: Rc<Connection>) {
         loop {
             connection.write_wake.notified().await;
-            if connection.closed.get() || connection.stream.writable().await.is_err() {
+            if connection.closed.get() {
+                return;
+            }
+            // The other side may never read; the end of the connection does not wait for that.
+            tokio::select! {
+                ready = connection.stream.writable() => if ready.is_err() { return },
+                () = connection.write_wake.notified() => {}
+            }
+            if connection.closed.get() {
                 return;
             }
             tokio::task::yield_now().await;
