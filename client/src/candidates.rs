@@ -154,14 +154,14 @@ impl Candidates {
 
     /// `addr` is dialled or connected.
     pub fn set_busy(&mut self, addr: SocketAddr) {
-        if let Some(candidate) = self.known.get_mut(&addr) {
+        if let Some(candidate) = usable(&mut self.known, addr) {
             candidate.state = State::Busy;
         }
     }
 
     /// The dial failed or the peer was of no use: longer waits each time, then forgotten.
     pub fn failed(&mut self, now: Time, addr: SocketAddr) {
-        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        let Some(candidate) = usable(&mut self.known, addr) else { return };
         candidate.failures += 1;
         candidate.state = State::Idle;
         let wait = self.redial_after * (1 << (candidate.failures - 1).min(16));
@@ -173,7 +173,7 @@ impl Candidates {
 
     /// A working connection ended; it may be dialled again soon.
     pub fn ended(&mut self, now: Time, addr: SocketAddr) {
-        if let Some(candidate) = self.known.get_mut(&addr) {
+        if let Some(candidate) = usable(&mut self.known, addr) {
             candidate.failures = 0;
             candidate.state = State::Idle;
             candidate.not_before = now + self.redial_after;
@@ -195,7 +195,11 @@ impl Candidates {
                 AddrScope::Local => self.banned.insert(addr),
             };
         }
-        self.forget(addr);
+        let global = AddrScope::of(addr.ip()) == AddrScope::Global;
+        let same = |other: &SocketAddr| *other == addr || (global && other.ip() == addr.ip());
+        for (_, candidate) in self.known.iter_mut().filter(|(other, _)| same(other)) {
+            candidate.state = State::Banned;
+        }
     }
 
     /// Never again this address: it is our own, or refuses this torrent.
@@ -209,6 +213,11 @@ impl Candidates {
     pub fn is_banned(&self, addr: &SocketAddr) -> bool {
         self.banned_hosts.contains(&addr.ip()) || self.banned.contains(addr)
     }
+}
+
+/// An address that may be dialled some day: what nobody is to dial again stays so.
+fn usable(known: &mut BTreeMap<SocketAddr, Candidate>, addr: SocketAddr) -> Option<&mut Candidate> {
+    known.get_mut(&addr).filter(|candidate| candidate.state != State::Banned)
 }
 
 #[cfg(test)]
@@ -285,7 +294,12 @@ mod tests {
         let mut c = candidates(10);
         let global = |port| SocketAddr::from(([203, 0, 113, 1], port));
         c.add(Time::ZERO, global(1), Source::Dht);
+        c.add(Time::ZERO, global(3), Source::Dht);
         c.ban(global(1));
+        // Its connection ends only now.
+        c.failed(Time::ZERO, global(1));
+        c.set_busy(global(3));
+        c.ended(Time::ZERO, global(3));
         c.ban(addr(1));
         assert_eq!(c.next(Time::from_secs(9999), |_| true), None);
         assert!(!c.add(Time::ZERO, global(2), Source::User));
