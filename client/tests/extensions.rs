@@ -189,3 +189,24 @@ fn a_private_torrent_is_refused_once_its_info_dict_is_known() {
     host.pass(120_000);
     assert!(!host.events.contains(&TorrentEvent::WantsPeers), "the DHT is not asked");
 }
+
+#[test]
+fn who_came_before_the_metadata_is_told_when_it_is_here() {
+    let content = content(300_000);
+    let info = info(&content, PIECE);
+    let mut leech = Host::with_hash(&info, Config::default());
+    let conn = leech.connect(&info, 1);
+    assert_eq!(told(&mut leech, conn).metadata_size, None);
+    leech.set_info(&info);
+    assert_eq!(told(&mut leech, conn).metadata_size, Some(info.raw.len() as u64));
+}
+
+#[test]
+fn a_seed_parts_from_who_says_that_it_wants_nothing() {
+    let content = content(300_000);
+    let info = info(&content, PIECE);
+    let mut seed = Host::seed(&info, &content);
+    let conn = seed.connect(&info, 1);
+    say_handshake(&mut seed, conn, ExtHandshake { upload_only: true, ..ExtHandshake::default() });
+    assert_eq!(seed.closed.get(&conn), Some(&Close::BothSeeds));
+}

@@ -268,7 +268,8 @@ impl Host for PeerHost {
                 if self.on_chunk(now, conn, chunk).is_err() {
                     self.framers.remove(&conn);
                     self.stream.push_back(StreamAction::Close(conn));
-                    self.session.handle_closed(now, conn, Close::Remote);
+                    let why = Close::Fault("its stream cannot be read on");
+                    self.session.handle_closed(now, conn, why);
                 }
             }
             StreamEvent::Closed => {

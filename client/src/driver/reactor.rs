@@ -220,7 +220,11 @@ impl Reactor {
         tracing::debug!(addr = %connection.addr, %error, "connection lost");
         connection.close();
         self.shared.borrow_mut().conns.remove(&conn);
-        self.feed(|session, now| session.handle_closed(now, conn, Close::Remote));
+        let why = match error.kind() {
+            io::ErrorKind::InvalidData => Close::Fault("its stream cannot be read on"),
+            _ => Close::Remote,
+        };
+        self.feed(|session, now| session.handle_closed(now, conn, why));
     }
 
     async fn run_timer(self) {

@@ -39,6 +39,22 @@ impl<P: Payload> Torrent<P> {
         out
     }
 
+    /// The metadata is known now: peers that came before are told that it can be had here.
+    pub(super) fn tell_metadata_size(&mut self) {
+        let conns: Vec<(ConnId, SocketAddr)> = self
+            .peers
+            .values()
+            .filter(|peer| peer.handshake.reserved.extensions())
+            .map(|peer| (peer.conn, peer.addr))
+            .collect();
+        for (conn, addr) in conns {
+            let payload = self.extension_handshake(addr);
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.send(Message::Extended(0, &payload));
+            }
+        }
+    }
+
     pub(super) fn on_extended(
         &mut self,
         now: Time,
@@ -66,6 +82,10 @@ impl<P: Payload> Torrent<P> {
         peer.extensions.metadata = handshake.metadata_id;
         peer.extensions.pex = handshake.pex_id;
         peer.extensions.upload_only = handshake.upload_only;
+        if handshake.upload_only && self.content.as_ref().is_some_and(|content| content.complete) {
+            // BEP 21: neither side wants anything of the other.
+            return Err(Close::BothSeeds);
+        }
         if let Some(client) = handshake.client {
             peer.client = client;
         }

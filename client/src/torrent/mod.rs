@@ -258,6 +258,7 @@ impl<P: Payload> Torrent<P> {
             self.peers.values().for_each(|peer| content.picker.add_peer(peer.has()));
             content.storage.start(now);
         }
+        self.tell_metadata_size();
         self.drain_storage(now);
     }
 
