@@ -62,7 +62,10 @@ impl<'a> Reader<'a> {
                 Ok(None)
             }
             None => Err(Error::Truncated),
-            Some(_) => Err(Error::Unexpected(self.at)),
+            Some(_) => {
+                self.count_item()?;
+                Err(Error::Unexpected(self.at))
+            }
         }
     }
 
@@ -196,6 +199,14 @@ mod tests {
             let limits = Limits { depth_max, items_max, bytes_max: 1 << 16 };
             let whole = Value::parse(&message, limits).map(drop);
             prop_assert_eq!(read(&message, limits), whole);
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_counts_before_it_is_refused() {
+        for items_max in [1, 2] {
+            let limits = Limits { depth_max: 1, items_max, bytes_max: 9 };
+            assert_eq!(read(b"d\0", limits), Value::parse(b"d\0", limits).map(drop));
         }
     }
 
