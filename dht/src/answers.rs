@@ -37,10 +37,10 @@ impl Node {
             }
         };
         let head = &message.head;
-        match message.body {
+        match &message.body {
             Body::Query(query) => {
                 if let Some(asker) = self.admit(local, from, bytes.len()) {
-                    self.on_query(&asker, head, &query);
+                    self.on_query(&asker, head, query);
                 }
             }
             Body::BadQuery(reason) => {

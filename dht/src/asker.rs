@@ -4,16 +4,14 @@ use std::net::SocketAddr;
 
 use crate::SocketId;
 use crate::node::Node;
-use crate::quota::{Account, Refusal};
+use crate::quota::{Grant, Refusal};
 
 /// Who asked something that will be answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) from: SocketAddr,
     pub(crate) via: SocketId,
-    /// Bytes that the answer may have.
-    pub(crate) bytes_max: u16,
-    pub(crate) account: Account,
+    pub(crate) grant: Grant,
 }
 
 /// chargen, DNS, NTP, SSDP: services that answer whatever comes. A query that claims to come from one
@@ -35,16 +33,8 @@ impl Node {
         } else if self.out.len() >= self.config.out_max {
             &mut self.stats.dropped_busy
         } else {
-            match self.quota.admit(self.now, from.ip()) {
-                Ok(account) => {
-                    let bytes_max = match account.verified {
-                        true => self.config.reply_bytes_max,
-                        false => (self.config.reply_factor_max.saturating_mul(query_len))
-                            .min(self.config.reply_bytes_max),
-                    };
-                    let bytes_max = bytes_max.min(self.config.datagram_bytes_max) as u16;
-                    return Some(Asker { from, via, bytes_max, account });
-                }
+            match self.quota.admit(self.now, from.ip(), query_len) {
+                Ok(grant) => return Some(Asker { from, via, grant }),
                 Err(Refusal::Quota) => &mut self.stats.dropped_quota,
                 Err(Refusal::Budget) => &mut self.stats.dropped_budget,
             }

@@ -114,17 +114,17 @@ pub struct Config {
     pub datagram_bytes_max: usize,
 
     /// Answers a second to one Global address (v6: /64), to its /24 (/56) and to its /16 (/48).
-    /// Default 40, 160, 640; libtorrent bans an address above 5. Each answer takes its share of a
-    /// second of the source's time, and so does each of its bytes. `u32::MAX`: no bound.
+    /// Default 40, 160, 640; libtorrent bans an address above 5. An answer takes its share of a
+    /// second of the source's time, and so does each byte that it may have. `u32::MAX`: no bound.
     pub quota_answers: [u32; 3],
-    /// Bytes of answers a second to the same. Default 40,000, 160,000 and 640,000: full replies at
-    /// the pace of `quota_answers`.
+    /// Bytes of answers a second to the same. Default 40,000, 160,000 and 640,000: with the above, 20,
+    /// 80 and 320 of the largest answers.
     pub quota_bytes: [u32; 3],
     /// How much of these may come at once. Default 5,000 ms' worth; libtorrent counts over 10 s.
     pub quota_burst_ms: u32,
-    /// Counters a row, rounded up to a power of two and at most 8,192: two rows for each width, for
-    /// strangers and for verified addresses. Default 512: 48 KiB in all, and room for 20,000
-    /// answers a second before strangers are refused for each other's queries.
+    /// Counters a row, rounded up to a power of two: two rows for each width, for strangers and for
+    /// verified addresses. Default 512: 48 KiB in all, and room for 10,000 answers a second before
+    /// strangers are refused for each other's queries.
     pub quota_counters: usize,
     /// An address that answered us or showed a token is verified for this long: forged sources
     /// cannot use up what it may ask. Default 600 s, as long as a token is valid.
@@ -209,6 +209,12 @@ impl Config {
             answer_bytes_per_sec: u32::MAX,
             ..self
         }
+    }
+
+    /// Tables of quotas and verified addresses small enough for a node among thousands in one
+    /// process, each of which hears from few.
+    pub fn among_thousands(self) -> Config {
+        Config { quota_counters: 32, verified_max: 128, ..self }
     }
 
     pub(crate) fn hard_timeout(&self) -> Duration {

@@ -19,12 +19,12 @@ pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
 
 /// Hash functions that nobody can predict who does not know the node's seed.
 #[derive(Clone)]
-pub(crate) struct Keys([(u64, u64); 3], u64);
+pub(crate) struct Keys([(u64, u64); 3]);
 
 impl Keys {
     pub(crate) fn new(rng: &mut Rng) -> Keys {
         let mut key = || rng.u64() | 1;
-        Keys(std::array::from_fn(|_| (key(), key())), key())
+        Keys(std::array::from_fn(|_| (key(), key())))
     }
 
     /// The hash of a network for each of the three widths.
@@ -35,7 +35,7 @@ impl Keys {
 
     fn hash(&self, function: usize, value: u64) -> u64 {
         let (add, factor) = self.0[function];
-        fold(fold(value ^ add, factor) ^ self.1, factor)
+        fold(value ^ add, factor)
     }
 }
 
@@ -72,8 +72,9 @@ impl Recent {
     pub(crate) fn has(&self, now: Time, set: u64, tag: u32, max_secs: u32) -> bool {
         let set = &self.sets[self.index(set)];
         let since = secs(now).saturating_add(2).saturating_sub(max_secs).max(1);
-        let slots = set.tags.iter().zip(&set.seen);
-        slots.fold(false, |found, (&other, &seen)| found | ((other == tag) & (seen >= since)))
+        // Without a branch for each slot, for most askers are in none.
+        let found = set.tags.iter().fold(0, |found, &other| found | u32::from(other == tag));
+        found != 0 && (0..WAYS).any(|at| set.tags[at] == tag && set.seen[at] >= since)
     }
 
     pub(crate) fn mark(&mut self, now: Time, set: u64, tag: u32) {
@@ -105,8 +106,8 @@ impl Rate {
         Rate { unit_ns: unit_ns(per_sec), burst_ns: u64::from(burst_ms) * 1_000_000, due_ns: 0 }
     }
 
-    pub(crate) fn is_ready(&self, now: Time) -> bool {
-        self.due_ns <= nanos(now).saturating_add(self.burst_ns)
+    pub(crate) fn is_ready(&self, now_ns: u64) -> bool {
+        self.due_ns <= now_ns.saturating_add(self.burst_ns)
     }
 
     /// Takes units, ready or not.
@@ -189,7 +190,7 @@ mod tests {
         let mut now = Time::from_secs(50);
         let taken = |rate: &mut Rate, now: Time| {
             let mut count = 0;
-            while rate.is_ready(now) && count < 1_000 {
+            while rate.is_ready(nanos(now)) && count < 1_000 {
                 rate.take(now, 1);
                 count += 1;
             }
@@ -202,6 +203,6 @@ mod tests {
         assert_eq!(taken(&mut rate, now + Duration::from_secs(3_600)), 11, "no more is saved up");
         let mut boundless = Rate::new(u32::MAX, 1_000);
         boundless.take(now, u32::MAX);
-        assert!(boundless.is_ready(now));
+        assert!(boundless.is_ready(nanos(now)));
     }
 }

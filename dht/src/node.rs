@@ -211,8 +211,8 @@ impl Node {
                 },
                 Outgoing::Answer(answer) => {
                     self.write_answer(&answer, buf);
-                    self.quota.pay(self.now, &answer.asker.account, buf.len());
-                    if buf.len() > usize::from(answer.asker.bytes_max) {
+                    self.quota.pay(self.now, &answer.asker.grant, buf.len());
+                    if buf.len() > usize::from(answer.asker.grant.bytes_max) {
                         self.stats.dropped_large += 1;
                         continue;
                     }

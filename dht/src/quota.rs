@@ -1,7 +1,7 @@
 //! How much each source may be answered, so that nobody is starved by those who ask too much.
 //!
-//! What a network was answered is kept in count-min sketches: a few counters stand for all
-//! networks, and the least of those that a network falls on is its own. Addresses that proved to
+//! What a network asked for is kept in count-min sketches: a few counters stand for all networks, and
+//! the lesser of the two that a network falls on is nearly its own. Addresses that proved to
 //! receive what is sent to them have counters and a share of the node's budget of their own, which
 //! forged sources never touch. Nothing here allocates after the start.
 
@@ -17,20 +17,16 @@ use crate::keyed::{Keys, Rate, Recent, nanos, unit_ns};
 /// Rows of a sketch, each with another hash.
 const ROWS: usize = 2;
 
-/// Where a source's networks stand in a sketch.
-type Places = [[u16; ROWS]; 3];
-
-/// Whom an answer is charged to.
+/// What was granted to a query.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Account {
-    places: Places,
-    /// Whether the address proved to receive what is sent to it.
-    pub(crate) verified: bool,
+pub(crate) struct Grant {
+    /// Bytes that the answer may have.
+    pub(crate) bytes_max: u16,
     purse: Purse,
 }
 
 /// The part of the node's budget that pays for an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purse {
     Common,
     Reserve,
@@ -41,7 +37,7 @@ enum Purse {
 /// Why a query is not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
-    /// One of its source's networks was answered too much.
+    /// One of its source's networks asked too much.
     Quota,
     /// The node answers all that it may.
     Budget,
@@ -50,63 +46,73 @@ pub(crate) enum Refusal {
 /// Decaying counters of all networks of three widths.
 #[derive(Clone)]
 struct Sketch {
-    /// When what a network was answered is worked off; row after row, width after width.
+    /// When what a network asked for is worked off; row after row, width after width.
     due_ns: Box<[u64]>,
-    /// The time that an answer takes, and that each byte of it takes.
-    costs: [(u64, u64); 3],
+    mask: usize,
+}
+
+/// What queries cost: the same for all sketches.
+#[derive(Clone)]
+struct Costs {
+    /// The time of its source that an answer takes, and that each byte of it takes.
+    of_width: [(u64, u64); 3],
     burst_ns: u64,
 }
 
 impl Sketch {
     fn new(config: &Config) -> Sketch {
-        let costs = std::array::from_fn(|width| {
-            (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
-        });
-        Sketch {
-            due_ns: vec![0; 3 * ROWS * row_len(config)].into(),
-            costs,
-            burst_ns: u64::from(config.quota_burst_ms) * 1_000_000,
+        let len = config.quota_counters.clamp(1, 1 << 20).next_power_of_two();
+        Sketch { due_ns: vec![0; 3 * ROWS * len].into(), mask: len - 1 }
+    }
+
+    /// Charges an answer of `bytes` to the networks with these hashes, unless one of them is over
+    /// its quota; or whatever they are, if `always`.
+    fn charge(
+        &mut self,
+        now_ns: u64,
+        hashes: &[u64; 3],
+        costs: &Costs,
+        bytes: u64,
+        always: bool,
+    ) -> bool {
+        let len = self.mask + 1;
+        let latest = now_ns.saturating_add(costs.burst_ns);
+        let (mut places, mut dues, mut over) = ([[0; ROWS]; 3], [0; 3], false);
+        for (width, &hash) in hashes.iter().enumerate() {
+            let first = width * ROWS * len + (hash as usize & self.mask);
+            let second = (width * ROWS + 1) * len + ((hash >> 32) as usize & self.mask);
+            // The lesser of two counters: the other one may count somebody else as well.
+            let due = self.due_ns[first].min(self.due_ns[second]);
+            over |= due > latest;
+            (places[width], dues[width]) = ([first, second], due.max(now_ns));
         }
-    }
-
-    /// When the network is done with what it was answered, or earlier than that by no means.
-    fn due(&self, [a, b]: [u16; ROWS]) -> u64 {
-        self.due_ns[usize::from(a)].min(self.due_ns[usize::from(b)])
-    }
-
-    fn is_over(&self, now_ns: u64, places: &Places) -> bool {
-        let latest = now_ns.saturating_add(self.burst_ns);
-        places.iter().fold(false, |over, place| over | (self.due(*place) > latest))
-    }
-
-    fn pay(&mut self, now_ns: u64, places: &Places, bytes: u64) {
-        for (place, (answer, byte)) in places.iter().zip(self.costs) {
-            let cost = answer.saturating_add(bytes.saturating_mul(byte));
-            let due = self.due(*place).max(now_ns).saturating_add(cost);
-            // Raised only as far as needed: what others share a counter with is charged least.
-            for &at in place {
-                let counter = &mut self.due_ns[usize::from(at)];
-                *counter = due.max(*counter);
+        if over && !always {
+            return false;
+        }
+        for (width, (answer, byte)) in costs.of_width.iter().enumerate() {
+            let due = dues[width].saturating_add(answer + bytes * byte);
+            // Raised only as far as needed: who shares a counter is charged least.
+            for at in places[width] {
+                self.due_ns[at] = due.max(self.due_ns[at]);
             }
         }
+        true
     }
-}
-
-fn row_len(config: &Config) -> usize {
-    config.quota_counters.clamp(1, 1 << 13).next_power_of_two()
 }
 
 /// The quotas of all sources, and the node's budget for answers.
 #[derive(Clone)]
 pub(crate) struct Quota {
     keys: Keys,
-    mask: usize,
+    costs: Costs,
     strangers: Sketch,
     proven: Sketch,
     verified: Recent,
     verified_secs: u32,
     common: Rate,
     reserve: Rate,
+    reply_bytes_max: usize,
+    reply_factor_max: usize,
 }
 
 impl Quota {
@@ -115,46 +121,61 @@ impl Quota {
             u32::MAX => u32::MAX,
             rate => rate / 2,
         };
+        let cost = |width: usize| {
+            (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
+        };
         Quota {
             keys: Keys::new(rng),
-            mask: row_len(config) - 1,
+            costs: Costs {
+                of_width: std::array::from_fn(cost),
+                burst_ns: u64::from(config.quota_burst_ms) * 1_000_000,
+            },
             strangers: Sketch::new(config),
             proven: Sketch::new(config),
             verified: Recent::new(config.verified_max),
             verified_secs: config.verified_secs,
             common: Rate::new(half, config.answer_burst_ms),
             reserve: Rate::new(half, config.answer_burst_ms),
+            reply_bytes_max: config.reply_bytes_max.min(config.datagram_bytes_max),
+            reply_factor_max: config.reply_factor_max,
         }
     }
 
-    /// Whether `ip` may be answered, and who pays.
-    pub(crate) fn admit(&self, now: Time, ip: IpAddr) -> Result<Account, Refusal> {
-        let hashes = self.keys.networks(ip);
+    /// Whether a query of `query_len` bytes from `ip` is answered, and with how much; its source is
+    /// charged with the largest answer that it may get.
+    pub(crate) fn admit(
+        &mut self,
+        now: Time,
+        ip: IpAddr,
+        query_len: usize,
+    ) -> Result<Grant, Refusal> {
+        let (now_ns, hashes) = (nanos(now), self.keys.networks(ip));
         let (set, tag) = slot(ip, &hashes);
         let verified = self.verified.has(now, set, tag, self.verified_secs);
-        let places = self.places(&hashes);
-        if AddrScope::of(ip) == AddrScope::Local {
-            return Ok(Account { places, verified, purse: Purse::None });
-        }
-        let sketch = if verified { &self.proven } else { &self.strangers };
-        if sketch.is_over(nanos(now), &places) {
-            return Err(Refusal::Quota);
-        }
-        let purse = if verified && self.reserve.is_ready(now) {
+        let bytes_max = match verified {
+            true => self.reply_bytes_max,
+            false => self.reply_bytes_max.min(self.reply_factor_max.saturating_mul(query_len)),
+        };
+        let local = AddrScope::of(ip) == AddrScope::Local;
+        let purse = if local {
+            Purse::None
+        } else if verified && self.reserve.is_ready(now_ns) {
             Purse::Reserve
-        } else if self.common.is_ready(now) {
+        } else if self.common.is_ready(now_ns) {
             Purse::Common
         } else {
             return Err(Refusal::Budget);
         };
-        Ok(Account { places, verified, purse })
+        let sketch = if verified { &mut self.proven } else { &mut self.strangers };
+        match sketch.charge(now_ns, &hashes, &self.costs, bytes_max as u64, local) {
+            true => Ok(Grant { bytes_max: bytes_max as u16, purse }),
+            false => Err(Refusal::Quota),
+        }
     }
 
-    /// Charges an answer of `bytes`.
-    pub(crate) fn pay(&mut self, now: Time, account: &Account, bytes: usize) {
-        let sketch = if account.verified { &mut self.proven } else { &mut self.strangers };
-        sketch.pay(nanos(now), &account.places, bytes as u64);
-        match account.purse {
+    /// Takes an answer of `bytes` from the node's budget.
+    pub(crate) fn pay(&mut self, now: Time, grant: &Grant, bytes: usize) {
+        match grant.purse {
             Purse::Common => self.common.take(now, bytes as u32),
             Purse::Reserve => self.reserve.take(now, bytes as u32),
             Purse::None => {}
@@ -165,16 +186,6 @@ impl Quota {
     pub(crate) fn verify(&mut self, now: Time, ip: IpAddr) {
         let (set, tag) = slot(ip, &self.keys.networks(ip));
         self.verified.mark(now, set, tag);
-    }
-
-    fn places(&self, hashes: &[u64; 3]) -> Places {
-        let len = self.mask + 1;
-        std::array::from_fn(|width| {
-            let (hash, start) = (hashes[width], width * ROWS * len);
-            let first = start + (hash as usize & self.mask);
-            let second = start + len + ((hash >> 32) as usize & self.mask);
-            [first as u16, second as u16]
-        })
     }
 }
 
@@ -202,12 +213,12 @@ mod tests {
         Quota::new(&config, &mut Rng::new(&[1; 32]))
     }
 
-    /// How many of `count` queries from `ip` are answered, with `bytes` each, all at once.
+    /// How many of 2,000 queries from `ip` are answered, with `bytes` each, all at once.
     fn answered(quota: &mut Quota, now: Time, ip: impl Into<IpAddr>, bytes: usize) -> usize {
         let ip = ip.into();
-        let ask = |_: &usize| match quota.admit(now, ip) {
-            Ok(account) => {
-                quota.pay(now, &account, bytes);
+        let ask = |_: &usize| match quota.admit(now, ip, bytes / 10) {
+            Ok(grant) => {
+                quota.pay(now, &grant, bytes);
                 true
             }
             Err(_) => false,
@@ -247,7 +258,7 @@ mod tests {
     #[test]
     fn bytes_count_beside_answers() {
         let mut q = quota(|c| c.quota_bytes = [40_000; 3]);
-        // An answer of 1,000 bytes takes 25 ms for being one and 25 ms for its bytes.
+        // What may bring 1,000 bytes takes 25 ms for the answer and 25 ms for its bytes.
         assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 1_000), 21);
     }
 
@@ -257,8 +268,8 @@ mod tests {
         for ip in ["127.0.0.1", "10.1.1.1", "fd00::1"] {
             let ip: IpAddr = ip.parse().unwrap();
             assert_eq!(answered(&mut q, NOW, ip, 1_000), 2_000);
-            let places = q.places(&q.keys.networks(ip));
-            assert!(q.strangers.is_over(nanos(NOW), &places));
+            let hashes = q.keys.networks(ip);
+            assert!(!q.strangers.charge(nanos(NOW), &hashes, &q.costs, 0, false), "{ip}");
         }
         assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 100), 1, "and they used up no budget");
     }
@@ -272,15 +283,15 @@ mod tests {
         for n in 0..20_000u32 {
             let [_, a, b, c] = n.to_be_bytes();
             for ip in [[20 + a, b, c, 1], [8, 1, b, c.max(2)]] {
-                if let Ok(account) = q.admit(NOW, ip.into()) {
-                    q.pay(NOW, &account, 300);
+                if let Ok(grant) = q.admit(NOW, ip.into(), 30) {
+                    q.pay(NOW, &grant, 300);
                 }
             }
         }
-        assert_eq!(q.admit(NOW, [9, 9, 9, 9].into()).unwrap_err(), Refusal::Quota);
+        assert_eq!(q.admit(NOW, [9, 9, 9, 9].into(), 30).unwrap_err(), Refusal::Quota);
         assert_eq!(answered(&mut q, NOW, honest, 300), 41);
         // Nor do the verified take more than they may.
-        assert_eq!(q.admit(NOW, honest).unwrap_err(), Refusal::Quota);
+        assert_eq!(q.admit(NOW, honest, 30).unwrap_err(), Refusal::Quota);
     }
 
     #[test]
@@ -293,10 +304,14 @@ mod tests {
         let honest = IpAddr::from([8, 1, 1, 1]);
         q.verify(NOW, honest);
         assert_eq!(answered(&mut q, NOW, [9, 1, 1, 1], 1_000), 11);
-        assert_eq!(q.admit(NOW, [9, 1, 1, 1].into()).unwrap_err(), Refusal::Budget);
+        assert_eq!(q.admit(NOW, [9, 1, 1, 1].into(), 30).unwrap_err(), Refusal::Budget);
         assert_eq!(answered(&mut q, NOW, honest, 1_000), 11);
         let later = NOW + Duration::from_secs(600);
-        assert!(!q.admit(later, honest).unwrap().verified, "ten minutes later it is a stranger");
+        assert_eq!(
+            q.admit(NOW + Duration::from_secs(599), honest, 30).unwrap().purse,
+            Purse::Reserve
+        );
+        assert_eq!(q.admit(later, honest, 30).unwrap().purse, Purse::Common, "a stranger again");
     }
 
     #[test]
@@ -307,7 +322,8 @@ mod tests {
         for n in 0..=255u8 {
             q.verify(NOW + Duration::from_secs(1), [9, 9, 9, n].into());
         }
-        let verified = |ip: &&IpAddr| q.admit(NOW, **ip).is_ok_and(|account| account.verified);
+        let verified =
+            |ip: &&IpAddr| q.admit(NOW, **ip, 30).is_ok_and(|grant| grant.purse == Purse::Reserve);
         assert_eq!(honest.iter().filter(verified).count(), 8);
     }
 }

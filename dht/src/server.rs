@@ -36,7 +36,7 @@ impl Answer {
     fn room(&self) -> usize {
         // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
         const FRAME: usize = 140;
-        usize::from(self.asker.bytes_max).saturating_sub(FRAME + self.tid.len())
+        usize::from(self.asker.grant.bytes_max).saturating_sub(FRAME + self.tid.len())
     }
 }
 

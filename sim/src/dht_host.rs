@@ -53,6 +53,7 @@ impl DhtHost {
     /// A node at `addr` with the default numbers. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed) -> DhtHost {
         let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
+        let config = config.among_thousands();
         DhtHost {
             node: Node::new(config, seed, Time::ZERO),
             lookups: BTreeMap::new(),

@@ -64,6 +64,7 @@ impl PeerHost {
     /// A peer at `addr` with the default numbers.
     pub fn new(addr: SocketAddr, seed: &Seed, config: Config) -> PeerHost {
         let dht = dht::Config { external_ip: Some(addr.ip()), ..dht::Config::new(vec![addr]) };
+        let dht = dht.among_thousands();
         let peer_id = Rng::new(&child_seed(seed, "peer id", 0)).bytes();
         let (listen_port, dht_port) = (Some(addr.port()), Some(addr.port()));
         let us = Identity { peer_id, listen_port, dht_port };
