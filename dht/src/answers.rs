@@ -136,6 +136,9 @@ impl Node {
 
     /// A query was not answered in time.
     pub(crate) fn on_timeout(&mut self, transaction: Transaction) {
+        if transaction.unsent {
+            return self.on_no_answer(&transaction);
+        }
         self.stats.timeouts += 1;
         if !matches!(transaction.purpose, Purpose::Maintenance) {
             self.blame(&transaction);

@@ -137,6 +137,28 @@ pub struct Config {
     pub answer_bytes_per_sec: u32,
     /// How much of these may come at once. Default 3,000 ms' worth (libtorrent).
     pub answer_burst_ms: u32,
+
+    /// Queries a second that the node sends to Global addresses on its own behalf; the rest waits
+    /// for its turn. Default 500: a hundred lookups of 15 queries each within three seconds;
+    /// anacrolix/dht and rqbit have 250. Fewer spare the line, and make many lookups at once slower.
+    /// `u32::MAX`, here and below: no bound.
+    pub queries_per_sec: u32,
+    /// Bytes of these a second. Default 100,000: 200 bytes a query.
+    pub query_bytes_per_sec: u32,
+    /// Of these, queries a second to addresses that none went to within `flow_secs`. Default 100:
+    /// 3,000 flows at a time, of the 8,192 that a home router may remember; it breaks down at 273 a
+    /// second. A node on a host without such a router may have many more.
+    pub flows_per_sec: u32,
+    /// How much of these three may come at once. Default 10,000 ms' worth: 1,000 flows, about 60
+    /// lookups that start together without waiting.
+    pub query_burst_ms: u32,
+    /// How long a router remembers a flow. Default 30 s, the least that is usual for UDP.
+    pub flow_secs: u32,
+    /// Flows that are remembered, so that they do not count as new. Default 8,192: 64 KiB.
+    pub flows_remembered_max: usize,
+    /// Queries that wait for their turn; those beyond fail at once. Default 4,096: 40 s' worth of
+    /// flows, after which a lookup has no use for them.
+    pub queries_held_max: usize,
     /// Datagrams that may wait to be polled; while there are as many, queries are dropped. Default
     /// 1,024: a caller that polls after each input never has more than a few.
     pub out_max: usize,
@@ -196,25 +218,35 @@ impl Config {
             verified_max: 4_096,
             answer_bytes_per_sec: 1_000_000,
             answer_burst_ms: 3_000,
+            queries_per_sec: 500,
+            query_bytes_per_sec: 100_000,
+            flows_per_sec: 100,
+            query_burst_ms: 10_000,
+            flow_secs: 30,
+            flows_remembered_max: 8_192,
+            queries_held_max: 4_096,
             out_max: 1_024,
         }
     }
 
-    /// Answers as much as is asked: to measure, and for networks without strangers. All else stays
-    /// bounded.
+    /// Answers as much as is asked, and asks as fast as it likes: to measure, and for networks without
+    /// strangers and routers. All else stays bounded.
     pub fn unlimited(self) -> Config {
         Config {
             quota_answers: [u32::MAX; 3],
             quota_bytes: [u32::MAX; 3],
             answer_bytes_per_sec: u32::MAX,
+            queries_per_sec: u32::MAX,
+            query_bytes_per_sec: u32::MAX,
+            flows_per_sec: u32::MAX,
             ..self
         }
     }
 
-    /// Tables of quotas and verified addresses small enough for a node among thousands in one
+    /// Tables of networks, addresses and flows small enough for a node among thousands in one
     /// process, each of which hears from few.
     pub fn among_thousands(self) -> Config {
-        Config { quota_counters: 32, verified_max: 128, ..self }
+        Config { quota_counters: 32, verified_max: 128, flows_remembered_max: 256, ..self }
     }
 
     pub(crate) fn hard_timeout(&self) -> Duration {

@@ -47,6 +47,8 @@ pub enum Timer {
     Bootstrap,
     /// A lookup waited long enough for a first contact.
     Lookup,
+    /// A query that waits for its turn may go.
+    Turn,
     /// Contacts, buckets and announced peers grow old.
     Maintenance,
 }

@@ -1,6 +1,6 @@
 //! Tables of a fixed size, keyed so that a stranger cannot choose addresses that meet in them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::rng::Rng;
 use wire::time::Time;
@@ -19,7 +19,7 @@ pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
 
 /// Hash functions that nobody can predict who does not know the node's seed.
 #[derive(Clone)]
-pub(crate) struct Keys([(u64, u64); 3]);
+pub(crate) struct Keys([(u64, u64); 4]);
 
 impl Keys {
     pub(crate) fn new(rng: &mut Rng) -> Keys {
@@ -31,6 +31,19 @@ impl Keys {
     pub(crate) fn networks(&self, ip: IpAddr) -> [u64; 3] {
         let networks = networks(ip);
         std::array::from_fn(|width| self.hash(width, networks[width]))
+    }
+
+    /// The hash of an address with its port.
+    pub(crate) fn endpoint(&self, addr: &SocketAddr) -> u64 {
+        let port = u64::from(addr.port());
+        match addr.ip() {
+            IpAddr::V4(ip) => self.hash(3, u64::from(u32::from(ip)) << 16 | port),
+            IpAddr::V6(ip) => {
+                let bits = u128::from(ip);
+                let high = self.hash(3, (bits >> 64) as u64);
+                self.hash(3, self.hash(3, high ^ bits as u64) ^ port)
+            }
+        }
     }
 
     fn hash(&self, function: usize, value: u64) -> u64 {
@@ -110,6 +123,11 @@ impl Rate {
         self.due_ns <= now_ns.saturating_add(self.burst_ns)
     }
 
+    /// When it is ready.
+    pub(crate) fn ready_at(&self) -> Time {
+        Time::from_micros(self.due_ns.saturating_sub(self.burst_ns).div_ceil(1_000))
+    }
+
     /// Takes units, ready or not.
     pub(crate) fn take(&mut self, now: Time, units: u32) {
         let cost = u64::from(units).saturating_mul(self.unit_ns);
@@ -163,6 +181,10 @@ mod tests {
         assert!(cells.as_flattened().iter().all(|&n| (850..1150).contains(&n)), "{cells:?}");
         let ip = "8.8.8.8".parse().unwrap();
         assert_ne!(keys.networks(ip), others.networks(ip));
+        let endpoint = |addr: &str| keys.endpoint(&addr.parse().unwrap());
+        assert_ne!(endpoint("8.8.8.8:1"), endpoint("8.8.8.8:2"));
+        assert_ne!(endpoint("[2001:db8::1]:1"), endpoint("[2001:db8::1]:2"));
+        assert_ne!(endpoint("[2001:db8::1]:1"), endpoint("[2001:db8::2]:1"));
     }
 
     #[test]
@@ -197,6 +219,7 @@ mod tests {
             count
         };
         assert_eq!(taken(&mut rate, now), 11);
+        assert_eq!(rate.ready_at(), now + Duration::from_millis(100));
         assert_eq!(taken(&mut rate, now + Duration::from_millis(99)), 0);
         now += Duration::from_millis(100);
         assert_eq!(taken(&mut rate, now), 1);

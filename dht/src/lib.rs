@@ -16,6 +16,7 @@ mod contact;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod event;
+mod flow;
 mod keyed;
 pub mod lookup;
 mod node;

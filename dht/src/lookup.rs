@@ -354,6 +354,21 @@ impl Lookup {
         self.converged = was_known && !closer;
     }
 
+    /// The query to the node named by `key` waits for its turn: it has a place, and is not late.
+    pub fn on_held(&mut self, key: Key) {
+        const NEVER: Time = Time::from_micros(u64::MAX);
+        self.on_sent(key, NEVER, NEVER);
+    }
+
+    /// The query to the node named by `key` was sent: it will be late and over at these moments.
+    pub fn on_sent(&mut self, key: Key, late_at: Time, over_at: Time) {
+        if let Some(at) = self.position(key)
+            && self.candidates[at].state.is_pending()
+        {
+            self.candidates[at].state = State::Asked { late_at, over_at };
+        }
+    }
+
     /// The node named by `key` will not answer.
     pub fn on_failure(&mut self, key: Key) {
         if let Some(at) = self.position(key) {

@@ -14,6 +14,7 @@ use wire::{Id, InfoHash};
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+use crate::flow::{Flow, Turn};
 use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
@@ -75,6 +76,7 @@ pub struct Node {
     pub(crate) events: VecDeque<Event>,
     pub(crate) stats: Stats,
     pub(crate) quota: Quota,
+    pub(crate) flow: Flow,
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
     pub(crate) scratch: Scratch,
@@ -112,6 +114,7 @@ impl Node {
             events: VecDeque::new(),
             stats: Stats::default(),
             quota: Quota::new(&config, &mut keys),
+            flow: Flow::new(&config, &mut keys),
             found: Vec::new(),
             scratch: Scratch::default(),
             next_lookup: 0,
@@ -206,7 +209,11 @@ impl Node {
             buf.clear();
             let (via, to) = match self.out.pop_front()? {
                 Outgoing::Query(tid) => match self.write_query(tid, buf) {
-                    Some(target) => target,
+                    Some((via, to)) => {
+                        self.flow.wrote(self.now, &to, buf.len());
+                        self.stats.asked_bytes += buf.len() as u64;
+                        (via, to)
+                    }
                     None => continue,
                 },
                 Outgoing::Answer(answer) => {
@@ -240,8 +247,9 @@ impl Node {
         let query = self.transactions.deadline().map(|at| (at, Timer::Query));
         let bootstrap = self.bootstrap.due().map(|at| (at, Timer::Bootstrap));
         let lookup = self.waiting.first().map(|&(at, _)| (at, Timer::Lookup));
+        let turn = self.flow.due().map(|at| (at, Timer::Turn));
         let maintenance = Some((self.maintenance_at, Timer::Maintenance));
-        [query, bootstrap, lookup, maintenance].into_iter().flatten().min()
+        [query, bootstrap, lookup, turn, maintenance].into_iter().flatten().min()
     }
 
     /// Does what is due by `now`.
@@ -252,6 +260,9 @@ impl Node {
                 Overdue::Late(lookup) => self.pump(lookup),
                 Overdue::Failed(transaction) => self.on_timeout(transaction),
             }
+        }
+        if self.flow.due().is_some_and(|at| at <= self.now) {
+            self.release_held();
         }
         if self.bootstrap.due().is_some_and(|at| at <= self.now) {
             self.start_bootstrap();
@@ -310,7 +321,12 @@ impl Node {
         (self.store.torrents(), self.store.peers())
     }
 
-    /// Queries that wait for an answer.
+    /// Queries that wait for their turn to be sent.
+    pub fn held(&self) -> usize {
+        self.flow.held()
+    }
+
+    /// Queries that wait for an answer, or for their turn.
     pub fn in_flight(&self) -> usize {
         self.transactions.len()
     }
@@ -363,7 +379,7 @@ impl Node {
             })
     }
 
-    /// Queues a query.
+    /// Makes a query and sends it, unless it has to wait for its turn.
     pub(crate) fn ask(
         &mut self,
         to: SocketAddr,
@@ -375,7 +391,7 @@ impl Node {
         self.ask_with(to, via, expected, ask, purpose, None);
     }
 
-    /// Queues a query of which a lookup is told when it is late and when it is over.
+    /// Makes a query of which a lookup is told when it is late and when it is over.
     pub(crate) fn ask_with(
         &mut self,
         to: SocketAddr,
@@ -384,22 +400,35 @@ impl Node {
         ask: Ask,
         purpose: Purpose,
         patience: Option<Patience>,
-    ) {
-        let sent = self.now;
-        let transaction = Transaction {
+    ) -> Turn {
+        let (sent, turn) = (self.now, self.take_turn(&to));
+        let mut transaction = Transaction {
             to,
             via,
             expected,
             sent,
             ask,
             purpose,
-            late_at: patience.map(|patience| sent + patience.late),
-            over_at: patience.map(|patience| sent + patience.over),
-            fails_at: sent + self.config.hard_timeout(),
+            patience,
+            late_at: None,
+            over_at: None,
+            // Who waits has all the time; who has no turn fails at the next occasion.
+            fails_at: if turn == Turn::Later { Time::from_micros(u64::MAX) } else { sent },
+            unsent: turn != Turn::Now,
         };
+        if turn == Turn::Now {
+            transaction.run(sent, sent + self.config.hard_timeout());
+        }
         let tid = self.transactions.open(&mut self.rng, transaction);
-        self.out.push_back(Outgoing::Query(tid));
-        self.stats.asked += 1;
+        match turn {
+            Turn::Now => {
+                self.out.push_back(Outgoing::Query(tid));
+                self.stats.asked += 1;
+            }
+            Turn::Later => self.hold(tid, &to),
+            Turn::Never => {}
+        }
+        turn
     }
 
     /// Pings a node that is listed if it answers, unless that is going on.
@@ -450,7 +479,7 @@ impl Node {
     fn maintain(&mut self) {
         let now = self.now;
         self.maintenance_at = now + std::time::Duration::from_millis(self.config.maintenance_ms);
-        let pings_max = self.config.maintenance_pings_max;
+        let pings_max = self.config.maintenance_pings_max.min(self.flow.room());
         let mut due = std::mem::take(&mut self.found);
         due.clear();
         self.tables.questionable(now, pings_max, &mut due);

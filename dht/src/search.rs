@@ -10,6 +10,7 @@ use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
+use crate::flow::Turn;
 use crate::lookup::{Key, Lookup, Rules, Step};
 use crate::node::Node;
 use crate::table::Wanted;
@@ -216,7 +217,10 @@ impl Node {
                         _ => Ask::FindNode { target, want },
                     };
                     let purpose = Purpose::Lookup(id, key);
-                    self.ask_with(addr, via, expected, ask, purpose, Some(patience));
+                    let turn = self.ask_with(addr, via, expected, ask, purpose, Some(patience));
+                    if turn == Turn::Later {
+                        lookup.on_held(key);
+                    }
                 }
             }
         }
@@ -340,6 +344,20 @@ impl Node {
             for node in other.iter().take(8) {
                 side.add(*node, via);
             }
+        }
+    }
+
+    /// A query of a lookup that waited for its turn was sent.
+    pub(crate) fn on_lookup_sent(
+        &mut self,
+        id: LookupId,
+        key: Key,
+        addr: SocketAddr,
+        late_at: Time,
+        over_at: Time,
+    ) {
+        if let Some(side) = self.searches.get_mut(&id).and_then(|s| s.side(Family::of(&addr))) {
+            side.on_sent(key, late_at, over_at);
         }
     }
 

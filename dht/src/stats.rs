@@ -39,6 +39,14 @@ pub struct Stats {
     pub timeouts: u64,
     /// Queries that could not be sent.
     pub unreachable: u64,
+    /// Bytes of the queries sent.
+    pub asked_bytes: u64,
+    /// Queries to addresses that no query went to lately: flows that a router has to remember.
+    pub flows: u64,
+    /// Queries that had to wait for their turn.
+    pub queries_held: u64,
+    /// Queries that were not sent because too many waited.
+    pub queries_refused: u64,
 
     /// Dropped: from or by an address that cannot be.
     pub dropped_address: u64,

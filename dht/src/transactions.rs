@@ -8,7 +8,7 @@ use wire::rng::Rng;
 use wire::time::Time;
 use wire::{Id, InfoHash, NodeId};
 
-use crate::lookup::Key;
+use crate::lookup::{Key, Patience};
 use crate::{LookupId, PingId, SocketId};
 
 /// What was asked.
@@ -45,13 +45,24 @@ pub(crate) struct Transaction {
     pub(crate) sent: Time,
     pub(crate) ask: Ask,
     pub(crate) purpose: Purpose,
+    /// How long its lookup waits for it.
+    pub(crate) patience: Option<Patience>,
     /// When its lookup wants to be told that it is late, and then that it is over.
     pub(crate) late_at: Option<Time>,
     pub(crate) over_at: Option<Time>,
     pub(crate) fails_at: Time,
+    /// It waits for its turn, or will never have one.
+    pub(crate) unsent: bool,
 }
 
 impl Transaction {
+    /// Its time begins.
+    pub(crate) fn run(&mut self, sent: Time, fails_at: Time) {
+        (self.sent, self.fails_at) = (sent, fails_at);
+        self.late_at = self.patience.map(|patience| sent + patience.late);
+        self.over_at = self.patience.map(|patience| sent + patience.over);
+    }
+
     fn deadline(&self) -> Time {
         self.late_at.or(self.over_at).unwrap_or(self.fails_at).min(self.fails_at)
     }
@@ -89,6 +100,23 @@ impl Transactions {
         self.open.get(&tid)
     }
 
+    /// Ends a query of which nobody is to hear.
+    pub(crate) fn forget(&mut self, tid: u32) {
+        if let Some(transaction) = self.open.remove(&tid) {
+            self.deadlines.remove(&(transaction.deadline(), tid));
+        }
+    }
+
+    /// A query that waited for its turn is sent.
+    pub(crate) fn start(&mut self, tid: u32, sent: Time, fails_at: Time) -> Option<&Transaction> {
+        let transaction = self.open.get_mut(&tid)?;
+        self.deadlines.remove(&(transaction.deadline(), tid));
+        transaction.unsent = false;
+        transaction.run(sent, fails_at);
+        self.deadlines.insert((transaction.deadline(), tid));
+        Some(transaction)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
@@ -102,7 +130,7 @@ impl Transactions {
     ) -> Option<Transaction> {
         let tid = u32::from_be_bytes(tid.try_into().ok()?);
         let asked = self.open.get(&tid)?;
-        if asked.to != from || asked.via != via {
+        if asked.to != from || asked.via != via || asked.unsent {
             return None;
         }
         let transaction = self.open.remove(&tid)?;

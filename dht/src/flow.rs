@@ -1,0 +1,256 @@
+//! How fast the node itself asks others: a home router forgets its own users when a node makes it
+//! remember too many addresses, and whoever is on a slow line wants to use it for more than the DHT.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use wire::rng::Rng;
+use wire::scope::AddrScope;
+use wire::time::Time;
+
+use crate::config::Config;
+use crate::keyed::{Keys, Rate, Recent};
+use crate::node::{Node, Outgoing};
+use crate::transactions::{Purpose, Transaction};
+
+/// What becomes of a query.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// It is sent now.
+    Now,
+    /// It waits for its turn.
+    Later,
+    /// Too many wait: it is not sent.
+    Never,
+}
+
+/// The pace of the node's queries, and those that wait for their turn. Local addresses lie on this
+/// side of the router: they count nowhere and never wait.
+#[derive(Clone)]
+pub(crate) struct Flow {
+    keys: Keys,
+    /// Addresses that a query went to, as a router remembers them.
+    contacted: Recent,
+    contacted_secs: u32,
+    queries: Rate,
+    bytes: Rate,
+    flows: Rate,
+    held: VecDeque<u32>,
+    held_max: usize,
+    /// When the first of those that wait may go.
+    due: Option<Time>,
+}
+
+impl Flow {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Flow {
+        let rate = |per_sec| Rate::new(per_sec, config.query_burst_ms);
+        Flow {
+            keys: Keys::new(rng),
+            contacted: Recent::new(config.flows_remembered_max),
+            contacted_secs: config.flow_secs,
+            queries: rate(config.queries_per_sec),
+            bytes: rate(config.query_bytes_per_sec),
+            flows: rate(config.flows_per_sec),
+            held: VecDeque::new(),
+            held_max: config.queries_held_max,
+            due: None,
+        }
+    }
+
+    /// Whether a query may go to `to`, which is then counted.
+    fn turn(&mut self, now: Time, to: &SocketAddr) -> Turn {
+        if is_local(to) {
+            Turn::Now
+        } else if self.held.is_empty() && self.ready_at(now, to) <= now {
+            self.go(now, to);
+            Turn::Now
+        } else if self.held.len() < self.held_max {
+            Turn::Later
+        } else {
+            Turn::Never
+        }
+    }
+
+    fn is_new(&self, now: Time, to: &SocketAddr) -> bool {
+        let hash = self.keys.endpoint(to);
+        !self.contacted.has(now, hash >> 32, hash as u32, self.contacted_secs)
+    }
+
+    fn ready_at(&self, now: Time, to: &SocketAddr) -> Time {
+        let ready = self.queries.ready_at().max(self.bytes.ready_at());
+        if self.is_new(now, to) { ready.max(self.flows.ready_at()) } else { ready }
+    }
+
+    /// Counts a query to `to`.
+    fn go(&mut self, now: Time, to: &SocketAddr) {
+        self.queries.take(now, 1);
+        if self.is_new(now, to) {
+            self.flows.take(now, 1);
+        }
+        let hash = self.keys.endpoint(to);
+        self.contacted.mark(now, hash >> 32, hash as u32);
+    }
+
+    /// Counts the bytes of a query.
+    pub(crate) fn wrote(&mut self, now: Time, to: &SocketAddr, bytes: usize) {
+        if !is_local(to) {
+            self.bytes.take(now, bytes as u32);
+        }
+    }
+
+    /// When the first of the queries that wait may go.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Queries that wait for their turn.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Queries that may be asked before any is refused.
+    pub(crate) fn room(&self) -> usize {
+        self.held_max.saturating_sub(self.held.len())
+    }
+}
+
+fn is_local(addr: &SocketAddr) -> bool {
+    AddrScope::of(addr.ip()) == AddrScope::Local
+}
+
+impl Node {
+    /// The turn of a query to `to` that is about to be made.
+    pub(crate) fn take_turn(&mut self, to: &SocketAddr) -> Turn {
+        let new = !is_local(to) && self.flow.is_new(self.now, to);
+        let turn = self.flow.turn(self.now, to);
+        match turn {
+            Turn::Now => self.stats.flows += u64::from(new),
+            Turn::Later => self.stats.queries_held += 1,
+            Turn::Never => self.stats.queries_refused += 1,
+        }
+        turn
+    }
+
+    /// Lets a query wait for its turn.
+    pub(crate) fn hold(&mut self, tid: u32, to: &SocketAddr) {
+        if self.flow.held.is_empty() {
+            self.flow.due = Some(self.flow.ready_at(self.now, to));
+        }
+        self.flow.held.push_back(tid);
+    }
+
+    /// Sends the queries whose turn has come.
+    pub(crate) fn release_held(&mut self) {
+        while let Some(&tid) = self.flow.held.front() {
+            if self.is_wanted(tid)
+                && let Some(to) = self.transactions.get(tid).map(|transaction| transaction.to)
+            {
+                let ready_at = self.flow.ready_at(self.now, &to);
+                if ready_at > self.now {
+                    self.flow.due = Some(ready_at);
+                    return;
+                }
+                self.stats.flows += u64::from(self.flow.is_new(self.now, &to));
+                self.flow.go(self.now, &to);
+                self.send_held(tid);
+            }
+            self.flow.held.pop_front();
+        }
+        self.flow.due = None;
+    }
+
+    /// Whether anybody still waits for the answer to a query; if not, it is forgotten.
+    fn is_wanted(&mut self, tid: u32) -> bool {
+        let Some(transaction) = self.transactions.get(tid) else { return false };
+        let wanted = match transaction.purpose {
+            Purpose::Lookup(id, _) | Purpose::Announce(id) => self.searches.contains_key(&id),
+            _ => true,
+        };
+        if !wanted {
+            self.transactions.forget(tid);
+        }
+        wanted
+    }
+
+    /// Its time runs from now on.
+    fn send_held(&mut self, tid: u32) {
+        let fails_at = self.now + self.config.hard_timeout();
+        if let Some(transaction) = self.transactions.start(tid, self.now, fails_at)
+            && let Purpose::Lookup(id, key) = transaction.purpose
+        {
+            let &Transaction { to, late_at, over_at, fails_at, .. } = transaction;
+            self.on_lookup_sent(
+                id,
+                key,
+                to,
+                late_at.unwrap_or(fails_at),
+                over_at.unwrap_or(fails_at),
+            );
+        }
+        self.out.push_back(Outgoing::Query(tid));
+        self.stats.asked += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Time = Time::from_secs(100);
+
+    fn flow(change: impl FnOnce(&mut Config)) -> Flow {
+        let mut config = Config::new(vec![]);
+        config.query_burst_ms = 1_000;
+        (config.queries_per_sec, config.flows_per_sec) = (1_000, 1_000);
+        config.query_bytes_per_sec = u32::MAX;
+        change(&mut config);
+        Flow::new(&config, &mut Rng::new(&[1; 32]))
+    }
+
+    fn addr(n: u32) -> SocketAddr {
+        ((0x0800_0000 + n).to_be_bytes(), 6881).into()
+    }
+
+    /// How many of 10,000 queries go now, each with `bytes`.
+    fn sent(flow: &mut Flow, now: Time, to: impl Fn(u32) -> SocketAddr, bytes: usize) -> usize {
+        let go = |n: &u32| {
+            let turn = flow.turn(now, &to(*n));
+            flow.wrote(now, &to(*n), if turn == Turn::Now { bytes } else { 0 });
+            turn == Turn::Now
+        };
+        (0..10_000).filter(go).count()
+    }
+
+    #[test]
+    fn queries_bytes_and_new_flows_have_a_pace_each() {
+        let mut by_queries = flow(|c| c.queries_per_sec = 50);
+        assert_eq!(sent(&mut by_queries, NOW, addr, 100), 51);
+        assert_eq!(sent(&mut by_queries, NOW + Duration::from_millis(100), addr, 100), 5);
+        let mut by_bytes = flow(|c| c.query_bytes_per_sec = 10_000);
+        assert_eq!(sent(&mut by_bytes, NOW, addr, 100), 101);
+        let mut by_flows = flow(|c| c.flows_per_sec = 20);
+        assert_eq!(sent(&mut by_flows, NOW, addr, 100), 21);
+        assert_eq!(sent(&mut by_flows, NOW, |n| addr(n % 21), 100), 1_001 - 21, "no new flows");
+    }
+
+    #[test]
+    fn an_address_is_a_new_flow_again_when_routers_have_forgotten_it() {
+        let mut flow = flow(|_| {});
+        assert!(flow.is_new(NOW, &addr(1)));
+        flow.go(NOW, &addr(1));
+        let at = |secs| NOW + Duration::from_secs(secs);
+        assert!(!flow.is_new(at(29), &addr(1)) && flow.is_new(at(30), &addr(1)));
+        assert!(flow.is_new(at(29), &SocketAddr::new(addr(1).ip(), 1)), "another port");
+        flow.go(at(29), &addr(1));
+        assert!(!flow.is_new(at(58), &addr(1)));
+    }
+
+    #[test]
+    fn local_addresses_count_nowhere() {
+        let mut flow = flow(|c| c.queries_per_sec = 1);
+        let local = |n: u32| SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 6881));
+        assert_eq!(sent(&mut flow, NOW, local, 100), 10_000);
+        assert_eq!(sent(&mut flow, NOW, addr, 100), 2);
+    }
+}
