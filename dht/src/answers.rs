@@ -60,6 +60,9 @@ impl Node {
     /// The node that was asked replied, or refused.
     fn on_answer(&mut self, transaction: Transaction, message: &Message<'_>) {
         self.quota.verify(self.now, transaction.to.ip());
+        if let Some(seen) = message.head.ip {
+            self.on_vote(transaction.to, seen);
+        }
         match &message.body {
             Body::Reply(body) => self.on_reply(transaction, body),
             _ => {

@@ -11,9 +11,10 @@ pub struct Config {
     /// The addresses that the caller's UDP sockets are bound to; a [`crate::SocketId`] is an index
     /// into this list. Their families decide which of the two DHTs (BEP 32) the node takes part in.
     pub sockets: Vec<SocketAddr>,
-    /// The node's id, if it had one before; kept unless it does not fit `external_ip`.
+    /// The node's id, if it had one before; kept unless it does not fit our address.
     pub id: Option<NodeId>,
-    /// The address that the world sees; ids are made from it (BEP 42).
+    /// The address that the world sees; ids are made from it (BEP 42). If it is not said, it is
+    /// learned from those who answer.
     pub external_ip: Option<IpAddr>,
     /// Client and version to send as `v` (BEP 5, "KRPC Protocol"; BEP 20).
     pub version: Option<[u8; 4]>,
@@ -68,6 +69,11 @@ pub struct Config {
     /// Refuse Global contacts whose id does not fit their address (BEP 42). Default false: such
     /// contacts only give way to those that fit.
     pub enforce_ids: bool,
+    /// Networks (/24, v6 /64) that must have told us an address before it is believed, two of three
+    /// of them the same. Default 25 (libtorrent, ip_voter.cpp).
+    pub votes_min: usize,
+    /// Networks whose latest word counts. Default 64: 4 KiB.
+    pub votes_max: usize,
     /// Nodes that queried us and are being verified at once. Default 64.
     pub verifying_max: usize,
     /// Time between two rounds of maintenance. Default 60 s.
@@ -192,6 +198,8 @@ impl Config {
             replacements_max: 64,
             bucket_subnet_max: 1,
             enforce_ids: false,
+            votes_min: 25,
+            votes_max: 64,
             verifying_max: 64,
             maintenance_ms: 60_000,
             maintenance_pings_max: 8,

@@ -1,6 +1,6 @@
 //! What a node tells its caller, and the ids that commands return.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::{Id, InfoHash, NodeId};
@@ -73,6 +73,12 @@ pub enum Event {
     Bootstrapped {
         /// Nodes in the routing tables.
         contacts: usize,
+    },
+    /// Many nodes agree on the address that the world sees us at. If the node's id did not fit it,
+    /// there is a new one (BEP 42).
+    ExternalAddress {
+        /// The address.
+        ip: IpAddr,
     },
     /// Peers that this lookup had not reported before.
     PeersFound {

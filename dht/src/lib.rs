@@ -32,6 +32,7 @@ mod table;
 mod tables;
 mod tokens;
 mod transactions;
+mod vote;
 
 pub use config::Config;
 pub use contact::Status;

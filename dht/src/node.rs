@@ -27,6 +27,7 @@ use crate::table::{Heard, Wanted};
 use crate::tables::{Found, Tables};
 use crate::tokens::Tokens;
 use crate::transactions::{Ask, Overdue, Purpose, Transaction, Transactions};
+use crate::vote::Votes;
 use crate::{Status, security};
 
 /// A contact of the routing tables, as a caller sees it.
@@ -77,6 +78,7 @@ pub struct Node {
     pub(crate) stats: Stats,
     pub(crate) quota: Quota,
     pub(crate) flow: Flow,
+    pub(crate) votes: Votes,
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
     pub(crate) scratch: Scratch,
@@ -115,6 +117,7 @@ impl Node {
             stats: Stats::default(),
             quota: Quota::new(&config, &mut keys),
             flow: Flow::new(&config, &mut keys),
+            votes: Votes::new(&config),
             found: Vec::new(),
             scratch: Scratch::default(),
             next_lookup: 0,
@@ -374,7 +377,7 @@ impl Node {
     pub(crate) fn may_ask(&self, addr: &SocketAddr) -> bool {
         is_unicast(*addr)
             && !self.config.sockets.contains(addr)
-            && !self.config.external_ip.is_some_and(|ip| {
+            && !self.external_ip(Family::of(addr)).is_some_and(|ip| {
                 ip == addr.ip() && self.config.sockets.iter().any(|s| s.port() == addr.port())
             })
     }

@@ -37,6 +37,8 @@ pub struct Stats {
     pub errors: u64,
     /// Queries that got no answer in time.
     pub timeouts: u64,
+    /// Answers that told us at which address we are seen.
+    pub votes: u64,
     /// Queries that could not be sent.
     pub unreachable: u64,
     /// Bytes of the queries sent.

@@ -340,6 +340,19 @@ impl<A: Address> Table<A> {
         self.resize(bucket, false);
     }
 
+    /// Makes this the table of our new id. The contacts go to where they belong now, the best first;
+    /// for whom there is no room waits in the replacement cache.
+    pub(crate) fn move_to(&mut self, now: Time, own: NodeId) {
+        let mut contacts = std::mem::take(&mut self.contacts);
+        contacts.sort_by_key(|c| (std::cmp::Reverse(self.status(c, now)), c.rtt_ms()));
+        contacts.append(&mut self.spare);
+        self.own = own;
+        self.buckets = vec![Bucket::default()];
+        for contact in contacts {
+            self.admit(now, contact);
+        }
+    }
+
     /// A node at `addr` answered under another id than `id`: it is no longer listed as `id`.
     pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
         let Some(addr) = A::new(addr) else { return };

@@ -91,6 +91,16 @@ impl Tables {
         }
     }
 
+    /// Makes the tables those of our new id; the contacts stay.
+    pub(crate) fn move_to(&mut self, now: Time, own: NodeId) {
+        if let Some(table) = &mut self.v4 {
+            table.move_to(now, own);
+        }
+        if let Some(table) = &mut self.v6 {
+            table.move_to(now, own);
+        }
+    }
+
     pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
         match (&mut self.v4, &mut self.v6, addr) {
             (Some(table), _, SocketAddr::V4(_)) => table.evict(id, addr),

@@ -138,8 +138,10 @@ impl Host for DhtHost {
                     self.announces += 1;
                     self.announces_kept += accepted;
                 }
-                Event::Bootstrapped { .. } | Event::PingReply { .. } | Event::PingFailed { .. } => {
-                }
+                Event::Bootstrapped { .. }
+                | Event::ExternalAddress { .. }
+                | Event::PingReply { .. }
+                | Event::PingFailed { .. } => {}
             }
         }
     }

@@ -177,7 +177,9 @@ impl PeerHost {
                 self.session.handle_asked(now, key, asked);
             }
             dht::Event::Bootstrapped { .. } => self.session.hurry_discovery(now),
-            dht::Event::PingReply { .. } | dht::Event::PingFailed { .. } => {}
+            dht::Event::ExternalAddress { .. }
+            | dht::Event::PingReply { .. }
+            | dht::Event::PingFailed { .. } => {}
         }
     }
 

@@ -205,6 +205,7 @@ impl Task {
                 tracing::info!(contacts, "in the DHT");
                 self.reactor.input(crate::Session::hurry_discovery);
             }
+            Event::ExternalAddress { ip } => tracing::info!(%ip, "the DHT sees us at"),
             Event::LookupDone { .. } | Event::PingReply { .. } | Event::PingFailed { .. } => {}
         }
     }

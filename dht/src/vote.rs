@@ -1,0 +1,184 @@
+//! Which address the world sees us at, by the vote of those who answered us (BEP 42,
+//! "Bootstrapping").
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use wire::compact::Family;
+use wire::scope::{AddrScope, is_unicast};
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::keyed::networks;
+use crate::node::Node;
+use crate::security;
+
+/// What the latest voters said, one for each /24 or /64.
+#[derive(Clone, Default)]
+struct Ballot {
+    votes: VecDeque<(u64, IpAddr)>,
+    decided: Option<IpAddr>,
+}
+
+/// The votes for our address of either family. Only Global nodes vote, and only for Global
+/// addresses: any id fits a Local one, so there is nothing to learn.
+#[derive(Clone)]
+pub(crate) struct Votes {
+    v4: Ballot,
+    v6: Ballot,
+    min: usize,
+    max: usize,
+}
+
+impl Votes {
+    pub(crate) fn new(config: &Config) -> Votes {
+        Votes {
+            v4: Ballot::default(),
+            v6: Ballot::default(),
+            min: config.votes_min.max(1),
+            max: config.votes_max.max(config.votes_min),
+        }
+    }
+
+    /// The address of a family that was decided on.
+    pub(crate) fn decided(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.decided,
+            Family::V6 => self.v6.decided,
+        }
+    }
+
+    /// The node at `from` sees us at `ip`. Returns that if it is now decided, and was not before.
+    fn cast(&mut self, from: IpAddr, ip: IpAddr) -> Option<IpAddr> {
+        let global = |ip| AddrScope::of(ip) == AddrScope::Global && is_unicast((ip, 1).into());
+        if !global(from) || !global(ip) || from.is_ipv4() != ip.is_ipv4() {
+            return None;
+        }
+        let (ballot, network) = match from {
+            IpAddr::V4(_) => (&mut self.v4, networks(from)[1]),
+            IpAddr::V6(_) => (&mut self.v6, networks(from)[0]),
+        };
+        ballot.votes.retain(|(voter, _)| *voter != network);
+        ballot.votes.push_back((network, ip));
+        if ballot.votes.len() > self.max {
+            ballot.votes.pop_front();
+        }
+        let in_favour = ballot.votes.iter().filter(|(_, other)| *other == ip).count();
+        // Two of three, as libtorrent has it: an address is not given up for a short lead.
+        let won = ballot.votes.len() >= self.min && 3 * in_favour >= 2 * ballot.votes.len();
+        (won && ballot.decided.replace(ip) != Some(ip)).then_some(ip)
+    }
+}
+
+impl Node {
+    /// A node at `from` that answered us says that it sees us at `seen`.
+    pub(crate) fn on_vote(&mut self, from: SocketAddr, seen: SocketAddr) {
+        if self.config.external_ip.is_some() {
+            return;
+        }
+        self.stats.votes += 1;
+        let Some(ip) = self.votes.cast(from.ip(), seen.ip()) else { return };
+        self.events.push_back(Event::ExternalAddress { ip });
+        // One id cannot fit an address of each family: v4 has the more nodes.
+        let ruling = self.votes.decided(Family::V4).unwrap_or(ip);
+        if !security::fits(&self.id, ruling) {
+            self.id = security::make_id(ruling, &mut self.rng);
+            self.tables.move_to(self.now, self.id);
+            self.bootstrap.schedule(self.now);
+        }
+    }
+
+    /// Our address of a family, as far as it is known.
+    pub(crate) fn external_ip(&self, family: Family) -> Option<IpAddr> {
+        self.config.external_ip.or_else(|| self.votes.decided(family))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn votes() -> Votes {
+        Votes::new(&Config::new(vec![]))
+    }
+
+    fn voter(n: u8) -> IpAddr {
+        [80, n, 1, 1].into()
+    }
+
+    const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(60, 1, 1, 1));
+    const NEW: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(61, 1, 1, 1));
+
+    #[test]
+    fn twenty_five_networks_decide_and_one_of_them_has_one_vote() {
+        let mut votes = votes();
+        for n in 0..24 {
+            assert_eq!(votes.cast(voter(n), OURS), None);
+        }
+        for host in 0..200 {
+            assert_eq!(votes.cast([80, 3, 1, host].into(), OURS), None, "of a network that voted");
+        }
+        assert_eq!(votes.cast([80, 3, 2, 1].into(), OURS), Some(OURS));
+        assert_eq!(votes.cast(voter(30), OURS), None, "it was decided before");
+        assert_eq!(votes.decided(Family::V4), Some(OURS));
+    }
+
+    #[test]
+    fn more_than_a_third_of_liars_prevents_a_decision_and_fewer_do_not() {
+        for (liars, decided) in [(21, false), (10, true)] {
+            let mut votes = votes();
+            for n in 0..60 {
+                votes.cast(voter(n), if n < liars { NEW } else { OURS });
+            }
+            assert_eq!(votes.decided(Family::V4), decided.then_some(OURS), "{liars}");
+        }
+    }
+
+    #[test]
+    fn a_new_address_wins_when_most_networks_see_it() {
+        let mut votes = votes();
+        for n in 0..64 {
+            votes.cast(voter(n), OURS);
+        }
+        let turn = (0..64).find(|n| votes.cast(voter(*n), NEW).is_some());
+        assert_eq!(turn, Some(42), "43 of 64 are two thirds");
+        assert_eq!(votes.decided(Family::V4), Some(NEW));
+        // However many vote, no more is kept.
+        for n in 0..=255 {
+            votes.cast([90, 1, n, 1].into(), NEW);
+        }
+        assert_eq!(votes.v4.votes.len(), 64);
+    }
+
+    #[test]
+    fn only_global_addresses_of_the_voters_family_count() {
+        let mut votes = votes();
+        for n in 0..64u8 {
+            for (from, ip) in [
+                (voter(n), "10.0.0.1"),
+                (voter(n), "127.0.0.1"),
+                (voter(n), "0.0.0.0"),
+                (voter(n), "2001:db8::1"),
+                ([10, n, 1, 1].into(), "60.1.1.1"),
+            ] {
+                assert_eq!(votes.cast(from, ip.parse().unwrap()), None);
+            }
+        }
+        assert!(votes.v4.votes.is_empty() && votes.v6.votes.is_empty());
+    }
+
+    #[test]
+    fn of_v6_each_64_votes() {
+        let mut votes = votes();
+        let ours: IpAddr = "2001:db8:7::1".parse().unwrap();
+        let from = |net: u16, host| IpAddr::from([0x2001, 0xdb9, 0, net, 0, 0, 0, host]);
+        for host in 0..100 {
+            votes.cast(from(0, host), ours);
+        }
+        assert_eq!(votes.decided(Family::V6), None);
+        for net in 1..25 {
+            votes.cast(from(net, 1), ours);
+        }
+        assert_eq!(votes.decided(Family::V6), Some(ours));
+    }
+}
