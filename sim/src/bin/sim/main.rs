@@ -43,17 +43,24 @@ fn dht(args: &Dht) -> bool {
         seed: args.run.seed,
         links: links(&args.run),
     };
-    let mut progress = Progress::new(args.run.json);
-    let started = Instant::now();
-    let report = scenario.run(|share| progress.show(share));
-    let wall = started.elapsed();
-    progress.clear();
+    let (report, wall) =
+        watched(args.run.json, |progress| scenario.run(|share| progress.show(share)));
     if args.run.json {
         say!("{}", dht_json(&scenario, &report, wall));
     } else {
         print_dht(&scenario, &report, wall);
     }
     report.found == report.lookups
+}
+
+/// What `run` gives and how long it took, with its progress shown.
+fn watched<R>(json: bool, run: impl FnOnce(&mut Progress) -> R) -> (R, Duration) {
+    let mut progress = Progress::new(json);
+    let started = Instant::now();
+    let report = run(&mut progress);
+    let wall = started.elapsed();
+    progress.clear();
+    (report, wall)
 }
 
 fn links(run: &Run) -> LinkConfig {
@@ -132,11 +139,8 @@ fn swarm(args: &Swarm) -> bool {
         seed: args.run.seed,
         links: links(&args.run),
     };
-    let mut progress = Progress::new(args.run.json);
-    let started = Instant::now();
-    let report = scenario.run(|share| progress.show(share));
-    let wall = started.elapsed();
-    progress.clear();
+    let (report, wall) =
+        watched(args.run.json, |progress| scenario.run(|share| progress.show(share)));
     if args.run.json {
         say!("{}", swarm_json(&scenario, &report, wall));
     } else {
