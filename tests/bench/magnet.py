@@ -9,7 +9,6 @@ lookups find before the clock starts, and one leech of each kind after the other
 of the runs and ours in the other. The clock runs from just before the leech's process is started. Figures are medians
 of the rounds with their quartiles, in milliseconds.
 """
-import argparse
 import filecmp
 import json
 import os
@@ -19,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from rounds import interleave, options
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = 20881
@@ -121,24 +122,14 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--nodes", type=int, default=50)
     parser.add_argument("--mib", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--store", default="/dev/shm")
-    parser.add_argument("--bin", default="target/release/trackerless")
-    parser.add_argument("--python", default="target/peers-venv/bin/python")
     args = parser.parse_args()
     pairs = [(seed, leech) for seed in ("libtorrent", "ours") for leech in ("libtorrent", "ours")]
-    results = {pair: [] for pair in pairs}
     with tempfile.TemporaryDirectory(dir=args.store) as folder:
         bench = Bench(args, folder)
-        for number in range(args.rounds + 1):
-            for pair in pairs:
-                result = bench.run(*pair)
-                if number > 0:  # the first round warms up
-                    results[pair].append(result)
-            print(f"round {number} of {args.rounds}", file=sys.stderr)
+        results = interleave(bench, pairs, args.rounds)
         bench.overlay.process.kill()
     print(f"overlay of {args.nodes}, {args.mib} MiB, {args.rounds} rounds, store {args.store}\n")
     print("| seed -> leech | metadata, ms | whole, ms |")

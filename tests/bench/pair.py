@@ -8,7 +8,6 @@ Each round runs each of the pairs (seed -> leech) once, so that a slow minute hi
 rounds: seconds from start to complete, and CPU seconds of either process meanwhile; then the ratio to libtorrent's
 pair, round by round, with its quartiles. Traffic is on loopback only. The content is compared after each run.
 """
-import argparse
 import filecmp
 import json
 import os
@@ -18,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from rounds import interleave, options
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
@@ -97,24 +98,14 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--piece", type=int, default=1024, help="KiB")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--store", default="/dev/shm")
-    parser.add_argument("--bin", default="target/release/trackerless")
-    parser.add_argument("--python", default="target/peers-venv/bin/python")
     args = parser.parse_args()
     pairs = [("libtorrent", "libtorrent"), ("ours", "ours"), ("libtorrent", "ours"), ("ours", "libtorrent")]
-    results = {pair: [] for pair in pairs}
     with tempfile.TemporaryDirectory(dir=args.store) as folder:
         bench = Bench(args, folder)
-        for number in range(args.rounds + 1):
-            for pair in pairs:
-                result = bench.run(*pair)
-                if number > 0:  # the first round warms up
-                    results[pair].append(result)
-            print(f"round {number} of {args.rounds}", file=sys.stderr)
+        results = interleave(bench, pairs, args.rounds)
     gib = args.mib / 1024
     print(f"{args.mib} MiB, pieces of {args.piece} KiB, {args.rounds} rounds, store {args.store}\n")
     print("| seed -> leech | MiB/s | leech CPU s/GiB | seed CPU s/GiB | time ratio | leech CPU ratio | seed CPU ratio |")
