@@ -105,11 +105,28 @@ pub struct Config {
     pub store_peers_max: usize,
     /// Peers of one IP address, or of one Global v6 /64, in the store. Default 2,000.
     pub store_peers_per_ip_max: u32,
+    /// Peers of one Global /24 (v6: /48) in the store. Default 5,000: a twentieth of it.
+    pub store_peers_per_prefix_max: u32,
     /// Peers of one IP address, or of one Global v6 /64, in one torrent. Default 8: some hosts of
     /// one household.
     pub store_ports_per_ip_max: usize,
     /// An announced peer is forgotten after this. Default 45 min (libtorrent).
     pub store_peer_secs: u32,
+    /// Items in the store (BEP 44). Default 10,000; mainline 2,000, libtorrent 1,400.
+    pub store_items_max: usize,
+    /// Bytes of their values. Default 4,000,000.
+    pub store_item_bytes_max: usize,
+    /// Items that one IP address, or one Global v6 /64, stored. Default 200: a fiftieth.
+    pub store_items_per_ip_max: u32,
+    /// Items that one Global /24 (v6: /48) stored. Default 500: a twentieth.
+    pub store_items_per_prefix_max: u32,
+    /// An item is forgotten after this. BEP 44, "Expiration": 2 h.
+    pub store_item_secs: u32,
+    /// Info-hashes in an answer to `sample_infohashes`. Default 20 (libtorrent): with eight nodes
+    /// they fit into what a stranger may get.
+    pub samples_max: usize,
+    /// How long that answer stays the same. BEP 51, "Sampling RPC": at most 21,600 s, the default.
+    pub sample_interval_secs: u32,
     /// Bytes of a reply. BEP 32, "Maximum packet size": 1,024.
     pub reply_bytes_max: usize,
     /// A reply to an address that did not prove to receive what is sent to it has at most this many
@@ -126,10 +143,14 @@ pub struct Config {
     /// Bytes of answers a second to the same. Default 40,000, 160,000 and 640,000: with the above, 20,
     /// 80 and 320 of the largest answers.
     pub quota_bytes: [u32; 3],
+    /// Bytes a second of items to strangers of the same, where they are larger than what a stranger's
+    /// query may bring otherwise. Default 4,000, 16,000 and 64,000: three, twelve and fifty of the
+    /// largest.
+    pub quota_item_bytes: [u32; 3],
     /// How much of these may come at once. Default 5,000 ms' worth; libtorrent counts over 10 s.
     pub quota_burst_ms: u32,
     /// Counters a row, rounded up to a power of two: two rows for each width, for strangers and for
-    /// verified addresses. Default 512: 48 KiB in all, and room for 10,000 answers a second before
+    /// verified addresses. Default 512: 51 KiB in all, and room for 10,000 answers a second before
     /// strangers are refused for each other's queries.
     pub quota_counters: usize,
     /// An address that answered us or showed a token is verified for this long: forged sources
@@ -170,71 +191,82 @@ pub struct Config {
     pub out_max: usize,
 }
 
+const DEFAULTS: Config = Config {
+    sockets: Vec::new(),
+    id: None,
+    external_ip: None,
+    version: Some(*b"tk\0\x01"),
+    read_only: false,
+    k: 8,
+    wide_buckets: 3,
+    alpha: 4,
+    lookup_spare: 2,
+    lookup_candidates_max: 100,
+    reply_nodes_max: 32,
+    lookup_peers_max: 5_000,
+    lookup_wait_ms: 15_000,
+    late_percent: 90,
+    over_percent: 98,
+    late_min_ms: 30,
+    late_max_ms: 1_000,
+    hard_timeout_ms: 4_000,
+    contact_good_secs: 15 * 60,
+    contact_fails_max: 2,
+    bucket_refresh_secs: 15 * 60,
+    replacements_max: 64,
+    bucket_subnet_max: 1,
+    enforce_ids: false,
+    votes_min: 25,
+    votes_max: 64,
+    verifying_max: 64,
+    maintenance_ms: 60_000,
+    maintenance_pings_max: 8,
+    bootstrap_retry_ms: 1_000,
+    bootstrap_retry_max_ms: 60_000,
+    bootstrap_contacts_max: 64,
+    neighbours_retry_ms: 1_000,
+    token_secs: 300,
+    token_bytes_max: 128,
+    store_torrents_max: 4_096,
+    store_peers_per_torrent_max: 500,
+    store_peers_max: 100_000,
+    store_peers_per_ip_max: 2_000,
+    store_peers_per_prefix_max: 5_000,
+    store_ports_per_ip_max: 8,
+    store_peer_secs: 45 * 60,
+    store_items_max: 10_000,
+    store_item_bytes_max: 4_000_000,
+    store_items_per_ip_max: 200,
+    store_items_per_prefix_max: 500,
+    store_item_secs: 2 * 3600,
+    samples_max: 20,
+    sample_interval_secs: 21_600,
+    reply_bytes_max: 1_024,
+    reply_factor_max: 10,
+    datagram_bytes_max: 1_400,
+    quota_answers: [40, 160, 640],
+    quota_bytes: [40_000, 160_000, 640_000],
+    quota_item_bytes: [4_000, 16_000, 64_000],
+    quota_burst_ms: 5_000,
+    quota_counters: 512,
+    verified_secs: 600,
+    verified_max: 4_096,
+    answer_bytes_per_sec: 1_000_000,
+    answer_burst_ms: 3_000,
+    queries_per_sec: 500,
+    query_bytes_per_sec: 100_000,
+    flows_per_sec: 100,
+    query_burst_ms: 10_000,
+    flow_secs: 30,
+    flows_remembered_max: 8_192,
+    queries_held_max: 4_096,
+    out_max: 1_024,
+};
+
 impl Config {
     /// The defaults, for a node with these sockets.
     pub fn new(sockets: Vec<SocketAddr>) -> Config {
-        Config {
-            sockets,
-            id: None,
-            external_ip: None,
-            version: Some(*b"tk\0\x01"),
-            read_only: false,
-            k: 8,
-            wide_buckets: 3,
-            alpha: 4,
-            lookup_spare: 2,
-            lookup_candidates_max: 100,
-            reply_nodes_max: 32,
-            lookup_peers_max: 5_000,
-            lookup_wait_ms: 15_000,
-            late_percent: 90,
-            over_percent: 98,
-            late_min_ms: 30,
-            late_max_ms: 1_000,
-            hard_timeout_ms: 4_000,
-            contact_good_secs: 15 * 60,
-            contact_fails_max: 2,
-            bucket_refresh_secs: 15 * 60,
-            replacements_max: 64,
-            bucket_subnet_max: 1,
-            enforce_ids: false,
-            votes_min: 25,
-            votes_max: 64,
-            verifying_max: 64,
-            maintenance_ms: 60_000,
-            maintenance_pings_max: 8,
-            bootstrap_retry_ms: 1_000,
-            bootstrap_retry_max_ms: 60_000,
-            bootstrap_contacts_max: 64,
-            neighbours_retry_ms: 1_000,
-            token_secs: 300,
-            token_bytes_max: 128,
-            store_torrents_max: 4_096,
-            store_peers_per_torrent_max: 500,
-            store_peers_max: 100_000,
-            store_peers_per_ip_max: 2_000,
-            store_ports_per_ip_max: 8,
-            store_peer_secs: 45 * 60,
-            reply_bytes_max: 1_024,
-            reply_factor_max: 10,
-            datagram_bytes_max: 1_400,
-            quota_answers: [40, 160, 640],
-            quota_bytes: [40_000, 160_000, 640_000],
-            quota_burst_ms: 5_000,
-            quota_counters: 512,
-            verified_secs: 600,
-            verified_max: 4_096,
-            answer_bytes_per_sec: 1_000_000,
-            answer_burst_ms: 3_000,
-            queries_per_sec: 500,
-            query_bytes_per_sec: 100_000,
-            flows_per_sec: 100,
-            query_burst_ms: 10_000,
-            flow_secs: 30,
-            flows_remembered_max: 8_192,
-            queries_held_max: 4_096,
-            out_max: 1_024,
-        }
+        Config { sockets, ..DEFAULTS }
     }
 
     /// Answers as much as is asked, and asks as fast as it likes: to measure, and for networks without
@@ -243,6 +275,7 @@ impl Config {
         Config {
             quota_answers: [u32::MAX; 3],
             quota_bytes: [u32::MAX; 3],
+            quota_item_bytes: [u32::MAX; 3],
             answer_bytes_per_sec: u32::MAX,
             queries_per_sec: u32::MAX,
             query_bytes_per_sec: u32::MAX,

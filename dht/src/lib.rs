@@ -1,4 +1,4 @@
-//! A standalone BitTorrent Mainline DHT node (BEP 5, 32, 42, 43).
+//! A standalone BitTorrent Mainline DHT node (BEP 5, 32, 33, 42, 43, 44, 51).
 //!
 //! [`Node`] is a pure state machine: datagrams, commands and the time go in; datagrams, events and
 //! a deadline come out. It opens no socket and reads no clock. After each input the caller drains
@@ -17,15 +17,19 @@ mod contact;
 pub mod driver;
 mod event;
 mod flow;
+mod item;
+mod item_store;
 mod keyed;
 pub mod lookup;
 mod node;
 mod peer_store;
 mod quota;
+mod replies;
 mod rtt;
 mod search;
 mod security;
 mod server;
+mod shares;
 mod snapshot;
 mod stats;
 mod table;
@@ -37,6 +41,7 @@ mod vote;
 pub use config::Config;
 pub use contact::Status;
 pub use event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+pub use item::{Item, ItemError, ItemKey, SALT_BYTES_MAX, SigningKey, VALUE_BYTES_MAX};
 pub use node::{ContactInfo, Node};
 pub use security::{fits, make_id};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot, SnapshotError};

@@ -15,12 +15,14 @@ use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 use crate::flow::{Flow, Turn};
+use crate::item_store::ItemStore;
 use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
+use crate::replies::Scratch;
 use crate::rtt::RttEstimate;
 use crate::search::{Goal, Search};
-use crate::server::{Answer, Scratch};
+use crate::server::Answer;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::table::{Heard, Wanted};
@@ -65,6 +67,7 @@ pub struct Node {
     pub(crate) transactions: Transactions,
     pub(crate) tokens: Tokens,
     pub(crate) store: PeerStore,
+    pub(crate) items: ItemStore,
     pub(crate) rtt: RttEstimate,
     pub(crate) bootstrap: Bootstrap,
     pub(crate) searches: BTreeMap<LookupId, Box<Search>>,
@@ -106,6 +109,7 @@ impl Node {
             transactions: Transactions::default(),
             tokens: Tokens::new(&mut tokens, config.token_secs),
             store: PeerStore::new(&config, &mut Rng::new(&child_seed(seed, "store", 0))),
+            items: ItemStore::new(&config, &mut Rng::new(&child_seed(seed, "items", 0))),
             rtt: RttEstimate::new(&config),
             bootstrap: Bootstrap::new(&config),
             searches: BTreeMap::new(),
@@ -324,6 +328,11 @@ impl Node {
         (self.store.torrents(), self.store.peers())
     }
 
+    /// Items in the store, and bytes of their values.
+    pub fn stored_items(&self) -> (usize, usize) {
+        self.items.len()
+    }
+
     /// Queries that wait for their turn to be sent.
     pub fn held(&self) -> usize {
         self.flow.held()
@@ -447,9 +456,7 @@ impl Node {
         let method = match &transaction.ask {
             Ask::Ping => Method::Ping,
             Ask::FindNode { target, want } => Method::FindNode { target: *target, want: *want },
-            Ask::GetPeers { info_hash, want } => {
-                Method::GetPeers { info_hash: *info_hash, want: *want }
-            }
+            Ask::GetPeers { info_hash, want } => Method::get_peers(*info_hash, *want),
             Ask::Announce { info_hash, port, token } => {
                 let own = self.config.sockets.get(usize::from(transaction.via.0));
                 Method::AnnouncePeer {
@@ -457,6 +464,7 @@ impl Node {
                     // Those who do not know `implied_port` get the best guess.
                     port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
                     implied_port: port.is_none(),
+                    seed: false,
                     token,
                 }
             }
@@ -503,6 +511,7 @@ impl Node {
             self.maintenance_at = self.maintenance_at.min(at);
         }
         self.store.expire(now);
+        self.items.expire(now);
         if !self.tables.has_usable() && !self.bootstrap.contacts().is_empty() {
             self.bootstrap.schedule(now);
         }

@@ -1,6 +1,6 @@
-//! Peers that were announced to us (BEP 5, "announce_peer"), bounded in every direction.
+//! Peers that were announced to us (BEP 5, "announce_peer"; BEP 33 for seeds), bounded in every
+//! direction.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use wire::InfoHash;
@@ -8,15 +8,18 @@ use wire::compact::Family;
 use wire::map::IdMap;
 use wire::rng::Rng;
 use wire::scope::owner;
+use wire::scrape::BloomFilter;
 use wire::time::Time;
 
 use crate::config::Config;
 use crate::contact::{Address, V4, V6, secs};
+use crate::shares::Shares;
 
 /// A peer and when it was last announced, in seconds on the node's clock.
 #[derive(Clone, Copy)]
 struct Stored<A> {
     addr: A,
+    seed: bool,
     announced_secs: u32,
 }
 
@@ -34,9 +37,18 @@ pub(crate) struct PeerStore {
     /// In no order; `places` says where each torrent stands.
     swarms: Vec<Swarm>,
     places: IdMap<InfoHash>,
-    per_owner: BTreeMap<IpAddr, u32>,
+    shares: Shares,
     peers: usize,
+    sample: Sample,
     bounds: Bounds,
+}
+
+/// Torrents that are told to whoever asks for samples, for a while the same (BEP 51).
+#[derive(Clone, Default)]
+struct Sample {
+    /// 20 bytes each.
+    info_hashes: Vec<u8>,
+    drawn_secs: u32,
 }
 
 /// The numbers of [`Config`] that the store needs.
@@ -45,9 +57,10 @@ struct Bounds {
     torrents: usize,
     peers: usize,
     per_torrent: usize,
-    per_ip: u32,
     ports: usize,
     peer_secs: u32,
+    samples: usize,
+    sample_secs: u32,
 }
 
 impl PeerStore {
@@ -56,15 +69,21 @@ impl PeerStore {
         PeerStore {
             swarms: Vec::new(),
             places: IdMap::new(rng),
-            per_owner: BTreeMap::new(),
+            shares: Shares::new(
+                config.store_peers_per_ip_max,
+                config.store_peers_per_prefix_max,
+                rng,
+            ),
             peers: 0,
+            sample: Sample::default(),
             bounds: Bounds {
                 torrents: config.store_torrents_max,
                 peers: config.store_peers_max,
                 per_torrent: config.store_peers_per_torrent_max,
-                per_ip: config.store_peers_per_ip_max,
                 ports: config.store_ports_per_ip_max,
                 peer_secs: config.store_peer_secs,
+                samples: config.samples_max,
+                sample_secs: config.sample_interval_secs,
             },
         }
     }
@@ -96,16 +115,21 @@ impl PeerStore {
     }
 
     /// Stores a peer, or marks it as announced again; false if there is no room.
-    pub(crate) fn announce(&mut self, now: Time, info_hash: &InfoHash, peer: SocketAddr) -> bool {
+    pub(crate) fn announce(
+        &mut self,
+        now: Time,
+        info_hash: &InfoHash,
+        peer: SocketAddr,
+        seed: bool,
+    ) -> bool {
+        let announced_secs = secs(now);
         if let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at])
-            && (renew(&mut swarm.v4, now, &peer, self.bounds.ports)
-                || renew(&mut swarm.v6, now, &peer, self.bounds.ports))
+            && (renew(&mut swarm.v4, announced_secs, &peer, seed, self.bounds.ports)
+                || renew(&mut swarm.v6, announced_secs, &peer, seed, self.bounds.ports))
         {
             return true;
         }
-        let owner = owner(peer.ip());
-        let of_owner = self.per_owner.get(&owner).copied().unwrap_or(0);
-        if !self.has_room(info_hash) || of_owner >= self.bounds.per_ip {
+        if !self.has_room(info_hash) || !self.shares.take(peer.ip()) {
             return false;
         }
         let at = self.place(info_hash).unwrap_or_else(|| {
@@ -115,32 +139,70 @@ impl PeerStore {
             at
         });
         let swarm = &mut self.swarms[at];
-        let announced_secs = secs(now);
         if let Some(addr) = V4::new(&peer) {
-            swarm.v4.push(Stored { addr, announced_secs });
+            swarm.v4.push(Stored { addr, seed, announced_secs });
         } else if let Some(addr) = V6::new(&peer) {
-            swarm.v6.push(Stored { addr, announced_secs });
+            swarm.v6.push(Stored { addr, seed, announced_secs });
         }
-        self.per_owner.insert(owner, of_owner + 1);
         self.peers += 1;
         true
     }
 
-    /// Appends up to `n` peers of the torrent and family, each set of them equally likely.
+    /// The filters of the seeds and of the other peers of a torrent (BEP 33); `None` if it has none.
+    pub(crate) fn scrape(
+        &self,
+        now: Time,
+        info_hash: &InfoHash,
+    ) -> Option<(BloomFilter, BloomFilter)> {
+        let swarm = &self.swarms[self.place(info_hash)?];
+        let since = secs(now).saturating_sub(self.bounds.peer_secs);
+        let (mut seeds, mut peers) = (BloomFilter::default(), BloomFilter::default());
+        fill(&swarm.v4, since, &mut seeds, &mut peers);
+        fill(&swarm.v6, since, &mut seeds, &mut peers);
+        Some((seeds, peers))
+    }
+
+    /// Info-hashes of torrents, 20 bytes each, and for how many seconds the answer stays the same
+    /// (BEP 51).
+    pub(crate) fn sample_torrents(&mut self, now: Time, rng: &mut Rng) -> (&[u8], u32) {
+        let Bounds { samples, sample_secs, .. } = self.bounds;
+        let age = secs(now).saturating_sub(self.sample.drawn_secs);
+        let (told, len) = (self.sample.info_hashes.len() / 20, self.swarms.len());
+        // Fewer than there is room for are all, and change when there are more.
+        if age >= sample_secs || told < samples {
+            self.sample.drawn_secs = secs(now);
+            self.sample.info_hashes.clear();
+            // Each torrent is as likely: of those left, as many are taken as are still wanted.
+            let mut wanted = samples.min(len);
+            for (at, swarm) in self.swarms.iter().enumerate() {
+                if rng.index(len - at) < wanted {
+                    self.sample.info_hashes.extend_from_slice(swarm.info_hash.as_bytes());
+                    wanted -= 1;
+                }
+            }
+        }
+        let age = secs(now).saturating_sub(self.sample.drawn_secs);
+        (&self.sample.info_hashes, sample_secs.saturating_sub(age))
+    }
+
+    /// Appends up to `n` peers of the torrent and family, each set of them equally likely, and no
+    /// seeds if `noseed`.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn sample(
         &mut self,
         now: Time,
         info_hash: &InfoHash,
         family: Family,
         n: usize,
+        noseed: bool,
         rng: &mut Rng,
         out: &mut Vec<SocketAddr>,
     ) {
         let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at]) else { return };
         let since = secs(now).saturating_sub(self.bounds.peer_secs);
         match family {
-            Family::V4 => pick(&mut swarm.v4, since, n, rng, out),
-            Family::V6 => pick(&mut swarm.v6, since, n, rng, out),
+            Family::V4 => pick(&mut swarm.v4, since, n, noseed, rng, out),
+            Family::V6 => pick(&mut swarm.v6, since, n, noseed, rng, out),
         }
     }
 
@@ -150,16 +212,10 @@ impl PeerStore {
             return;
         }
         let since = secs(now) - self.bounds.peer_secs;
-        let PeerStore { swarms, places, per_owner, peers, .. } = self;
+        let PeerStore { swarms, places, shares, peers, .. } = self;
         let mut gone = |ip: IpAddr| {
             *peers -= 1;
-            let owner = owner(ip);
-            if let Some(count) = per_owner.get_mut(&owner) {
-                *count -= 1;
-                if *count == 0 {
-                    per_owner.remove(&owner);
-                }
-            }
+            shares.give_back(ip);
         };
         for at in (0..swarms.len()).rev() {
             let swarm = &mut swarms[at];
@@ -180,12 +236,13 @@ impl PeerStore {
 /// if that has too many. False if it has to be added.
 fn renew<A: Address>(
     swarm: &mut [Stored<A>],
-    now: Time,
+    announced_secs: u32,
     peer: &SocketAddr,
+    seed: bool,
     ports_max: usize,
 ) -> bool {
     let Some(addr) = A::new(peer) else { return false };
-    let stored = Stored { addr, announced_secs: secs(now) };
+    let stored = Stored { addr, seed, announced_secs };
     if let Some(same) = swarm.iter_mut().find(|s| s.addr == addr) {
         *same = stored;
         return true;
@@ -205,6 +262,7 @@ fn pick<A: Address>(
     swarm: &mut [Stored<A>],
     since: u32,
     n: usize,
+    noseed: bool,
     rng: &mut Rng,
     out: &mut Vec<SocketAddr>,
 ) {
@@ -217,9 +275,22 @@ fn pick<A: Address>(
         if swarm.len() > n {
             swarm.swap(i, i + rng.index(swarm.len() - i));
         }
-        if swarm[i].announced_secs >= since {
+        if swarm[i].announced_secs >= since && !(noseed && swarm[i].seed) {
             out.push(swarm[i].addr.get());
         }
+    }
+}
+
+/// Puts the addresses of seeds and of other peers into their filters.
+fn fill<A: Address>(
+    swarm: &[Stored<A>],
+    since: u32,
+    seeds: &mut BloomFilter,
+    peers: &mut BloomFilter,
+) {
+    for stored in swarm.iter().filter(|s| s.announced_secs >= since) {
+        let filter = if stored.seed { &mut *seeds } else { &mut *peers };
+        filter.insert(stored.addr.get().ip());
     }
 }
 
@@ -258,7 +329,7 @@ mod tests {
     fn sample(store: &mut PeerStore, now: Time, family: Family, n: usize) -> Vec<SocketAddr> {
         let mut out = Vec::new();
         let mut rng = Rng::new(&seed_from_u64(now.as_micros()));
-        store.sample(now, &hash(1), family, n, &mut rng, &mut out);
+        store.sample(now, &hash(1), family, n, false, &mut rng, &mut out);
         out
     }
 
@@ -270,17 +341,17 @@ mod tests {
             c.store_peers_max = 9;
         });
         for n in 0..9 {
-            assert_eq!(store.announce(NOW, &hash(1), peer(n, 1)), n < 5, "{n}");
+            assert_eq!(store.announce(NOW, &hash(1), peer(n, 1), false), n < 5, "{n}");
         }
         assert!(!store.has_room(&hash(1)));
-        assert!(store.announce(NOW, &hash(1), peer(2, 1)));
-        assert!(store.announce(NOW, &hash(2), peer(1, 1)));
-        assert!(store.announce(NOW, &hash(3), peer(1, 1)));
+        assert!(store.announce(NOW, &hash(1), peer(2, 1), false));
+        assert!(store.announce(NOW, &hash(2), peer(1, 1), false));
+        assert!(store.announce(NOW, &hash(3), peer(1, 1), false));
         assert!(!store.has_room(&hash(4)));
-        assert!(!store.announce(NOW, &hash(4), peer(1, 1)));
-        assert!(store.announce(NOW, &hash(3), peer(2, 1)));
-        assert!(store.announce(NOW, &hash(3), peer(3, 1)));
-        assert!(!store.announce(NOW, &hash(3), peer(4, 1)));
+        assert!(!store.announce(NOW, &hash(4), peer(1, 1), false));
+        assert!(store.announce(NOW, &hash(3), peer(2, 1), false));
+        assert!(store.announce(NOW, &hash(3), peer(3, 1), false));
+        assert!(!store.announce(NOW, &hash(3), peer(4, 1), false));
         assert_eq!((store.torrents(), store.peers()), (3, 9));
     }
 
@@ -288,7 +359,7 @@ mod tests {
     fn one_address_cannot_fill_it() {
         let mut store = store(|c| c.store_peers_per_ip_max = 20);
         for port in 1..=100 {
-            assert!(store.announce(NOW + port_secs(port), &hash(1), peer(7, port)));
+            assert!(store.announce(NOW + port_secs(port), &hash(1), peer(7, port), false));
         }
         assert_eq!(store.peers(), 8);
         let ports: Vec<_> = sample(&mut store, NOW + port_secs(100), Family::V4, 50)
@@ -296,9 +367,9 @@ mod tests {
             .map(SocketAddr::port)
             .collect();
         assert!(ports.iter().all(|&port| port > 92), "the latest stay: {ports:?}");
-        let stored = (2..50).filter(|&n| store.announce(NOW, &hash(n), peer(7, 1))).count();
+        let stored = (2..50).filter(|&n| store.announce(NOW, &hash(n), peer(7, 1), false)).count();
         assert_eq!(stored, 12);
-        assert!(store.announce(NOW, &hash(60), peer(8, 1)));
+        assert!(store.announce(NOW, &hash(60), peer(8, 1), false));
     }
 
     fn port_secs(port: u16) -> std::time::Duration {
@@ -309,26 +380,26 @@ mod tests {
     fn peers_expire_after_45_minutes_and_make_room() {
         let mut store = store(|c| c.store_peers_max = 2);
         let at = |min: u64| NOW + std::time::Duration::from_secs(min * 60);
-        assert!(store.announce(at(0), &hash(1), peer(1, 1)));
-        assert!(store.announce(at(0), &hash(1), peer(2, 1)));
-        assert!(store.announce(at(30), &hash(1), peer(2, 1)));
-        assert!(!store.announce(at(44), &hash(1), peer(3, 1)));
+        assert!(store.announce(at(0), &hash(1), peer(1, 1), false));
+        assert!(store.announce(at(0), &hash(1), peer(2, 1), false));
+        assert!(store.announce(at(30), &hash(1), peer(2, 1), false));
+        assert!(!store.announce(at(44), &hash(1), peer(3, 1), false));
         assert_eq!(sample(&mut store, at(44), Family::V4, 9).len(), 2);
         assert_eq!(sample(&mut store, at(46), Family::V4, 9), [peer(2, 1)]);
         store.expire(at(46));
-        assert_eq!((store.torrents(), store.peers(), store.per_owner.len()), (1, 1, 1));
-        assert!(store.announce(at(46), &hash(1), peer(3, 1)));
+        assert_eq!((store.torrents(), store.peers(), store.shares.owners()), (1, 1, 1));
+        assert!(store.announce(at(46), &hash(1), peer(3, 1), false));
         store.expire(at(300));
-        assert_eq!((store.torrents(), store.peers(), store.per_owner.len()), (0, 0, 0));
+        assert_eq!((store.torrents(), store.peers(), store.shares.owners()), (0, 0, 0));
     }
 
     #[test]
     fn samples_are_fair_and_of_one_family() {
         let mut store = store(|_| {});
         for n in 0..20 {
-            store.announce(NOW, &hash(1), peer(n, 1));
+            store.announce(NOW, &hash(1), peer(n, 1), false);
         }
-        store.announce(NOW, &hash(1), "[2001:db8::1]:5".parse().unwrap());
+        store.announce(NOW, &hash(1), "[2001:db8::1]:5".parse().unwrap(), false);
         assert_eq!(sample(&mut store, NOW, Family::V6, 9).len(), 1);
         let mut seen = [0u32; 20];
         for round in 0..1000 {

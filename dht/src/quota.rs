@@ -22,6 +22,9 @@ const ROWS: usize = 2;
 pub(crate) struct Grant {
     /// Bytes that the answer may have.
     pub(crate) bytes_max: u16,
+    /// A stranger's answer may be larger than what a stranger gets otherwise.
+    pub(crate) extended: bool,
+    verified: bool,
     purse: Purse,
 }
 
@@ -60,8 +63,8 @@ struct Costs {
 }
 
 impl Sketch {
-    fn new(config: &Config) -> Sketch {
-        let len = config.quota_counters.clamp(1, 1 << 20).next_power_of_two();
+    fn new(len: usize) -> Sketch {
+        let len = len.clamp(1, 1 << 20).next_power_of_two();
         Sketch { due_ns: vec![0; 3 * ROWS * len].into(), mask: len - 1 }
     }
 
@@ -107,12 +110,16 @@ pub(crate) struct Quota {
     costs: Costs,
     strangers: Sketch,
     proven: Sketch,
+    item_costs: Costs,
+    /// What strangers were told of items, beside all else.
+    items: Sketch,
     verified: Recent,
     verified_secs: u32,
     common: Rate,
     reserve: Rate,
     reply_bytes_max: usize,
     reply_factor_max: usize,
+    datagram_bytes_max: usize,
 }
 
 impl Quota {
@@ -124,20 +131,22 @@ impl Quota {
         let cost = |width: usize| {
             (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
         };
+        let item_cost = |width: usize| (0, unit_ns(config.quota_item_bytes[width]));
+        let burst_ns = u64::from(config.quota_burst_ms) * 1_000_000;
         Quota {
             keys: Keys::new(rng),
-            costs: Costs {
-                of_width: std::array::from_fn(cost),
-                burst_ns: u64::from(config.quota_burst_ms) * 1_000_000,
-            },
-            strangers: Sketch::new(config),
-            proven: Sketch::new(config),
+            costs: Costs { of_width: std::array::from_fn(cost), burst_ns },
+            item_costs: Costs { of_width: std::array::from_fn(item_cost), burst_ns },
+            items: Sketch::new(config.quota_counters / 8),
+            strangers: Sketch::new(config.quota_counters),
+            proven: Sketch::new(config.quota_counters),
             verified: Recent::new(config.verified_max),
             verified_secs: config.verified_secs,
             common: Rate::new(half, config.answer_burst_ms),
             reserve: Rate::new(half, config.answer_burst_ms),
             reply_bytes_max: config.reply_bytes_max.min(config.datagram_bytes_max),
             reply_factor_max: config.reply_factor_max,
+            datagram_bytes_max: config.datagram_bytes_max,
         }
     }
 
@@ -168,9 +177,37 @@ impl Quota {
         };
         let sketch = if verified { &mut self.proven } else { &mut self.strangers };
         match sketch.charge(now_ns, &hashes, &self.costs, bytes_max as u64, local) {
-            true => Ok(Grant { bytes_max: bytes_max as u16, purse }),
+            true => {
+                let bytes_max = bytes_max as u16;
+                Ok(Grant { bytes_max, extended: false, verified, purse })
+            }
             false => Err(Refusal::Quota),
         }
+    }
+
+    /// Lets an answer be as large as a datagram, for it tells an item of `bytes`; false if strangers of
+    /// the asker's networks were told too much.
+    pub(crate) fn admit_item(
+        &mut self,
+        now: Time,
+        ip: IpAddr,
+        grant: &mut Grant,
+        bytes: usize,
+    ) -> bool {
+        let admitted = grant.verified
+            || grant.purse == Purse::None
+            || self.items.charge(
+                nanos(now),
+                &self.keys.networks(ip),
+                &self.item_costs,
+                bytes as u64,
+                false,
+            );
+        if admitted {
+            grant.bytes_max = self.datagram_bytes_max as u16;
+            grant.extended = !grant.verified;
+        }
+        admitted
     }
 
     /// Takes an answer of `bytes` from the node's budget.

@@ -135,7 +135,8 @@ impl Node {
         let Some(&from) = self.config.sockets.first() else { return };
         let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
         for family in self.tables.families() {
-            self.store.sample(self.now, &search.target, family, n, &mut self.rng, &mut peers);
+            let (hash, rng) = (&search.target, &mut self.rng);
+            self.store.sample(self.now, hash, family, n, false, rng, &mut peers);
         }
         if !peers.is_empty() {
             search.peers.extend(&peers);

@@ -3,42 +3,59 @@
 use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use wire::compact::Family;
 use wire::krpc::{
-    self, Head, METHOD_UNKNOWN, Method, PROTOCOL_ERROR, Query, SERVER_ERROR, TID_LEN_MAX, Want,
+    CAS_MISMATCH, Head, INVALID_SIGNATURE, METHOD_UNKNOWN, Method, PROTOCOL_ERROR, Put, Query,
+    SALT_TOO_BIG, SEQ_TOO_LOW, SERVER_ERROR, TID_LEN_MAX, VALUE_TOO_BIG, Want,
 };
 use wire::{Id, InfoHash, NodeId};
 
 use crate::NodeInfo;
 use crate::asker::Asker;
+use crate::item::{Item, ItemError, SALT_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::item_store::Refused;
 use crate::node::{Node, Outgoing};
-use crate::table::Ranked;
+use crate::replies;
 
 /// An answer to be written when it is polled.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) asker: Asker,
-    tid: ArrayVec<u8, TID_LEN_MAX>,
-    says: Says,
+    pub(crate) tid: ArrayVec<u8, TID_LEN_MAX>,
+    pub(crate) says: Says,
 }
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug)]
-enum Says {
+pub(crate) enum Says {
     Id,
-    Nodes { target: Id, want: Want },
-    Peers { info_hash: InfoHash, want: Want },
-    Error { code: i64, text: &'static str },
+    Nodes {
+        target: Id,
+        want: Want,
+    },
+    Peers {
+        info_hash: InfoHash,
+        want: Want,
+        noseed: bool,
+        scrape: bool,
+    },
+    /// `shown`: with the value, for it is newer than what the asker has, and may be told.
+    Item {
+        target: Id,
+        want: Want,
+        shown: bool,
+    },
+    Samples {
+        target: Id,
+        want: Want,
+    },
+    Error {
+        code: i64,
+        text: &'static str,
+    },
 }
 
-impl Answer {
-    /// Bytes that nodes and peers may have: what the rest of the largest reply leaves.
-    fn room(&self) -> usize {
-        // All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
-        const FRAME: usize = 140;
-        usize::from(self.asker.grant.bytes_max).saturating_sub(FRAME + self.tid.len())
-    }
-}
+const BAD_TOKEN: Says = Says::Error { code: PROTOCOL_ERROR, text: "bad token" };
+const NO_ROOM: Says = Says::Error { code: SERVER_ERROR, text: "no room" };
 
 impl Node {
     /// Serves a query.
@@ -48,8 +65,15 @@ impl Node {
             self.stats.dropped_own_id += 1;
             return;
         }
-        let says = self.serve(from, &query.method);
-        self.answer(asker, head, says);
+        let mut asker = *asker;
+        let says = match query.method {
+            Method::Get { target, seq, want } => {
+                self.serve_get(&mut asker, head.tid.len(), target, seq, want)
+            }
+            Method::Put(put) => self.serve_put(from, &put),
+            _ => self.serve(from, &query.method),
+        };
+        self.answer(&asker, head, says);
         if !head.read_only && query.id != NodeId::ZERO {
             let node = NodeInfo { id: query.id, addr: from };
             if self.may_ask(&from) && self.tables.on_query(self.now, &node) {
@@ -80,124 +104,108 @@ impl Node {
                 self.stats.queries_find_node += 1;
                 Says::Nodes { target, want }
             }
-            Method::GetPeers { info_hash, want } => {
+            Method::GetPeers { info_hash, want, noseed, scrape } => {
                 self.stats.queries_get_peers += 1;
-                Says::Peers { info_hash, want }
+                Says::Peers { info_hash, want, noseed, scrape }
+            }
+            Method::SampleInfohashes { target, want } => {
+                self.stats.queries_sample += 1;
+                Says::Samples { target, want }
             }
             Method::Unknown { target: None, .. } => {
                 self.stats.queries_unknown += 1;
                 Says::Error { code: METHOD_UNKNOWN, text: "method unknown" }
             }
-            Method::AnnouncePeer { info_hash, port, implied_port, token } => {
+            Method::AnnouncePeer { info_hash, port, implied_port, seed, token } => {
                 self.stats.queries_announce += 1;
                 let peer =
                     SocketAddr::new(from.ip(), if implied_port { from.port() } else { port });
-                if !self.tokens.check(self.now, from.ip(), &info_hash, token) {
-                    self.stats.bad_tokens += 1;
-                    return Says::Error { code: PROTOCOL_ERROR, text: "bad token" };
+                if !self.is_token(from, &info_hash, token) {
+                    return BAD_TOKEN;
                 }
-                self.quota.verify(self.now, from.ip());
-                if !self.store.announce(self.now, &info_hash, peer) {
+                if !self.store.announce(self.now, &info_hash, peer, seed) {
                     self.stats.store_full += 1;
-                    return Says::Error { code: SERVER_ERROR, text: "no room" };
+                    return NO_ROOM;
                 }
                 Says::Id
             }
+            Method::Get { .. } | Method::Put(_) => Says::Id,
         }
     }
 
-    /// Writes an answer into `buf`.
-    pub(crate) fn write_answer(&mut self, answer: &Answer, buf: &mut Vec<u8>) {
-        let version = self.config.version;
-        let head = Head {
-            tid: &answer.tid,
-            version: version.as_ref().map(|v| &v[..]),
-            read_only: false,
-            ip: Some(answer.asker.from),
+    /// Whether the token is ours for this asker and key, which also proves the asker's address.
+    fn is_token(&mut self, from: SocketAddr, target: &Id, token: &[u8]) -> bool {
+        let ours = self.tokens.check(self.now, from.ip(), target, token);
+        match ours {
+            true => self.quota.verify(self.now, from.ip()),
+            false => self.stats.bad_tokens += 1,
+        }
+        ours
+    }
+
+    /// Serves `get` (BEP 44). An item that fits into what the asker may get leaves the rest to nodes.
+    /// A larger one goes to those who are verified, and without nodes to some others.
+    fn serve_get(
+        &mut self,
+        asker: &mut Asker,
+        tid_len: usize,
+        target: Id,
+        seq: Option<i64>,
+        want: Want,
+    ) -> Says {
+        self.stats.queries_get += 1;
+        let Some(item) = self.items.get(self.now, &target) else {
+            return Says::Item { target, want, shown: false };
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut reply = krpc::Reply { id: self.id, ..krpc::Reply::default() };
-        match answer.says {
-            Says::Id => reply.encode(&head, buf),
-            Says::Error { code, text } => {
-                krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
+        let newer = seq.is_none_or(|seq| item.seq().is_none_or(|stored| stored > seq));
+        let len = replies::item_len(item, tid_len);
+        let shown = newer
+            && (len <= usize::from(asker.grant.bytes_max)
+                || self.quota.admit_item(self.now, asker.from.ip(), &mut asker.grant, len));
+        self.stats.items_withheld += u64::from(newer && !shown);
+        Says::Item { target, want, shown }
+    }
+
+    /// Serves `put` (BEP 44).
+    fn serve_put(&mut self, from: SocketAddr, put: &Put<'_>) -> Says {
+        self.stats.queries_put += 1;
+        let error = |code, text| Says::Error { code, text };
+        // What costs nothing to see comes before what does.
+        if put.value.raw().len() > VALUE_BYTES_MAX {
+            self.stats.bad_items += 1;
+            return error(VALUE_TOO_BIG, "v has more than 1000 bytes");
+        }
+        if put.signed.is_some_and(|signed| signed.salt.len() > SALT_BYTES_MAX) {
+            self.stats.bad_items += 1;
+            return error(SALT_TOO_BIG, "salt has more than 64 bytes");
+        }
+        if !self.is_token(from, &Item::target_of_put(put), put.token) {
+            return BAD_TOKEN;
+        }
+        let item = match Item::from_put(put) {
+            Ok(item) => item,
+            Err(why) => {
+                self.stats.bad_items += 1;
+                return match why {
+                    ItemError::InvalidSignature => error(INVALID_SIGNATURE, "invalid signature"),
+                    _ => error(PROTOCOL_ERROR, "no valid item"),
+                };
             }
-            Says::Nodes { target, want } => {
-                self.find_nodes(answer, &target, want, &mut scratch);
-                scratch.put_nodes(&mut reply);
-                reply.encode(&head, buf);
+        };
+        let cas = put.signed.and_then(|signed| signed.cas);
+        match self.items.put(self.now, item, cas, from.ip(), &self.id, &mut self.rng) {
+            Ok(()) => Says::Id,
+            Err(Refused::Full) => {
+                self.stats.store_full += 1;
+                NO_ROOM
             }
-            Says::Peers { info_hash, want } => {
-                self.find_nodes(answer, &info_hash, want, &mut scratch);
-                let family = Family::of(&answer.asker.from);
-                let room = self.room_for_values(answer, &scratch, family);
-                let (store, values) = (&mut self.store, &mut scratch.values);
-                values.clear();
-                store.sample(self.now, &info_hash, family, room, &mut self.rng, values);
-                let token = self.tokens.make(self.now, answer.asker.from.ip(), &info_hash);
-                // BEP 33: no token when an announce would not be stored.
-                reply.token = self.store.has_room(&info_hash).then_some(&token[..]);
-                scratch.put_nodes(&mut reply);
-                reply.values = &scratch.values;
-                reply.encode(&head, buf);
+            Err(why) => {
+                self.stats.old_items += 1;
+                match why {
+                    Refused::CasMismatch => error(CAS_MISMATCH, "cas is not the stored seq"),
+                    _ => error(SEQ_TOO_LOW, "seq is not above the stored one"),
+                }
             }
         }
-        self.scratch = scratch;
-    }
-
-    /// How many peers still fit into the reply.
-    fn room_for_values(&self, answer: &Answer, scratch: &Scratch, family: Family) -> usize {
-        let used = scratch.nodes.len() + scratch.nodes6.len();
-        let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
-        answer.room().saturating_sub(used) / value
-    }
-
-    /// The nodes to tell of each family that the asker wants: the k closest proven contacts without
-    /// the asker itself, and no local ones to a global asker.
-    fn find_nodes(&self, answer: &Answer, target: &Id, want: Want, scratch: &mut Scratch) {
-        let k = self.config.k.min(NODES_MAX);
-        let to = answer.asker.from;
-        let by = Family::of(&to);
-        let Scratch { ranked, nodes, nodes6, .. } = scratch;
-        for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
-            out.clear();
-            if want.wants(family, by) {
-                self.tables.closest_compact(family, target, k, to, ranked, out);
-            }
-        }
-        scratch.shorten(answer.room());
-        scratch.wanted = Want { v4: want.wants(Family::V4, by), v6: want.wants(Family::V6, by) };
     }
 }
-
-/// What answers are made from, kept for its room, so that no answer needs an allocation.
-#[derive(Clone, Default)]
-pub(crate) struct Scratch {
-    ranked: Ranked,
-    /// Compact node infos, and of which families any are to be told.
-    nodes: Vec<u8>,
-    nodes6: Vec<u8>,
-    wanted: Want,
-    values: Vec<SocketAddr>,
-}
-
-impl Scratch {
-    /// Leaves the farthest nodes out until the others take no more than `room` bytes.
-    fn shorten(&mut self, room: usize) {
-        while self.nodes.len() + self.nodes6.len() > room {
-            let (list, node_len) = match self.nodes.len() > self.nodes6.len() {
-                true => (&mut self.nodes, Family::V4.node_len()),
-                false => (&mut self.nodes6, Family::V6.node_len()),
-            };
-            list.truncate(list.len().saturating_sub(node_len));
-        }
-    }
-
-    fn put_nodes<'a>(&'a self, reply: &mut krpc::Reply<'a>) {
-        reply.nodes = self.wanted.v4.then_some(&self.nodes[..]);
-        reply.nodes6 = self.wanted.v6.then_some(&self.nodes6[..]);
-    }
-}
-
-/// Nodes of a family in one reply, whatever k is: 8 of both families are 512 bytes.
-const NODES_MAX: usize = 8;

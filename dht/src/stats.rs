@@ -20,14 +20,26 @@ pub struct Stats {
     pub queries_get_peers: u64,
     /// Queries served: announce_peer.
     pub queries_announce: u64,
+    /// Queries served: get.
+    pub queries_get: u64,
+    /// Queries served: put.
+    pub queries_put: u64,
+    /// Queries served: sample_infohashes.
+    pub queries_sample: u64,
     /// Queries refused with error 203 for what they say.
     pub queries_malformed: u64,
     /// Queries refused with error 204.
     pub queries_unknown: u64,
-    /// Announces refused for their token.
+    /// Announces and puts refused for their token.
     pub bad_tokens: u64,
-    /// Announces refused because the store is full.
+    /// Announces and puts refused because the store is full.
     pub store_full: u64,
+    /// Puts refused for their size or signature.
+    pub bad_items: u64,
+    /// Puts refused for their sequence number, or `cas`.
+    pub old_items: u64,
+    /// Items not told because strangers of the network were told too many.
+    pub items_withheld: u64,
 
     /// Queries sent.
     pub asked: u64,

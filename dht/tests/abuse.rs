@@ -185,12 +185,7 @@ fn filled(config: Config, rng: &mut Rng, contacts: u32, peers: u32) -> Node {
             _ => SocketAddr::from(([0x2001, 0xdb9, n as u16, 0, 0, 0, 0, 1], 6881)),
         };
         if let Some(token) = token(&mut node, from) {
-            let method = Method::AnnouncePeer {
-                info_hash: HASH,
-                port: 1,
-                implied_port: false,
-                token: &token,
-            };
+            let method = Method::announce_peer(HASH, 1, &token);
             serve(&mut node, Time::ZERO, from, &written(id(9), b"tt", method));
         }
     }
@@ -198,7 +193,7 @@ fn filled(config: Config, rng: &mut Rng, contacts: u32, peers: u32) -> Node {
 }
 
 fn token(node: &mut Node, from: SocketAddr) -> Option<Vec<u8>> {
-    let ask = Method::GetPeers { info_hash: HASH, want: Want::default() };
+    let ask = Method::get_peers(HASH, Want::default());
     let answer = serve(node, Time::ZERO, from, &written(id(9), b"tt", ask))?;
     let Body::Reply(body) = Message::parse(&answer).unwrap().body else { return None };
     GetPeersReply::parse(&body)?.token.map(<[u8]>::to_vec)
@@ -216,10 +211,10 @@ fn query(rng: &mut Rng) -> Vec<u8> {
     let method = match rng.below(7) {
         0 => Method::Ping,
         1 => Method::FindNode { target: key, want },
-        2 | 3 => Method::GetPeers { info_hash: key, want },
+        2 | 3 => Method::get_peers(key, want),
         4 => Method::Unknown { name: b"x", target: Some(key), want },
         5 => Method::Unknown { name: b"x", target: None, want },
-        _ => Method::AnnouncePeer { info_hash: key, port: 1, implied_port: false, token: &token },
+        _ => Method::announce_peer(key, 1, &token),
     };
     let bytes = written(Id::random(rng), &tid, method);
     match rng.below(8) {
@@ -289,7 +284,7 @@ fn peers_give_way_before_nodes_and_a_verified_asker_gets_more() {
     let mut config = Config::new(vec![own(), "[2001:db8::1]:6881".parse().unwrap()]).unlimited();
     (config.bucket_subnet_max, config.reply_factor_max) = (8, 5);
     let mut node = filled(config, &mut rng, 60, 200);
-    let ask = |tid: &[u8], want| written(id(9), tid, Method::GetPeers { info_hash: HASH, want });
+    let ask = |tid: &[u8], want| written(id(9), tid, Method::get_peers(HASH, want));
     let from = stranger(0x8000);
     let all =
         |node: &mut Node, from, bytes: &[u8]| told(&serve(node, Time::ZERO, from, bytes).unwrap());
@@ -299,8 +294,7 @@ fn peers_give_way_before_nodes_and_a_verified_asker_gets_more() {
     assert!((8..16).contains(&nodes) && peers < 4, "{nodes} nodes, {peers} peers");
     // A token that came back proves that the asker receives there.
     let shown = token(&mut node, from).unwrap();
-    let method =
-        Method::AnnouncePeer { info_hash: HASH, port: 1, implied_port: false, token: &shown };
+    let method = Method::announce_peer(HASH, 1, &shown);
     serve(&mut node, Time::ZERO, from, &written(id(9), b"tt", method));
     let (nodes, peers) = all(&mut node, from, &ask(b"tt", Want::BOTH));
     assert!(nodes == 16 && peers > 40, "{nodes} nodes, {peers} peers");

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bench::{Bench, HASH, LOCAL, SEED, id};
 use dht::{Config, Event, Stats};
 use wire::bencode::{Encoder, Limits, Value};
-use wire::compact;
 use wire::krpc::{Body, GetPeersReply, Message};
+use wire::{Id, compact};
 
 /// A message: the raw value of each field, those of an inner dict under `dict/key`.
 type Fields = BTreeMap<&'static str, Vec<u8>>;
@@ -120,6 +120,8 @@ fn counted(before: &Stats, after: &Stats) -> Vec<&'static str> {
         ("queries_malformed", after.queries_malformed > before.queries_malformed),
         ("queries_unknown", after.queries_unknown > before.queries_unknown),
         ("bad_tokens", after.bad_tokens > before.bad_tokens),
+        ("bad_items", after.bad_items > before.bad_items),
+        ("old_items", after.old_items > before.old_items),
         ("dropped_bencode", after.dropped_bencode > before.dropped_bencode),
         ("dropped_malformed", after.dropped_malformed > before.dropped_malformed),
         ("dropped_long_tid", after.dropped_long_tid > before.dropped_long_tid),
@@ -169,27 +171,52 @@ fn ask(bench: &mut Bench, bytes: &[u8]) -> Served {
     }
 }
 
-/// A query of each method that is served, with every optional field. `token` is for [`ASKER`].
-fn queries(token: &[u8]) -> [(&'static str, Fields); 4] {
+const SALT: &[u8] = b"salt";
+
+/// A mutable item: its key, where it is stored, and its signature.
+fn item() -> ([u8; 32], Id, [u8; 64]) {
+    use ed25519_dalek::Signer;
+    let signer = dht::SigningKey::from_bytes(&[7; 32]);
+    let key = signer.verifying_key().to_bytes();
+    let target = dht::ItemKey::Mutable { key, salt: SALT.to_vec() }.target();
+    (key, target, signer.sign(b"4:salt4:salt3:seqi1e1:v5:hello").to_bytes())
+}
+
+fn query(name: &str, arguments: &[(&'static str, Vec<u8>)]) -> Fields {
+    let mut all = fields(&[
+        ("a/id", string(&id(9).0)),
+        ("ip", string(&[1, 2, 3, 4, 5, 6])),
+        ("q", string(name.as_bytes())),
+        ("ro", b"i0e".to_vec()),
+        ("t", string(b"tt")),
+        ("v", string(b"LT01")),
+        ("y", string(b"q")),
+    ]);
+    all.extend(arguments.iter().cloned());
+    all
+}
+
+/// A query of each method that is served, with every optional field. The tokens are for [`ASKER`],
+/// [`HASH`] and the item.
+fn queries([token, item_token]: [&[u8]; 2]) -> [(&'static str, Fields); 7] {
+    let (key, target, sig) = item();
     let hash = || string(&HASH.0);
-    let query = |name: &str, arguments: &[(&'static str, Vec<u8>)]| {
-        let mut all = fields(&[
-            ("a/id", string(&id(9).0)),
-            ("ip", string(&[1, 2, 3, 4, 5, 6])),
-            ("q", string(name.as_bytes())),
-            ("ro", b"i0e".to_vec()),
-            ("t", string(b"tt")),
-            ("v", string(b"LT01")),
-            ("y", string(b"q")),
-        ]);
-        all.extend(arguments.iter().cloned());
-        all
-    };
     let want = || b"l2:n42:n6e".to_vec();
     [
         ("ping", query("ping", &[])),
         ("find_node", query("find_node", &[("a/target", hash()), ("a/want", want())])),
-        ("get_peers", query("get_peers", &[("a/info_hash", hash()), ("a/want", want())])),
+        (
+            "get_peers",
+            query(
+                "get_peers",
+                &[
+                    ("a/info_hash", hash()),
+                    ("a/noseed", b"i0e".to_vec()),
+                    ("a/scrape", b"i1e".to_vec()),
+                    ("a/want", want()),
+                ],
+            ),
+        ),
         (
             "announce_peer",
             query(
@@ -198,9 +225,36 @@ fn queries(token: &[u8]) -> [(&'static str, Fields); 4] {
                     ("a/implied_port", b"i0e".to_vec()),
                     ("a/info_hash", hash()),
                     ("a/port", b"i4000e".to_vec()),
+                    ("a/seed", b"i1e".to_vec()),
                     ("a/token", string(token)),
                 ],
             ),
+        ),
+        (
+            "get",
+            query(
+                "get",
+                &[("a/seq", b"i0e".to_vec()), ("a/target", string(&target.0)), ("a/want", want())],
+            ),
+        ),
+        (
+            "put",
+            query(
+                "put",
+                &[
+                    ("a/cas", b"i1e".to_vec()),
+                    ("a/k", string(&key)),
+                    ("a/salt", string(SALT)),
+                    ("a/seq", b"i1e".to_vec()),
+                    ("a/sig", string(&sig)),
+                    ("a/token", string(item_token)),
+                    ("a/v", b"5:hello".to_vec()),
+                ],
+            ),
+        ),
+        (
+            "sample_infohashes",
+            query("sample_infohashes", &[("a/target", hash()), ("a/want", want())]),
         ),
     ]
 }
@@ -210,36 +264,52 @@ fn expected(method: &str, path: &str, harm: Harm) -> Served {
         "t" if harm.leaves_a_string() => Answered,
         "t" | "y" => Dropped("dropped_malformed"),
         // A method that nobody knows is served as find_node if it has a target.
-        "q" if harm.leaves_a_string() && method == "ping" => Refused(204, "queries_unknown"),
+        "q" if harm.leaves_a_string() && matches!(method, "ping" | "put") => {
+            Refused(204, "queries_unknown")
+        }
         "q" if harm.leaves_a_string() => Answered,
         "a/token" if harm.leaves_a_string() => Refused(203, "bad_tokens"),
+        // The stored item has seq 1.
+        "a/cas" if harm == Int => Refused(301, "old_items"),
+        "a/cas" if harm == Missing => Answered,
+        "a/seq" if method == "get" && matches!(harm, Missing | Int) => Answered,
+        "a/seq" if harm == Int => Refused(206, "bad_items"),
+        "a/v" if harm != Missing => Refused(206, "bad_items"),
+        // Another salt is another target, for which the token is none.
+        "a/salt" if harm == Missing || harm.leaves_a_string() => Refused(203, "bad_tokens"),
+        "a/cas" | "a/k" | "a/salt" | "a/seq" | "a/sig" | "a/v" => Refused(203, "queries_malformed"),
         "q" | "a" | "a/id" | "a/target" | "a/info_hash" | "a/port" | "a/token" => {
             Refused(203, "queries_malformed")
         }
-        "a/want" | "a/implied_port" | "ip" | "ro" | "v" => Answered,
+        "a/want" | "a/implied_port" | "a/noseed" | "a/scrape" | "a/seed" | "ip" | "ro" | "v" => {
+            Answered
+        }
         other => panic!("a field without a rule: {other}"),
     }
 }
 
-/// A node and the token that it gives [`ASKER`] for [`HASH`].
-fn server() -> (Bench, Vec<u8>) {
+/// A node and the tokens that it gives [`ASKER`] for [`HASH`] and the item.
+fn server() -> (Bench, [Vec<u8>; 2]) {
     // More queries at once than one address may have answered otherwise.
     let config = Config::new(vec!["60.1.1.1:6881".parse().unwrap()]);
     let mut bench = Bench::with(config.unlimited());
-    let ask = build(&queries(b"")[2].1);
-    bench.node.handle_datagram(bench.now, LOCAL, ASKER.parse().unwrap(), &ask);
-    let mut buf = Vec::new();
-    assert!(bench.node.poll_transmit(&mut buf).is_some());
-    let Body::Reply(body) = Message::parse(&buf).unwrap().body else { panic!() };
-    let token = GetPeersReply::parse(&body).unwrap().token.unwrap().to_vec();
-    while bench.node.poll_transmit(&mut buf).is_some() {}
-    (bench, token)
+    let tokens = [2, 4].map(|which| {
+        let ask = build(&queries([b"", b""])[which].1);
+        bench.node.handle_datagram(bench.now, LOCAL, ASKER.parse().unwrap(), &ask);
+        let mut buf = Vec::new();
+        assert!(bench.node.poll_transmit(&mut buf).is_some());
+        let Body::Reply(body) = Message::parse(&buf).unwrap().body else { panic!() };
+        let token = GetPeersReply::parse(&body).unwrap().token.unwrap().to_vec();
+        while bench.node.poll_transmit(&mut buf).is_some() {}
+        token
+    });
+    (bench, tokens)
 }
 
 #[test]
 fn each_field_of_each_query_missing_or_wrong_is_answered_refused_or_dropped() {
-    let (mut bench, token) = server();
-    for (method, query) in queries(&token) {
+    let (mut bench, tokens) = server();
+    for (method, query) in queries([&tokens[0], &tokens[1]]) {
         assert_eq!(ask(&mut bench, &build(&query)), Answered, "{method}");
         for path in paths(&query) {
             for harm in HARMS {
@@ -250,14 +320,14 @@ fn each_field_of_each_query_missing_or_wrong_is_answered_refused_or_dropped() {
             }
         }
     }
-    // Only the good announce, and those harmed in what does not matter: of one peer.
-    assert_eq!(bench.node.stored(), (1, 1));
+    // Only what is good, and what is harmed in what does not matter: of one peer and one item.
+    assert_eq!((bench.node.stored(), bench.node.stored_items()), ((1, 1), (1, 7)));
 }
 
 #[test]
-fn numbers_out_of_range_are_refused_and_those_of_no_size_dropped() {
-    let (mut bench, token) = server();
-    let (_, announce) = &queries(&token)[3];
+fn numbers_out_of_range_are_refused() {
+    let (mut bench, tokens) = server();
+    let (_, announce) = &queries([&tokens[0], &tokens[1]])[3];
     let with = |path: &'static str, raw: &str| {
         let mut fields = announce.clone();
         fields.insert(path, raw.as_bytes().to_vec());
@@ -268,7 +338,7 @@ fn numbers_out_of_range_are_refused_and_those_of_no_size_dropped() {
         ("i0e", Refused(203, "queries_malformed")),
         ("i65536e", Refused(203, "queries_malformed")),
         ("i9223372036854775807e", Refused(203, "queries_malformed")),
-        ("i9223372036854775808e", Dropped("dropped_bencode")),
+        ("i9223372036854775808e", Refused(203, "queries_malformed")),
         ("i1e", Answered),
         ("i65535e", Answered),
     ] {
@@ -285,8 +355,8 @@ fn numbers_out_of_range_are_refused_and_those_of_no_size_dropped() {
 
 #[test]
 fn transaction_ids_longer_than_any_in_use_are_dropped() {
-    let (mut bench, token) = server();
-    for (_, query) in queries(&token) {
+    let (mut bench, tokens) = server();
+    for (_, query) in queries([&tokens[0], &tokens[1]]) {
         for (len, served) in [(0, Answered), (64, Answered), (65, Dropped("dropped_long_tid"))] {
             let mut query = query.clone();
             query.insert("t", string(&vec![b't'; len]));

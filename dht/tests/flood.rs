@@ -38,9 +38,9 @@ fn query(rng: &mut Rng) -> Vec<u8> {
     let method = match rng.below(5) {
         0 => Method::Ping,
         1 => Method::FindNode { target: key, want },
-        2 => Method::GetPeers { info_hash: key, want },
+        2 => Method::get_peers(key, want),
         3 => Method::Unknown { name: &name, target: Some(key), want },
-        _ => Method::AnnouncePeer { info_hash: key, port: 1, implied_port: false, token: &token },
+        _ => Method::announce_peer(key, 1, &token),
     };
     written(id, method)
 }
@@ -114,7 +114,7 @@ fn a_flood_of_nodes_that_do_answer_fills_the_table_and_no_more() {
 
 /// The token that the node gives `from` for `hash`.
 fn token(bench: &mut Bench, from: SocketAddr, hash: InfoHash) -> Option<Vec<u8>> {
-    let ask = written(Id([9; 20]), Method::GetPeers { info_hash: hash, want: Want::default() });
+    let ask = written(Id([9; 20]), Method::get_peers(hash, Want::default()));
     bench.handle(from, &ask);
     let mut buf = Vec::new();
     let mut token = None;
@@ -129,8 +129,7 @@ fn token(bench: &mut Bench, from: SocketAddr, hash: InfoHash) -> Option<Vec<u8>>
 /// Announces `hash` from `from` with a good token, if one is given; whether it was stored.
 fn announce(bench: &mut Bench, from: SocketAddr, hash: InfoHash) -> bool {
     let Some(token) = token(bench, from, hash) else { return false };
-    let method =
-        Method::AnnouncePeer { info_hash: hash, port: 7, implied_port: false, token: &token };
+    let method = Method::announce_peer(hash, 7, &token);
     let before = bench.node.stats().store_full;
     bench.handle(from, &written(Id([9; 20]), method));
     let mut buf = Vec::new();

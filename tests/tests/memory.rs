@@ -60,7 +60,7 @@ fn a_flood_of_queries_replies_and_junk_costs_a_node_nothing() {
         let (id, key, want) = (Id::random(&mut rng), Id::random(&mut rng), Want::BOTH);
         let bytes = match n % 4 {
             0 => query(id, Method::FindNode { target: key, want }),
-            1 => query(id, Method::GetPeers { info_hash: key, want }),
+            1 => query(id, Method::get_peers(key, want)),
             2 => {
                 let (mut out, tid) = (Vec::new(), rng.bytes::<4>());
                 let head = Head { tid: &tid, ..Head::default() };
@@ -88,10 +88,9 @@ fn a_flood_of_announces_fills_the_store_of_a_node_and_no_more() {
     for n in 0..(2 * max as u32) {
         let info_hash = Id([(n % 250) as u8; 20]);
         let (id, from) = (Id::random(&mut rng), stranger(n));
-        let ask = query(id, Method::GetPeers { info_hash, want: Want::default() });
+        let ask = query(id, Method::get_peers(info_hash, Want::default()));
         if let Some(token) = feed(&mut node, Time::ZERO, from, &ask) {
-            let method =
-                Method::AnnouncePeer { info_hash, port: 1, implied_port: false, token: &token };
+            let method = Method::announce_peer(info_hash, 1, &token);
             feed(&mut node, Time::ZERO, from, &query(id, method));
         }
         if n == max as u32 {

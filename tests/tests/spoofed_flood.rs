@@ -34,13 +34,14 @@ fn serve(node: &mut Node, now: Time, from: SocketAddr, bytes: &[u8], answer: &mu
 /// Asks for peers and announces with the token: the asker is verified then.
 fn announce(node: &mut Node, now: Time, from: SocketAddr, info_hash: InfoHash) -> bool {
     let (mut answer, want) = (Vec::new(), Want::default());
-    if !serve(node, now, from, &query(Method::GetPeers { info_hash, want }), &mut answer) {
+    if !serve(node, now, from, &query(Method::get_peers(info_hash, want)), &mut answer) {
         return false;
     }
     let Ok(Message { body: Body::Reply(body), .. }) = Message::parse(&answer) else { return false };
     let token = GetPeersReply::parse(&body).and_then(|reply| reply.token).map(<[u8]>::to_vec);
     let Some(token) = token else { return false };
-    let method = Method::AnnouncePeer { info_hash, port: 1, implied_port: true, token: &token };
+    let method =
+        Method::AnnouncePeer { info_hash, port: 1, implied_port: true, seed: false, token: &token };
     serve(node, now, from, &query(method), &mut answer)
 }
 
@@ -56,7 +57,7 @@ fn a_million_forged_sources_starve_no_verified_client() {
         assert!(announce(&mut node, Time::ZERO, *client, Id([n as u8; 20])));
     }
     let mut answer = Vec::with_capacity(1_500);
-    let ask = query(Method::GetPeers { info_hash: Id([7; 20]), want: Want::default() });
+    let ask = query(Method::get_peers(Id([7; 20]), Want::default()));
     let flood = query(Method::Ping);
     assert!(serve(
         &mut node,

@@ -15,6 +15,7 @@ pub mod metainfo;
 pub mod peer;
 pub mod rng;
 pub mod scope;
+pub mod scrape;
 pub mod time;
 
 pub use id::{Id, InfoHash, NodeId};

@@ -47,6 +47,11 @@ impl<K: Hash + Eq> IdMap<K> {
         self.map.remove(key)
     }
 
+    /// What is stored for `key`, to be changed; 0 if there was nothing.
+    pub fn entry(&mut self, key: K) -> &mut u32 {
+        self.map.entry(key).or_default()
+    }
+
     /// Whether `key` is stored.
     pub fn contains(&self, key: &K) -> bool {
         self.map.contains_key(key)

@@ -113,7 +113,7 @@ impl Bench {
     /// An announce for the `n`-th torrent with the token that `from` was given.
     fn announce(&mut self, n: usize, from: SocketAddr) -> Vec<u8> {
         let info_hash = self.torrents[n];
-        let ask = self.query(Method::GetPeers { info_hash, want: Want::default() });
+        let ask = self.query(Method::get_peers(info_hash, Want::default()));
         self.serve(from, &ask);
         let answer = std::mem::take(&mut self.answer);
         let token = match Message::parse(&answer) {
@@ -123,7 +123,7 @@ impl Bench {
             _ => b"",
         };
         assert!(!token.is_empty(), "no token for {from}");
-        let method = Method::AnnouncePeer { info_hash, port: 6881, implied_port: false, token };
+        let method = Method::announce_peer(info_hash, 6881, token);
         self.query(method)
     }
 
@@ -138,11 +138,11 @@ impl Bench {
             }
             "get_peers" => {
                 let info_hash = Id::random(&mut self.rng);
-                self.query(Method::GetPeers { info_hash, want })
+                self.query(Method::get_peers(info_hash, want))
             }
             "get_peers_hit" => {
                 let info_hash = self.torrents[n];
-                self.query(Method::GetPeers { info_hash, want })
+                self.query(Method::get_peers(info_hash, want))
             }
             "announce" => self.announce(n, from),
             _ => return None,

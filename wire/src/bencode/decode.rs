@@ -33,7 +33,7 @@ pub enum Error {
     Truncated,
     /// A byte that cannot stand where it stands; its offset.
     Unexpected(usize),
-    /// A number that does not fit: an integer beyond i64, or a string longer than the message.
+    /// The length of a string that is no i64.
     Overflow,
     /// More levels, items or bytes than the limits allow.
     TooLarge,
@@ -93,7 +93,7 @@ impl<'a> Value<'a> {
         self.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// The integer, if it is one.
+    /// The integer, if it is one and within i64.
     pub fn as_int(&self) -> Option<i64> {
         match self.0 {
             [b'i', digits @ .., b'e'] => parse_int(digits),
@@ -316,21 +316,15 @@ pub(super) fn validate(
     }
 }
 
-/// The end of the integer whose `i` stands at `at`.
+/// The end of the integer whose `i` stands at `at`: an optional minus and any number of digits, as
+/// BEP 3 sets no bound.
 pub(super) fn int_end(bytes: &[u8], at: usize) -> Result<usize, Error> {
-    let len = bytes[at..].iter().take(24).position(|&b| b == b'e');
-    let Some(len) = len else {
-        let short = bytes.len() - at < 24;
-        return Err(if short { Error::Truncated } else { Error::Overflow });
-    };
-    match parse_int(&bytes[at + 1..at + len]) {
-        Some(_) => Ok(at + len + 1),
-        None => {
-            let digits = &bytes[at + 1..at + len];
-            let number = digits.strip_prefix(b"-").unwrap_or(digits);
-            let all_digits = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
-            Err(if all_digits { Error::Overflow } else { Error::Unexpected(at + 1) })
-        }
+    let first = at + 1 + usize::from(bytes.get(at + 1) == Some(&b'-'));
+    let rest = bytes.get(first..).unwrap_or_default();
+    let len = rest.iter().position(|b| !b.is_ascii_digit()).ok_or(Error::Truncated)?;
+    match rest[len] {
+        b'e' if len > 0 => Ok(first + len + 1),
+        _ => Err(Error::Unexpected(first + len)),
     }
 }
 
@@ -418,16 +412,18 @@ mod tests {
             (b"d", Error::Truncated),
             (b"4:spa", Error::Truncated),
             (b"i12", Error::Truncated),
+            (b"i-", Error::Truncated),
             (b"ie", Error::Unexpected(1)),
-            (b"i-e", Error::Unexpected(1)),
+            (b"i-e", Error::Unexpected(2)),
+            (b"i--1e", Error::Unexpected(2)),
+            (b"i1", Error::Truncated),
+            (b"i1-e", Error::Unexpected(2)),
             (b"i+5e", Error::Unexpected(1)),
             (b"-1:a", Error::Unexpected(0)),
             (b":", Error::Unexpected(0)),
             (b"e", Error::Unexpected(0)),
             (b"d1:ae", Error::Unexpected(4)),
             (b"di1ei2ee", Error::Unexpected(1)),
-            (b"i9223372036854775808e", Error::Overflow),
-            (b"i99999999999999999999999999999999e", Error::Overflow),
             (b"99999999999:a", Error::Truncated),
             (b"99999999999999999999999999:a", Error::Overflow),
             (b"1:ax", Error::Trailing),
@@ -435,6 +431,9 @@ mod tests {
             assert_eq!(parse(bytes), Err(error), "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(parse(b"i-9223372036854775808e").unwrap().as_int(), Some(i64::MIN));
+        for beyond in [&b"i9223372036854775808e"[..], b"i-99999999999999999999999999999999e"] {
+            assert_eq!(parse(beyond).unwrap().as_int(), None);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Error messages (BEP 5, "Errors").
+//! Error messages (BEP 5, "Errors"; BEP 44, "Errors").
 
 use super::message::Head;
 use crate::bencode::{Encoder, Value};
@@ -9,6 +9,16 @@ pub const SERVER_ERROR: i64 = 202;
 pub const PROTOCOL_ERROR: i64 = 203;
 /// A method that the node does not know (BEP 5, "Errors": Method Unknown).
 pub const METHOD_UNKNOWN: i64 = 204;
+/// The value of an item has more than 1,000 bytes (BEP 44, "Errors").
+pub const VALUE_TOO_BIG: i64 = 205;
+/// The signature of an item is not of its key (BEP 44, "Errors").
+pub const INVALID_SIGNATURE: i64 = 206;
+/// The salt of an item has more than 64 bytes (BEP 44, "Errors").
+pub const SALT_TOO_BIG: i64 = 207;
+/// The stored item has another sequence number than `cas` (BEP 44, "Errors").
+pub const CAS_MISMATCH: i64 = 301;
+/// The stored item is newer, or as new and another one (BEP 44, "Errors").
+pub const SEQ_TOO_LOW: i64 = 302;
 
 /// The body of an error message. What a stranger left out or got wrong reads as 0 and empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -236,7 +236,7 @@ mod tests {
             (
                 b"d1:ad2:id20:abcdefghij01234567899:info_hash20:mnopqrstuvwxyz123456e\
                   1:q9:get_peers1:t2:aa1:y1:qe",
-                Method::GetPeers { info_hash: M, want },
+                Method::get_peers(M, want),
             ),
             (
                 b"d1:ad2:id20:abcdefghij012345678912:implied_porti1e\
@@ -246,6 +246,7 @@ mod tests {
                     info_hash: M,
                     port: 6881,
                     implied_port: true,
+                    seed: false,
                     token: b"aoeusnth",
                 },
             ),
@@ -510,7 +511,8 @@ mod tests {
             read_only: bool,
             ip in proptest::option::of(any_addr()),
             (id, target) in (any_id(), any_id()),
-            (v4, v6, implied_port) in any::<(bool, bool, bool)>(),
+            (v4, v6) in any::<(bool, bool)>(),
+            (implied_port, seed, noseed, scrape) in any::<(bool, bool, bool, bool)>(),
             port in 1..=u16::MAX,
             token in proptest::collection::vec(any::<u8>(), 0..40),
             name in "[a-z]{14,20}",
@@ -522,8 +524,11 @@ mod tests {
             let method = match kind {
                 0 => Method::Ping,
                 1 => Method::FindNode { target, want },
-                2 => Method::GetPeers { info_hash: target, want },
-                3 => Method::AnnouncePeer { info_hash: target, port, implied_port, token: &token },
+                2 => Method::GetPeers { info_hash: target, want, noseed, scrape },
+                3 => {
+                    let (info_hash, token) = (target, &token);
+                    Method::AnnouncePeer { info_hash, port, implied_port, seed, token }
+                }
                 _ => Method::Unknown { name: name.as_bytes(), target: v4.then_some(target), want },
             };
             let message = if kind == 5 {
@@ -556,7 +561,7 @@ mod tests {
             };
             let (four, six) = (compact(&v4), compact(&v6));
             let (nodes, nodes6) = (Some(&four[..]), Some(&six[..]));
-            let reply = Reply { id, nodes, nodes6, token, values: &values };
+            let reply = Reply { id, nodes, nodes6, token, values: &values, ..Reply::default() };
             let head = Head { tid: &tid, ip: Some(ip), ..Head::default() };
             let mut bytes = Vec::new();
             reply.encode(&head, &mut bytes);

@@ -2,7 +2,7 @@
 //!
 //! A datagram is read into a borrowed [`Message`] in one pass and without allocation. A reply's body
 //! is a [`ReplyBody`] and is read as the type that was asked for ([`FindNodeReply`],
-//! [`GetPeersReply`]): the message itself does not say what it answers. What is written goes straight
+//! [`GetPeersReply`], ...): the message itself does not say what it answers. What is written goes straight
 //! into the caller's buffer, constant parts in one piece.
 
 mod error;
@@ -10,10 +10,16 @@ mod message;
 mod query;
 mod reply;
 
-pub use error::{Error, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR};
+pub use error::{
+    CAS_MISMATCH, Error, INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SALT_TOO_BIG,
+    SEQ_TOO_LOW, SERVER_ERROR, VALUE_TOO_BIG,
+};
 pub use message::{Body, Dropped, Head, Message, TID_LEN_MAX};
-pub use query::{Method, Query, Want};
-pub use reply::{FindNodeReply, GetPeersReply, PingReply, Reply, ReplyBody};
+pub use query::{Method, Put, Query, Signed, Want};
+pub use reply::{
+    Filters, FindNodeReply, GetPeersReply, ItemReply, PingReply, Reply, ReplyBody,
+    SAMPLE_INTERVAL_MAX, Samples,
+};
 
 use crate::bencode::Encoder;
 

@@ -1,0 +1,219 @@
+//! Replies, written when they are polled, each within what its asker may get.
+
+use std::net::SocketAddr;
+
+use wire::compact::Family;
+use wire::krpc::{self, Filters, Head, Reply, Samples, Want};
+use wire::{Id, InfoHash, NodeId};
+
+use crate::item::Item;
+use crate::node::Node;
+use crate::server::{Answer, Says};
+use crate::table::Ranked;
+
+/// Nodes of a family in one reply, whatever k is: 8 of both families are 512 bytes.
+const NODES_MAX: usize = 8;
+/// All keys, lengths and ends of a reply with two node lists, a token and `ip`: 134 bytes.
+const FRAME: usize = 140;
+/// What the filters of a scrape take: two keys, two lengths and two times 256 bytes.
+const FILTERS_LEN: usize = 2 * (6 + 4 + 256);
+/// What samples take beside themselves: `8:intervali21600e`, `3:numi..e` and `7:samples...:`.
+const SAMPLES_FRAME: usize = 17 + 26 + 13;
+
+/// Bytes of a reply with an item and without nodes.
+pub(crate) fn item_len(item: &Item, tid_len: usize) -> usize {
+    FRAME + tid_len + item.reply_len()
+}
+
+impl Answer {
+    /// Bytes that nodes and values may have: what the rest of the largest reply leaves.
+    fn room(&self) -> usize {
+        usize::from(self.asker.grant.bytes_max).saturating_sub(FRAME + self.tid.len())
+    }
+}
+
+impl Node {
+    /// Writes an answer into `buf`.
+    pub(crate) fn write_answer(&mut self, answer: &Answer, buf: &mut Vec<u8>) {
+        let version = self.config.version;
+        let head = Head {
+            tid: &answer.tid,
+            version: version.as_ref().map(|v| &v[..]),
+            read_only: false,
+            ip: Some(answer.asker.from),
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let room = answer.room();
+        match answer.says {
+            Says::Id => Reply { id: self.id, ..Reply::default() }.encode(&head, buf),
+            Says::Error { code, text } => {
+                krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
+            }
+            Says::Nodes { target, want } => {
+                self.find_nodes(answer, &target, want, room, &mut scratch);
+                scratch.reply(self.id).encode(&head, buf);
+            }
+            Says::Peers { info_hash, want, noseed, scrape: false } => {
+                self.find_nodes(answer, &info_hash, want, room, &mut scratch);
+                self.find_peers(answer, &info_hash, noseed, room, &mut scratch);
+                let token = self.peer_token(answer, &info_hash);
+                let reply = Reply { values: &scratch.values, ..scratch.reply(self.id) };
+                Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
+            }
+            Says::Peers { info_hash, want, noseed, scrape: true } => {
+                let filters = match room > FILTERS_LEN {
+                    true => self.store.scrape(self.now, &info_hash),
+                    false => None,
+                };
+                let room = room - if filters.is_some() { FILTERS_LEN } else { 0 };
+                self.find_nodes(answer, &info_hash, want, room, &mut scratch);
+                self.find_peers(answer, &info_hash, noseed, room, &mut scratch);
+                let token = self.peer_token(answer, &info_hash);
+                let filters = filters
+                    .as_ref()
+                    .map(|(seeds, peers)| Filters { seeds: &seeds.0, peers: &peers.0 });
+                let reply = Reply { filters, values: &scratch.values, ..scratch.reply(self.id) };
+                Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
+            }
+            Says::Item { target, want, shown } => {
+                self.write_item(answer, &target, want, shown, &mut scratch, &head, buf);
+            }
+            Says::Samples { target, want } => {
+                self.find_samples(answer, &mut scratch);
+                let left = room - scratch.samples.len() - SAMPLES_FRAME.min(room);
+                self.find_nodes(answer, &target, want, left, &mut scratch);
+                let num = self.store.torrents() as u64;
+                let (samples, interval_secs) = (&scratch.samples[..], scratch.samples_secs);
+                let samples = Some(Samples { interval_secs, num, samples });
+                Reply { samples, ..scratch.reply(self.id) }.encode(&head, buf);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// The token for an announce; BEP 33: none when it would not be stored.
+    fn peer_token(&self, answer: &Answer, info_hash: &InfoHash) -> Option<[u8; 8]> {
+        let token = || self.tokens.make(self.now, answer.asker.from.ip(), info_hash);
+        self.store.has_room(info_hash).then(token)
+    }
+
+    /// Peers of the torrent, as many as the nodes leave room for.
+    fn find_peers(
+        &mut self,
+        answer: &Answer,
+        info_hash: &InfoHash,
+        noseed: bool,
+        room: usize,
+        scratch: &mut Scratch,
+    ) {
+        let family = Family::of(&answer.asker.from);
+        let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
+        let n = room.saturating_sub(scratch.nodes.len() + scratch.nodes6.len()) / value;
+        let (now, rng, values) = (self.now, &mut self.rng, &mut scratch.values);
+        values.clear();
+        self.store.sample(now, info_hash, family, n, noseed, rng, values);
+    }
+
+    /// Info-hashes, as many as eight nodes leave room for.
+    fn find_samples(&mut self, answer: &Answer, scratch: &mut Scratch) {
+        let nodes = NODES_MAX * Family::V4.node_len();
+        let room = answer.room().saturating_sub(SAMPLES_FRAME + nodes);
+        let (samples, secs) = self.store.sample_torrents(self.now, &mut self.rng);
+        scratch.samples.clear();
+        scratch.samples.extend_from_slice(&samples[..samples.len().min(room / 20 * 20)]);
+        scratch.samples_secs = secs;
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn write_item(
+        &mut self,
+        answer: &Answer,
+        target: &Id,
+        want: Want,
+        shown: bool,
+        scratch: &mut Scratch,
+        head: &Head<'_>,
+        buf: &mut Vec<u8>,
+    ) {
+        let (now, rng) = (self.now, &mut self.rng);
+        let token = self
+            .items
+            .has_room(now, target, &self.id, rng)
+            .then(|| self.tokens.make(now, answer.asker.from.ip(), target));
+        let item = self.items.get(now, target);
+        let taken = item.filter(|_| shown).map_or(30, Item::reply_len);
+        // What goes beyond the grant of a stranger is no occasion for more.
+        let left = match answer.asker.grant.extended {
+            true => 0,
+            false => answer.room().saturating_sub(taken),
+        };
+        self.find_nodes(answer, target, want, left, scratch);
+        let mut told = self.items.get(now, target).map(Item::reply).unwrap_or_default();
+        if !shown {
+            (told.value, told.signed) = (None, None);
+        }
+        let token = token.as_ref().map(|t| &t[..]);
+        Reply { token, item: told, ..scratch.reply(self.id) }.encode(head, buf);
+    }
+
+    /// The nodes to tell of each family that the asker wants: the k closest proven contacts without
+    /// the asker itself, and no local ones to a global asker.
+    fn find_nodes(
+        &self,
+        answer: &Answer,
+        target: &Id,
+        want: Want,
+        room: usize,
+        scratch: &mut Scratch,
+    ) {
+        let k = self.config.k.min(NODES_MAX);
+        let to = answer.asker.from;
+        let by = Family::of(&to);
+        let Scratch { ranked, nodes, nodes6, .. } = scratch;
+        for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
+            out.clear();
+            if want.wants(family, by) {
+                self.tables.closest_compact(family, target, k, to, ranked, out);
+            }
+        }
+        scratch.shorten(room);
+        scratch.wanted = Want { v4: want.wants(Family::V4, by), v6: want.wants(Family::V6, by) };
+    }
+}
+
+/// What answers are made from, kept for its room, so that no answer needs an allocation.
+#[derive(Clone, Default)]
+pub(crate) struct Scratch {
+    ranked: Ranked,
+    /// Compact node infos, and of which families any are to be told.
+    nodes: Vec<u8>,
+    nodes6: Vec<u8>,
+    wanted: Want,
+    values: Vec<SocketAddr>,
+    /// Info-hashes, and for how many seconds they stay the same.
+    samples: Vec<u8>,
+    samples_secs: u32,
+}
+
+impl Scratch {
+    /// Leaves the farthest nodes out until the others take no more than `room` bytes.
+    fn shorten(&mut self, room: usize) {
+        while self.nodes.len() + self.nodes6.len() > room {
+            let (list, node_len) = match self.nodes.len() > self.nodes6.len() {
+                true => (&mut self.nodes, Family::V4.node_len()),
+                false => (&mut self.nodes6, Family::V6.node_len()),
+            };
+            list.truncate(list.len().saturating_sub(node_len));
+        }
+    }
+
+    /// A reply with the nodes.
+    fn reply(&self, id: NodeId) -> Reply<'_> {
+        Reply {
+            id,
+            nodes: self.wanted.v4.then_some(&self.nodes[..]),
+            nodes6: self.wanted.v6.then_some(&self.nodes6[..]),
+            ..Reply::default()
+        }
+    }
+}
