@@ -8,6 +8,7 @@ use wire::krpc::{Body, Dropped, GetPeersReply, Message, ReplyBody};
 use wire::scope::AddrScope;
 use wire::time::Time;
 
+use crate::finds::Outcome;
 use crate::node::Node;
 use crate::transactions::{Ask, Purpose, Transaction};
 use crate::{Event, NodeInfo, SocketId};
@@ -65,10 +66,14 @@ impl Node {
         }
         match &message.body {
             Body::Reply(body) => self.on_reply(transaction, body),
-            _ => {
+            Body::Error(error) => {
                 self.stats.errors += 1;
-                self.on_no_answer(&transaction);
+                match transaction.purpose {
+                    Purpose::Store(lookup) => self.on_stored(lookup, Outcome::of_error(error.code)),
+                    _ => self.on_no_answer(&transaction),
+                }
             }
+            Body::Query(_) | Body::BadQuery(_) => {}
         }
     }
 
@@ -103,14 +108,23 @@ impl Node {
             Purpose::Lookup(lookup, key) => {
                 let Some(reply) = GetPeersReply::parse(body) else { return };
                 let (mut same, other) = self.believable(&transaction, reply.found.nodes());
-                if matches!(transaction.ask, Ask::GetPeers { .. }) {
-                    self.on_peers(lookup, &transaction, reply.peers());
+                match transaction.ask {
+                    Ask::GetPeers { scrape, .. } => {
+                        let told = self.on_peers(lookup, &transaction, reply.peers());
+                        let counted = scrape && self.on_filters(lookup, body);
+                        if told || counted {
+                            self.on_holder(lookup);
+                        }
+                    }
+                    Ask::Get { .. } => self.on_item(lookup, &transaction, body),
+                    Ask::Sample { .. } => self.on_samples(lookup, node, body),
+                    _ => {}
                 }
                 let token = reply.token.filter(|t| t.len() <= self.config.token_bytes_max);
                 self.on_lookup_reply(lookup, key, node, token, &mut same, &other, transaction.via);
                 self.pump(lookup);
             }
-            Purpose::Announce(lookup) => self.on_announced(lookup, true),
+            Purpose::Store(lookup) => self.on_stored(lookup, Outcome::Accepted),
         }
     }
 
@@ -143,7 +157,7 @@ impl Node {
             return self.on_no_answer(&transaction);
         }
         self.stats.timeouts += 1;
-        if !matches!(transaction.purpose, Purpose::Maintenance) {
+        if !matches!(transaction.purpose, Purpose::Maintenance) && !transaction.ask.is_optional() {
             self.blame(&transaction);
         }
         self.on_no_answer(&transaction);
@@ -185,7 +199,7 @@ impl Node {
                 self.on_lookup_failure(lookup, key, transaction.to);
                 self.pump(lookup);
             }
-            Purpose::Announce(lookup) => self.on_announced(lookup, false),
+            Purpose::Store(lookup) => self.on_stored(lookup, Outcome::Failed),
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Config {
     pub reply_nodes_max: usize,
     /// Distinct peers that one lookup reports. Default 5,000.
     pub lookup_peers_max: usize,
+    /// Nodes that gave samples and are not asked for others before their interval is over (BEP 51).
+    /// Default 65,536: as many in a lookup of samples; those beyond are asked for nodes only.
+    pub sampled_max: usize,
     /// How long a lookup waits for a first answer while no contact is usable. Default 15 s: three
     /// rounds of bootstrap.
     pub lookup_wait_ms: u64,
@@ -204,6 +207,7 @@ const DEFAULTS: Config = Config {
     lookup_candidates_max: 100,
     reply_nodes_max: 32,
     lookup_peers_max: 5_000,
+    sampled_max: 65_536,
     lookup_wait_ms: 15_000,
     late_percent: 90,
     over_percent: 98,

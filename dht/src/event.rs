@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wire::{Id, InfoHash, NodeId};
 
+use crate::item::Item;
+
 /// One of the caller's UDP sockets: an index into [`crate::Config::sockets`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SocketId(pub u8);
@@ -91,7 +93,8 @@ pub enum Event {
         /// The peers.
         peers: Vec<SocketAddr>,
     },
-    /// A lookup ended. That of an announce is followed by [`Event::Announced`].
+    /// A lookup ended. That of an announce is followed by [`Event::Announced`], that of a put by
+    /// [`Event::Stored`], and a scrape's by [`Event::Scraped`].
     LookupDone {
         /// The lookup.
         lookup: LookupId,
@@ -105,8 +108,56 @@ pub enum Event {
         peers_found: u32,
         /// Queries one after the other that led to the closest node that answered.
         hops: u32,
+        /// Nodes that had what was looked for: peers, the item, or the newest of it.
+        holders: u32,
         /// The closest nodes that answered, closest first; at most k a family.
         closest: Vec<NodeInfo>,
+    },
+    /// A lookup found the item that it looks for, verified; or a newer one than before.
+    ItemFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// The item.
+        item: Item,
+    },
+    /// A put ended.
+    Stored {
+        /// The lookup that it began with.
+        lookup: LookupId,
+        /// Where the item is stored.
+        target: Id,
+        /// Nodes that accepted it.
+        accepted: u32,
+        /// Nodes that refused it because they have another one than `cas` says (BEP 44, 301).
+        cas_mismatches: u32,
+        /// Nodes that refused it because they have a newer one (BEP 44, 302).
+        outdated: u32,
+    },
+    /// A scrape ended (BEP 33). What follows is an estimate; without `nodes` nobody knows.
+    Scraped {
+        /// The lookup.
+        lookup: LookupId,
+        /// The torrent.
+        info_hash: InfoHash,
+        /// Nodes that counted.
+        nodes: u32,
+        /// Addresses of seeds.
+        seeds: u32,
+        /// Addresses of other peers.
+        peers: u32,
+    },
+    /// A node gave a sample of the torrents that it knows peers of (BEP 51).
+    SamplesFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// The node.
+        from: NodeInfo,
+        /// Torrents that it says it knows.
+        num: u64,
+        /// Seconds until it gives other samples; the node is not asked before.
+        interval_secs: u32,
+        /// The samples.
+        info_hashes: Vec<InfoHash>,
     },
     /// An announce ended.
     Announced {

@@ -163,7 +163,7 @@ impl Node {
     fn is_wanted(&mut self, tid: u32) -> bool {
         let Some(transaction) = self.transactions.get(tid) else { return false };
         let wanted = match transaction.purpose {
-            Purpose::Lookup(id, _) | Purpose::Announce(id) => self.searches.contains_key(&id),
+            Purpose::Lookup(id, _) | Purpose::Store(id) => self.searches.contains_key(&id),
             _ => true,
         };
         if !wanted {

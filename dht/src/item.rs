@@ -193,6 +193,19 @@ impl Item {
         }
     }
 
+    /// The arguments of a `put` of it.
+    pub(crate) fn put<'a>(&'a self, token: &'a [u8], cas: Option<i64>) -> Option<Put<'a>> {
+        let value = Value::parse(&self.value, Limits::KRPC).ok()?;
+        let signed = self.mutable.as_ref().map(|m| Signed {
+            key: &m.key,
+            salt: &m.salt,
+            seq: m.seq,
+            sig: &m.sig,
+            cas,
+        });
+        Some(Put { token, value, signed })
+    }
+
     /// What a reply tells of it, its value included.
     pub(crate) fn reply(&self) -> ItemReply<'_> {
         ItemReply {

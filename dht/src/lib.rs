@@ -16,6 +16,7 @@ mod contact;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod event;
+mod finds;
 mod flow;
 mod item;
 mod item_store;

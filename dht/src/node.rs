@@ -14,7 +14,9 @@ use wire::{Id, InfoHash};
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
+use crate::finds::{Finds, Sampled};
 use crate::flow::{Flow, Turn};
+use crate::item::{Item, ItemKey};
 use crate::item_store::ItemStore;
 use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
@@ -82,6 +84,7 @@ pub struct Node {
     pub(crate) quota: Quota,
     pub(crate) flow: Flow,
     pub(crate) votes: Votes,
+    pub(crate) sampled: Sampled,
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
     pub(crate) scratch: Scratch,
@@ -122,6 +125,7 @@ impl Node {
             quota: Quota::new(&config, &mut keys),
             flow: Flow::new(&config, &mut keys),
             votes: Votes::new(&config),
+            sampled: Sampled::new(&config),
             found: Vec::new(),
             scratch: Scratch::default(),
             next_lookup: 0,
@@ -194,10 +198,50 @@ impl Node {
 
     /// Looks for peers like [`Node::get_peers`] and then tells the closest nodes that we are one,
     /// on TCP port `port` or on the port that they see (`None`, BEP 5 `implied_port`); ends with
-    /// [`Event::Announced`]. Others forget it after 30 to 45 minutes.
-    pub fn announce(&mut self, now: Time, info_hash: InfoHash, port: Option<u16>) -> LookupId {
+    /// [`Event::Announced`]. Others forget it after 30 to 45 minutes. A `seed` says so, and is told of
+    /// no other seeds by those who know BEP 33.
+    pub fn announce(
+        &mut self,
+        now: Time,
+        info_hash: InfoHash,
+        port: Option<u16>,
+        seed: bool,
+    ) -> LookupId {
         self.advance(now);
-        self.start(Goal::Announce { port: port.filter(|&port| port != 0) }, info_hash)
+        let port = port.filter(|&port| port != 0);
+        self.start(Goal::Announce { port, seed }, info_hash)
+    }
+
+    /// Counts the seeds and the peers of a torrent (BEP 33); ends with [`Event::Scraped`].
+    pub fn scrape(&mut self, now: Time, info_hash: InfoHash) -> LookupId {
+        self.advance(now);
+        self.start_with(Goal::Scrape, info_hash, Finds::Scrape(Box::default()))
+    }
+
+    /// Asks the nodes on the way to `target` which torrents they know (BEP 51);
+    /// [`Event::SamplesFound`] as they answer, [`Event::LookupDone`] at the end. Who was asked before
+    /// is asked again only after the interval that it told.
+    pub fn sample_infohashes(&mut self, now: Time, target: Id) -> LookupId {
+        self.advance(now);
+        self.start(Goal::Sample, target)
+    }
+
+    /// Looks for an item (BEP 44); [`Event::ItemFound`] for each that is newer than the one before,
+    /// [`Event::LookupDone`] at the end, for an immutable one as soon as it is found. Of a mutable one
+    /// only such with a sequence number above `seq` are told.
+    pub fn get(&mut self, now: Time, key: &ItemKey, seq: Option<i64>) -> LookupId {
+        self.advance(now);
+        let target = key.target();
+        self.start_with(Goal::Get { seq }, target, Finds::item(key.clone(), None))
+    }
+
+    /// Looks for an item like [`Node::get`] and then has the closest nodes store this one; ends with
+    /// [`Event::Stored`]. Others forget it after two hours. With `cas`, those that have one replace it
+    /// only if it has this sequence number.
+    pub fn put(&mut self, now: Time, item: Item, cas: Option<i64>) -> LookupId {
+        self.advance(now);
+        let (target, key) = (item.target(), item.key());
+        self.start_with(Goal::Put { cas }, target, Finds::item(key, Some(item)))
     }
 
     /// Ends a lookup without a further event.
@@ -456,15 +500,30 @@ impl Node {
         let method = match &transaction.ask {
             Ask::Ping => Method::Ping,
             Ask::FindNode { target, want } => Method::FindNode { target: *target, want: *want },
-            Ask::GetPeers { info_hash, want } => Method::get_peers(*info_hash, *want),
-            Ask::Announce { info_hash, port, token } => {
+            Ask::GetPeers { info_hash, want, noseed, scrape } => Method::GetPeers {
+                info_hash: *info_hash,
+                want: *want,
+                noseed: *noseed,
+                scrape: *scrape,
+            },
+            Ask::Get { target, seq, want } => {
+                Method::Get { target: *target, seq: *seq, want: *want }
+            }
+            Ask::Put { lookup, cas, token } => {
+                let item = self.searches.get(lookup)?.item_to_put()?;
+                Method::Put(item.put(token, *cas)?)
+            }
+            Ask::Sample { target, want } => {
+                Method::SampleInfohashes { target: *target, want: *want }
+            }
+            Ask::Announce { info_hash, port, seed, token } => {
                 let own = self.config.sockets.get(usize::from(transaction.via.0));
                 Method::AnnouncePeer {
                     info_hash: *info_hash,
                     // Those who do not know `implied_port` get the best guess.
                     port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
                     implied_port: port.is_none(),
-                    seed: false,
+                    seed: *seed,
                     token,
                 }
             }

@@ -10,7 +10,9 @@ use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
+use crate::finds::{Finds, Outcome, Storing};
 use crate::flow::Turn;
+use crate::item::Item;
 use crate::lookup::{Key, Lookup, Rules, Step};
 use crate::node::Node;
 use crate::table::Wanted;
@@ -28,7 +30,24 @@ pub(crate) enum Goal {
     GetPeers,
     Announce {
         port: Option<u16>,
+        seed: bool,
     },
+    Scrape,
+    /// To hear of torrents.
+    Sample,
+    Get {
+        seq: Option<i64>,
+    },
+    Put {
+        cas: Option<i64>,
+    },
+}
+
+impl Goal {
+    /// Whether something is stored at the end: better at the right nodes than soon.
+    fn stores(self) -> bool {
+        matches!(self, Goal::Announce { .. } | Goal::Put { .. })
+    }
 }
 
 /// A lookup of one or two families.
@@ -39,11 +58,15 @@ pub(crate) struct Search {
     v4: Option<Lookup>,
     v6: Option<Lookup>,
     peers: BTreeSet<SocketAddr>,
+    pub(crate) finds: Finds,
+    /// Nodes that had what is looked for.
+    pub(crate) holders: u32,
+    /// It found all that there is.
+    pub(crate) satisfied: bool,
     /// When it ends if nobody answered by then.
     pub(crate) give_up: Time,
     waiting: bool,
-    /// Announces that wait for an answer, and those that were accepted.
-    announcing: Option<(u32, u32)>,
+    storing: Option<Storing>,
 }
 
 impl Search {
@@ -56,6 +79,26 @@ impl Search {
 
     fn sides(&self) -> impl Iterator<Item = &Lookup> {
         self.v4.iter().chain(self.v6.iter())
+    }
+
+    pub(crate) fn target(&self) -> Id {
+        self.target
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = SocketAddr> {
+        self.peers.iter().copied()
+    }
+
+    /// Whether the caller does not have this item yet.
+    pub(crate) fn is_wanted(&self, item: &Item) -> bool {
+        match self.goal {
+            Goal::Get { seq: Some(seq) } => item.seq().is_none_or(|found| found > seq),
+            _ => true,
+        }
+    }
+
+    pub(crate) fn item_to_put(&self) -> Option<&Item> {
+        self.finds.item_to_put()
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -71,6 +114,10 @@ impl Search {
 impl Node {
     /// Starts a lookup from the closest contacts, or from the bootstrap contacts if there are none.
     pub(crate) fn start(&mut self, goal: Goal, target: Id) -> LookupId {
+        self.start_with(goal, target, Finds::Nothing)
+    }
+
+    pub(crate) fn start_with(&mut self, goal: Goal, target: Id, finds: Finds) -> LookupId {
         let id = LookupId(self.next_lookup);
         self.next_lookup += 1;
         let rules = Rules {
@@ -85,9 +132,12 @@ impl Node {
             v4: None,
             v6: None,
             peers: BTreeSet::new(),
+            finds,
+            holders: 0,
+            satisfied: false,
             give_up: self.now + Duration::from_millis(self.config.lookup_wait_ms),
             waiting: false,
-            announcing: None,
+            storing: None,
         });
         for family in self.tables.families() {
             match family {
@@ -96,8 +146,10 @@ impl Node {
             }
         }
         self.fill(&mut search);
-        if matches!(goal, Goal::GetPeers | Goal::Announce { .. }) {
-            self.own_peers(id, &mut search);
+        match goal {
+            Goal::GetPeers | Goal::Announce { .. } => self.own_peers(id, &mut search),
+            Goal::Get { .. } => self.own_item(id, &mut search),
+            _ => {}
         }
         self.searches.insert(id, search);
         self.pump(id);
@@ -168,24 +220,29 @@ impl Node {
     /// Lets a lookup ask whom it may, and ends it if it is done.
     pub(crate) fn pump(&mut self, id: LookupId) {
         let Some(mut search) = self.searches.remove(&id) else { return };
-        if search.announcing.is_some() || search.waiting {
+        if search.storing.is_some() || search.waiting {
             self.searches.insert(id, search);
             return;
         }
+        let done = search.satisfied || self.pump_sides(id, &mut search);
+        if !done || self.finish(id, &mut search) {
+            self.searches.insert(id, search);
+        }
+    }
+
+    /// Returns whether the lookup is done in both families. If nobody answers in one of them, as on a
+    /// host without IPv6, the other is enough.
+    fn pump_sides(&mut self, id: LookupId, search: &mut Search) -> bool {
         let now = self.now;
-        // Nobody answers in one of the families, as on a host without IPv6: the other is enough.
         let answered = search.progress().answered > 0;
-        let v4 = self.pump_side(id, &mut search, Family::V4);
-        let v6 = self.pump_side(id, &mut search, Family::V6);
+        let v4 = self.pump_side(id, search, Family::V4);
+        let v6 = self.pump_side(id, search, Family::V6);
         let silent = |side: &mut Option<Lookup>| side.as_mut().is_some_and(|s| s.is_silent(now));
-        let done = match (v4, v6) {
+        match (v4, v6) {
             (true, true) => true,
             (true, false) => answered && silent(&mut search.v6),
             (false, true) => answered && silent(&mut search.v4),
             (false, false) => false,
-        };
-        if !done || self.finish(id, &mut search) {
-            self.searches.insert(id, search);
         }
     }
 
@@ -198,8 +255,7 @@ impl Node {
         let want = if both { Want::BOTH } else { Want::default() };
         let answered = search.progress().answered > 0;
         let mut patience = self.rtt.patience();
-        if matches!(goal, Goal::Announce { .. }) {
-            // What is stored stays for long: better at the right nodes than soon.
+        if goal.stores() {
             patience.over = patience.over.max(Duration::from_millis(self.config.late_max_ms));
         }
         let Some(lookup) = search.side(family) else { return true };
@@ -212,8 +268,16 @@ impl Node {
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr, via } => {
                     let ask = match goal {
-                        Goal::GetPeers | Goal::Announce { .. } => {
-                            Ask::GetPeers { info_hash: target, want }
+                        Goal::GetPeers | Goal::Announce { .. } | Goal::Scrape => Ask::GetPeers {
+                            info_hash: target,
+                            want,
+                            noseed: matches!(goal, Goal::Announce { seed: true, .. }),
+                            scrape: goal == Goal::Scrape,
+                        },
+                        Goal::Get { seq } => Ask::Get { target, seq, want },
+                        Goal::Put { .. } => Ask::Get { target, seq: None, want },
+                        Goal::Sample if self.sampled.may_ask(self.now, &addr) => {
+                            Ask::Sample { target, want }
                         }
                         _ => Ask::FindNode { target, want },
                     };
@@ -238,7 +302,7 @@ impl Node {
             }
             _ => {}
         }
-        if progress.answered == 0 && self.now < search.give_up {
+        if progress.answered == 0 && !search.satisfied && self.now < search.give_up {
             self.go_on_or_wait(id, search);
             return true;
         }
@@ -249,13 +313,14 @@ impl Node {
             asked: progress.asked,
             answered: progress.answered,
             peers_found: progress.peers_found,
+            holders: search.holders,
             hops: search.sides().map(Lookup::hops).max().unwrap_or(0),
             closest,
         });
-        match search.goal {
-            Goal::Announce { port } => self.send_announces(id, search, port),
-            _ => false,
+        if search.goal == Goal::Scrape {
+            self.scraped(id, search);
         }
+        search.goal.stores() && self.send_stores(id, search)
     }
 
     /// Nobody answered a lookup: it asks the contacts that are usable by now, or waits for one.
@@ -280,34 +345,59 @@ impl Node {
     }
 
     /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
-    fn send_announces(&mut self, id: LookupId, search: &mut Search, port: Option<u16>) -> bool {
-        let info_hash = search.target;
-        let mut sent = 0;
+    fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
+        let mut pending = 0;
         for (node, via, token) in search.sides().flat_map(Lookup::closest) {
-            if let Some(token) = token {
-                let ask = Ask::Announce { info_hash, port, token: token.into() };
-                self.ask(node.addr, via, Some(node.id), ask, Purpose::Announce(id));
-                sent += 1;
-            }
+            let Some(token) = token.map(Box::from) else { continue };
+            let ask = match search.goal {
+                Goal::Announce { port, seed } => {
+                    Ask::Announce { info_hash: search.target, port, seed, token }
+                }
+                // BEP 44, "CAS": not to those that have nothing to compare with. Where some will
+                // refuse, the others must not take it.
+                Goal::Put { cas } => {
+                    let has = search.finds.seq_of(&node.addr);
+                    let doomed = cas.is_some_and(|cas| search.finds.is_beyond(cas));
+                    if doomed && (has.is_none() || has == cas) {
+                        continue;
+                    }
+                    let cas = cas.filter(|_| has.is_some());
+                    Ask::Put { lookup: id, cas, token }
+                }
+                _ => return false,
+            };
+            self.ask(node.addr, via, Some(node.id), ask, Purpose::Store(id));
+            pending += 1;
         }
-        search.announcing = Some((sent, 0));
-        if sent == 0 {
-            self.events.push_back(Event::Announced { lookup: id, info_hash, accepted: 0 });
+        search.storing = Some(Storing { pending, ..Storing::default() });
+        if pending == 0 {
+            self.stored_all(id, search);
         }
-        sent > 0
+        pending > 0
     }
 
-    /// An announce was accepted, or not.
-    pub(crate) fn on_announced(&mut self, id: LookupId, ok: bool) {
-        let Some(search) = self.searches.get_mut(&id) else { return };
-        let Some((pending, accepted)) = &mut search.announcing else { return };
-        *pending = pending.saturating_sub(1);
-        *accepted += u32::from(ok);
-        if *pending == 0 {
-            let (info_hash, accepted) = (search.target, *accepted);
-            self.searches.remove(&id);
-            self.events.push_back(Event::Announced { lookup: id, info_hash, accepted });
+    /// A node stored something, or did not.
+    pub(crate) fn on_stored(&mut self, id: LookupId, outcome: Outcome) {
+        let Some(storing) = self.searches.get_mut(&id).and_then(|s| s.storing.as_mut()) else {
+            return;
+        };
+        storing.count(outcome);
+        if storing.pending == 0
+            && let Some(search) = self.searches.remove(&id)
+        {
+            self.stored_all(id, &search);
         }
+    }
+
+    fn stored_all(&mut self, lookup: LookupId, search: &Search) {
+        let Storing { accepted, cas_mismatches, outdated, .. } = search.storing.unwrap_or_default();
+        let target = search.target;
+        self.events.push_back(match search.goal {
+            Goal::Put { .. } => {
+                Event::Stored { lookup, target, accepted, cas_mismatches, outdated }
+            }
+            _ => Event::Announced { lookup, info_hash: target, accepted },
+        });
     }
 
     fn bootstrap_ended(&mut self, success: bool) {
@@ -369,17 +459,18 @@ impl Node {
         }
     }
 
-    /// A node gave peers for a torrent.
+    /// A node gave peers for a torrent. Returns whether there was any.
     pub(crate) fn on_peers(
         &mut self,
         id: LookupId,
         transaction: &Transaction,
         peers: impl Iterator<Item = SocketAddr>,
-    ) {
-        let Some(search) = self.searches.get_mut(&id) else { return };
+    ) -> bool {
+        let Some(search) = self.searches.get_mut(&id) else { return false };
         let (from, source) = (transaction.to, AddrScope::of(transaction.to.ip()));
-        let mut new = Vec::new();
+        let (mut new, mut any) = (Vec::new(), false);
         for peer in peers {
+            any = true;
             if !is_unicast(peer) || !AddrScope::of(peer.ip()).acceptable_from(source) {
                 self.stats.refused_peers += 1;
             } else if search.peers.len() < self.config.lookup_peers_max && search.peers.insert(peer)
@@ -387,9 +478,17 @@ impl Node {
                 new.push(peer);
             }
         }
-        if !new.is_empty() {
+        if !new.is_empty() && search.goal != Goal::Scrape {
             let info_hash: InfoHash = search.target;
             self.events.push_back(Event::PeersFound { lookup: id, info_hash, from, peers: new });
+        }
+        any
+    }
+
+    /// A node has what a lookup looks for.
+    pub(crate) fn on_holder(&mut self, id: LookupId) {
+        if let Some(search) = self.searches.get_mut(&id) {
+            search.holders += 1;
         }
     }
 

@@ -94,4 +94,8 @@ pub struct Stats {
     pub refused_nodes: u64,
     /// Peers in replies that were not believed.
     pub refused_peers: u64,
+    /// Items in replies that are not what was looked for, or not signed by whom they should.
+    pub bad_items_found: u64,
+    /// Filters in replies that are too full to be true.
+    pub bad_filters_found: u64,
 }

@@ -15,9 +15,44 @@ use crate::{LookupId, PingId, SocketId};
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Ping,
-    FindNode { target: Id, want: Want },
-    GetPeers { info_hash: InfoHash, want: Want },
-    Announce { info_hash: InfoHash, port: Option<u16>, token: Box<[u8]> },
+    FindNode {
+        target: Id,
+        want: Want,
+    },
+    GetPeers {
+        info_hash: InfoHash,
+        want: Want,
+        noseed: bool,
+        scrape: bool,
+    },
+    Announce {
+        info_hash: InfoHash,
+        port: Option<u16>,
+        seed: bool,
+        token: Box<[u8]>,
+    },
+    Get {
+        target: Id,
+        seq: Option<i64>,
+        want: Want,
+    },
+    /// The item is that of the lookup.
+    Put {
+        lookup: LookupId,
+        cas: Option<i64>,
+        token: Box<[u8]>,
+    },
+    Sample {
+        target: Id,
+        want: Want,
+    },
+}
+
+impl Ask {
+    /// Whether a node may be up and not know the method: its silence says nothing.
+    pub(crate) fn is_optional(&self) -> bool {
+        matches!(self, Ask::Get { .. } | Ask::Put { .. } | Ask::Sample { .. })
+    }
 }
 
 /// Who waits for the answer.
@@ -31,8 +66,8 @@ pub(crate) enum Purpose {
     Maintenance,
     /// A lookup.
     Lookup(LookupId, Key),
-    /// The end of an announce.
-    Announce(LookupId),
+    /// The end of an announce or a put.
+    Store(LookupId),
 }
 
 /// One query on its way.

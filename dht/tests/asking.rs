@@ -182,7 +182,7 @@ fn a_flood_of_nodes_or_values_is_bounded() {
 fn announces_show_each_node_its_own_token() {
     let mut bench = Bench::new();
     bench.node.bootstrap(bench.now, SEED.parse().unwrap());
-    let lookup = bench.node.announce(bench.now, HASH, Some(4000));
+    let lookup = bench.node.announce(bench.now, HASH, Some(4000), false);
     let long = [&b"5:token129:"[..], &[7; 129]].concat();
     let told = nodes(&[
         (id(2), "71.1.1.1:1"),

@@ -44,7 +44,7 @@ async fn what_one_announces_another_finds() {
         until(&mut drivers, index, |e| matches!(e, Event::Bootstrapped { .. })).await;
     }
     let (now, hash) = (drivers[1].now(), Id([3; 20]));
-    drivers[1].node_mut().announce(now, hash, Some(4321));
+    drivers[1].node_mut().announce(now, hash, Some(4321), false);
     let announced = until(&mut drivers, 1, |e| matches!(e, Event::Announced { .. })).await;
     assert!(matches!(announced, Event::Announced { accepted: 4, .. }), "{announced:?}");
 

@@ -481,7 +481,7 @@ fn announce_by(harm: Option<(&'static str, Harm)>) -> (Heard, usize, usize, Opti
         ("r/values", b"l6:\x47\x01\x01\x02\x1a\xe1e".to_vec()),
     ];
     let mut bench = Bench::new();
-    bench.node.announce(bench.now, HASH, Some(4000));
+    bench.node.announce(bench.now, HASH, Some(4000), false);
     bench.node.bootstrap(bench.now, SEED.parse().unwrap());
     let asked = bench.asked().remove(0);
     assert_eq!(asked.method, "get_peers");
@@ -531,7 +531,7 @@ fn each_field_of_a_get_peers_reply_missing_or_wrong_is_counted_or_left_out() {
 /// A node that has announced to one other and waits for its answer.
 fn announcing() -> (Bench, Vec<u8>) {
     let mut bench = Bench::new();
-    bench.node.announce(bench.now, HASH, Some(4000));
+    bench.node.announce(bench.now, HASH, Some(4000), false);
     bench.node.bootstrap(bench.now, SEED.parse().unwrap());
     for asked in bench.asked() {
         let token = [("r/token", string(b"token"))];

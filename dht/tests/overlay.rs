@@ -52,9 +52,9 @@ fn two_nodes_find_each_other() {
 #[test]
 fn fifty_nodes_all_find_what_was_announced() {
     let mut net = Net::joined(50);
-    net.command(7, |node, now| node.announce(now, hash(1), Some(4000)));
+    net.command(7, |node, now| node.announce(now, hash(1), Some(4000), false));
     net.run_until(7, is_announced);
-    net.command(8, |node, now| node.announce(now, hash(1), None));
+    net.command(8, |node, now| node.announce(now, hash(1), None, false));
     net.run_until(8, is_announced);
     let accepted = net.take_events(8).into_iter().find_map(|e| match e {
         Event::Announced { accepted, .. } => Some(accepted),
@@ -143,7 +143,7 @@ fn who_was_deaf_at_first_is_joined_though_others_have_come_to_us() {
 fn the_same_seed_gives_the_same_bytes() {
     let run = || {
         let mut net = Net::joined(20);
-        net.command(3, |node, now| node.announce(now, hash(3), Some(1)));
+        net.command(3, |node, now| node.announce(now, hash(3), Some(1), false));
         net.run_for(Duration::from_secs(1800));
         net.command(4, |node, now| node.get_peers(now, hash(3)));
         net.run_for(Duration::from_secs(10));
@@ -157,7 +157,7 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn dead_nodes_do_not_stop_a_lookup() {
     let mut net = Net::joined(40);
-    net.command(1, |node, now| node.announce(now, hash(5), Some(4000)));
+    net.command(1, |node, now| node.announce(now, hash(5), Some(4000), false));
     net.run_until(1, is_announced);
     for index in (2..40).step_by(3) {
         net.hosts[index].up = false;
@@ -185,7 +185,7 @@ fn dead_contacts_are_forgotten_and_no_longer_told() {
 #[test]
 fn a_cold_lookup_asks_its_bootstrap_contact_first() {
     let mut net = Net::joined(20);
-    net.command(2, |node, now| node.announce(now, hash(6), Some(4000)));
+    net.command(2, |node, now| node.announce(now, hash(6), Some(4000), false));
     net.run_until(2, is_announced);
     let first = net.addr(0);
     let index = net.add();
@@ -202,7 +202,7 @@ fn a_cold_lookup_asks_its_bootstrap_contact_first() {
 #[test]
 fn a_lookup_waits_for_a_bootstrap_contact_and_gives_up_in_time() {
     let mut net = Net::joined(5);
-    net.command(2, |node, now| node.announce(now, hash(6), Some(4000)));
+    net.command(2, |node, now| node.announce(now, hash(6), Some(4000), false));
     net.run_until(2, is_announced);
     let first = net.addr(0);
     let index = net.add();
@@ -304,7 +304,7 @@ fn both_families_are_joined_from_one_contact() {
         assert!(net.node(index).table_len(Family::V4) >= 8, "node {index}");
         assert!(net.node(index).table_len(Family::V6) >= 8, "node {index}");
     }
-    net.command(3, |node, now| node.announce(now, hash(9), Some(4000)));
+    net.command(3, |node, now| node.announce(now, hash(9), Some(4000), false));
     net.run_until(3, is_announced);
     net.command(9, |node, now| node.get_peers(now, hash(9)));
     net.run_until(9, is_done);

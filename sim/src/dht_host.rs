@@ -85,7 +85,7 @@ impl Host for DhtHost {
         match command {
             DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
             DhtCommand::Announce(info_hash, port) => {
-                self.node.announce(now, info_hash, Some(port));
+                self.node.announce(now, info_hash, Some(port), false);
             }
             DhtCommand::Lookup(info_hash) => {
                 let outcome = LookupOutcome {
@@ -138,10 +138,7 @@ impl Host for DhtHost {
                     self.announces += 1;
                     self.announces_kept += accepted;
                 }
-                Event::Bootstrapped { .. }
-                | Event::ExternalAddress { .. }
-                | Event::PingReply { .. }
-                | Event::PingFailed { .. } => {}
+                _ => {}
             }
         }
     }

@@ -140,9 +140,9 @@ impl PeerHost {
     fn on_event(&mut self, now: Time, key: TorrentKey, event: TorrentEvent) {
         match event {
             TorrentEvent::WantsPeers => {
-                let hash = self.session.torrent(key).map(|torrent| *torrent.info_hash());
-                if let Some(hash) = hash {
-                    let lookup = self.node.announce(now, hash, Some(self.port));
+                let torrent = self.session.torrent(key);
+                if let Some((hash, seed)) = torrent.map(|t| (*t.info_hash(), t.is_complete())) {
+                    let lookup = self.node.announce(now, hash, Some(self.port), seed);
                     self.lookups.insert(lookup, (key, Asked::default()));
                 }
             }
@@ -177,9 +177,7 @@ impl PeerHost {
                 self.session.handle_asked(now, key, asked);
             }
             dht::Event::Bootstrapped { .. } => self.session.hurry_discovery(now),
-            dht::Event::ExternalAddress { .. }
-            | dht::Event::PingReply { .. }
-            | dht::Event::PingFailed { .. } => {}
+            _ => {}
         }
     }
 

@@ -42,9 +42,13 @@ impl<K: Hash + Eq> IdMap<K> {
         self.map.insert(key, index)
     }
 
-    /// Forgets `key`; returns its index.
+    /// Forgets `key`; returns its index. What a map that was full needed goes back.
     pub fn remove(&mut self, key: &K) -> Option<u32> {
-        self.map.remove(key)
+        let gone = self.map.remove(key);
+        if self.map.len() < self.map.capacity() / 8 {
+            self.map.shrink_to(self.map.len() * 2);
+        }
+        gone
     }
 
     /// What is stored for `key`, to be changed; 0 if there was nothing.

@@ -42,7 +42,7 @@ pub struct SearchProgress {
 }
 
 enum Command {
-    Ask(TorrentKey, InfoHash),
+    Ask(TorrentKey, InfoHash, bool),
     AddNode(SocketAddr),
     Save,
 }
@@ -106,9 +106,9 @@ impl Dht {
         self.wake.notify_one();
     }
 
-    /// Asks for a torrent's peers and announces it.
-    pub(super) fn ask(&self, key: TorrentKey, info_hash: InfoHash) {
-        self.command(Command::Ask(key, info_hash));
+    /// Asks for a torrent's peers and announces it, by BEP 33 as a `seed`.
+    pub(super) fn ask(&self, key: TorrentKey, info_hash: InfoHash, seed: bool) {
+        self.command(Command::Ask(key, info_hash, seed));
     }
 
     /// A peer has a node there.
@@ -168,10 +168,10 @@ impl Task {
     fn on_command(&mut self, command: Command) {
         let now = self.driver.now();
         match command {
-            Command::Ask(key, info_hash) => {
+            Command::Ask(key, info_hash, seed) => {
                 let node = self.driver.node_mut();
                 let lookup = match self.port {
-                    Some(port) => node.announce(now, info_hash, Some(port)),
+                    Some(port) => node.announce(now, info_hash, Some(port), seed),
                     None => node.get_peers(now, info_hash),
                 };
                 self.lookups.insert(lookup, (key, Asked::default()));
@@ -206,7 +206,7 @@ impl Task {
                 self.reactor.input(crate::Session::hurry_discovery);
             }
             Event::ExternalAddress { ip } => tracing::info!(%ip, "the DHT sees us at"),
-            Event::LookupDone { .. } | Event::PingReply { .. } | Event::PingFailed { .. } => {}
+            _ => {}
         }
     }
 

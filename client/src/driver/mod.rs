@@ -262,12 +262,13 @@ impl Client {
     }
 
     fn ask_for_peers(&self, key: TorrentKey) {
-        let hash = {
+        let asked = {
             let shared = self.reactor.shared.borrow();
-            shared.session.torrent(key).map(|torrent| *torrent.info_hash())
+            let torrent = shared.session.torrent(key);
+            torrent.map(|torrent| (*torrent.info_hash(), torrent.is_complete()))
         };
-        if let (Some(dht), Some(hash)) = (&self.dht, hash) {
-            dht.ask(key, hash);
+        if let (Some(dht), Some((hash, seed))) = (&self.dht, asked) {
+            dht.ask(key, hash, seed);
         }
     }
 

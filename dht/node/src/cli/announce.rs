@@ -28,6 +28,10 @@ pub(crate) struct Announce {
     #[arg(long, conflicts_with = "port")]
     implied_port: bool,
 
+    /// The peer is a seed: scrapes count it as one.
+    #[arg(long)]
+    seed: bool,
+
     #[command(flatten)]
     patience: Patience,
 }
@@ -36,7 +40,7 @@ impl Announce {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let mut session = Session::start(common, self.patience, true)?;
         let now = session.driver.now();
-        let lookup = session.driver.node_mut().announce(now, self.info_hash, self.port);
+        let lookup = session.driver.node_mut().announce(now, self.info_hash, self.port, self.seed);
         while let Some(event) = session.next(Some(lookup)).await? {
             let Event::Announced { lookup: id, accepted, .. } = event else { continue };
             if id != lookup {
