@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wire::{Id, InfoHash, NodeId};
 
+use crate::estimate::Certainty;
 use crate::item::Item;
 
 /// One of the caller's UDP sockets: an index into [`crate::Config::sockets`].
@@ -69,7 +70,7 @@ pub struct Progress {
 }
 
 /// Something happened that the caller may care about.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// The first lookup for the node's own id ended: it is part of the DHT.
     Bootstrapped {
@@ -112,6 +113,8 @@ pub enum Event {
         holders: u32,
         /// The closest nodes that answered, closest first; at most k a family.
         closest: Vec<NodeInfo>,
+        /// Whether they are likely the closest that there are; of the family with more of them.
+        certainty: Certainty,
     },
     /// A lookup found the item that it looks for, verified; or a newer one than before.
     ItemFound {

@@ -15,6 +15,7 @@ mod config;
 mod contact;
 #[cfg(feature = "driver")]
 pub mod driver;
+mod estimate;
 mod event;
 mod finds;
 mod flow;
@@ -24,6 +25,7 @@ mod keyed;
 pub mod lookup;
 mod node;
 mod peer_store;
+mod queries;
 mod quota;
 mod replies;
 mod rtt;
@@ -41,6 +43,7 @@ mod vote;
 
 pub use config::Config;
 pub use contact::Status;
+pub use estimate::{Certainty, NetworkSize};
 pub use event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 pub use item::{Item, ItemError, ItemKey, SALT_BYTES_MAX, SigningKey, VALUE_BYTES_MAX};
 pub use node::{ContactInfo, Node};

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use wire::NodeId;
 use wire::compact::Family;
-use wire::krpc::{Head, Method, Query};
 use wire::rng::{Rng, Seed, child_seed};
 use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
@@ -13,12 +12,12 @@ use wire::{Id, InfoHash};
 
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
+use crate::estimate::{Estimate, NetworkSize};
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 use crate::finds::{Finds, Sampled};
-use crate::flow::{Flow, Turn};
+use crate::flow::Flow;
 use crate::item::{Item, ItemKey};
 use crate::item_store::ItemStore;
-use crate::lookup::Patience;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
 use crate::replies::Scratch;
@@ -30,7 +29,7 @@ use crate::stats::Stats;
 use crate::table::{Heard, Wanted};
 use crate::tables::{Found, Tables};
 use crate::tokens::Tokens;
-use crate::transactions::{Ask, Overdue, Purpose, Transaction, Transactions};
+use crate::transactions::{Ask, Overdue, Purpose, Transactions};
 use crate::vote::Votes;
 use crate::{Status, security};
 
@@ -85,6 +84,8 @@ pub struct Node {
     pub(crate) flow: Flow,
     pub(crate) votes: Votes,
     pub(crate) sampled: Sampled,
+    /// Of the v4 and of the v6 DHT.
+    pub(crate) estimates: [Estimate; 2],
     /// Kept for their room, so that no packet needs an allocation.
     pub(crate) found: Found,
     pub(crate) scratch: Scratch,
@@ -126,6 +127,7 @@ impl Node {
             flow: Flow::new(&config, &mut keys),
             votes: Votes::new(&config),
             sampled: Sampled::new(&config),
+            estimates: Default::default(),
             found: Vec::new(),
             scratch: Scratch::default(),
             next_lookup: 0,
@@ -367,6 +369,12 @@ impl Node {
         found.into_iter().map(|(node, _)| node).collect()
     }
 
+    /// How many nodes the DHT of `family` has, as the lookups of the last hour tell; `None` without
+    /// any, or while fewer than k nodes answer.
+    pub fn network_size(&self, family: Family) -> Option<NetworkSize> {
+        self.estimates[family as usize].size(self.now, self.config.k, None)
+    }
+
     /// Torrents and peers in the store.
     pub fn stored(&self) -> (usize, usize) {
         (self.store.torrents(), self.store.peers())
@@ -433,110 +441,6 @@ impl Node {
             && !self.external_ip(Family::of(addr)).is_some_and(|ip| {
                 ip == addr.ip() && self.config.sockets.iter().any(|s| s.port() == addr.port())
             })
-    }
-
-    /// Makes a query and sends it, unless it has to wait for its turn.
-    pub(crate) fn ask(
-        &mut self,
-        to: SocketAddr,
-        via: SocketId,
-        expected: Option<NodeId>,
-        ask: Ask,
-        purpose: Purpose,
-    ) {
-        self.ask_with(to, via, expected, ask, purpose, None);
-    }
-
-    /// Makes a query of which a lookup is told when it is late and when it is over.
-    pub(crate) fn ask_with(
-        &mut self,
-        to: SocketAddr,
-        via: SocketId,
-        expected: Option<NodeId>,
-        ask: Ask,
-        purpose: Purpose,
-        patience: Option<Patience>,
-    ) -> Turn {
-        let (sent, turn) = (self.now, self.take_turn(&to));
-        let mut transaction = Transaction {
-            to,
-            via,
-            expected,
-            sent,
-            ask,
-            purpose,
-            patience,
-            late_at: None,
-            over_at: None,
-            // Who waits has all the time; who has no turn fails at the next occasion.
-            fails_at: if turn == Turn::Later { Time::from_micros(u64::MAX) } else { sent },
-            unsent: turn != Turn::Now,
-        };
-        if turn == Turn::Now {
-            transaction.run(sent, sent + self.config.hard_timeout());
-        }
-        let tid = self.transactions.open(&mut self.rng, transaction);
-        match turn {
-            Turn::Now => {
-                self.out.push_back(Outgoing::Query(tid));
-                self.stats.asked += 1;
-            }
-            Turn::Later => self.hold(tid, &to),
-            Turn::Never => {}
-        }
-        turn
-    }
-
-    /// Pings a node that is listed if it answers, unless that is going on.
-    pub(crate) fn verify(&mut self, addr: SocketAddr, via: SocketId, expected: Option<NodeId>) {
-        if self.verifying.len() < self.config.verifying_max && self.verifying.insert(addr) {
-            self.ask(addr, via, expected, Ask::Ping, Purpose::Verify);
-        }
-    }
-
-    /// Writes the query of a transaction; `None` if that has ended.
-    fn write_query(&self, tid: u32, buf: &mut Vec<u8>) -> Option<(SocketId, SocketAddr)> {
-        let transaction = self.transactions.get(tid)?;
-        let method = match &transaction.ask {
-            Ask::Ping => Method::Ping,
-            Ask::FindNode { target, want } => Method::FindNode { target: *target, want: *want },
-            Ask::GetPeers { info_hash, want, noseed, scrape } => Method::GetPeers {
-                info_hash: *info_hash,
-                want: *want,
-                noseed: *noseed,
-                scrape: *scrape,
-            },
-            Ask::Get { target, seq, want } => {
-                Method::Get { target: *target, seq: *seq, want: *want }
-            }
-            Ask::Put { lookup, cas, token } => {
-                let item = self.searches.get(lookup)?.item_to_put()?;
-                Method::Put(item.put(token, *cas)?)
-            }
-            Ask::Sample { target, want } => {
-                Method::SampleInfohashes { target: *target, want: *want }
-            }
-            Ask::Announce { info_hash, port, seed, token } => {
-                let own = self.config.sockets.get(usize::from(transaction.via.0));
-                Method::AnnouncePeer {
-                    info_hash: *info_hash,
-                    // Those who do not know `implied_port` get the best guess.
-                    port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
-                    implied_port: port.is_none(),
-                    seed: *seed,
-                    token,
-                }
-            }
-        };
-        let tid = tid.to_be_bytes();
-        let head = Head {
-            tid: &tid,
-            version: self.config.version.as_ref().map(|v| &v[..]),
-            read_only: self.config.read_only,
-            ip: None,
-        };
-        Query { id: self.id, method }.encode(&head, buf);
-        Some((transaction.via, transaction.to))
     }
 
     /// Brings the next round of maintenance forward.

@@ -10,6 +10,7 @@ use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
+use crate::estimate::{Certainty, part_of_space};
 use crate::finds::{Finds, Outcome, Storing};
 use crate::flow::Turn;
 use crate::item::Item;
@@ -294,6 +295,7 @@ impl Node {
     /// A lookup is done. Returns whether it goes on, waiting or announcing.
     fn finish(&mut self, id: LookupId, search: &mut Search) -> bool {
         let progress = search.progress();
+        let certainty = self.judge(search);
         match search.goal {
             Goal::Refresh => return false,
             Goal::Bootstrap => {
@@ -316,11 +318,34 @@ impl Node {
             holders: search.holders,
             hops: search.sides().map(Lookup::hops).max().unwrap_or(0),
             closest,
+            certainty,
         });
         if search.goal == Goal::Scrape {
             self.scraped(id, search);
         }
         search.goal.stores() && self.send_stores(id, search)
+    }
+
+    /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
+    fn judge(&mut self, search: &Search) -> Certainty {
+        let (now, k, target) = (self.now, self.config.k, search.target);
+        let mut best = Certainty::default();
+        for (family, side) in [(Family::V4, &search.v4), (Family::V6, &search.v6)] {
+            let Some(side) = side else { continue };
+            let observed = side.closest().nth(k.max(1) - 1);
+            let observed = observed.map(|(node, ..)| part_of_space(&node.id.distance(&target)));
+            let estimate = &mut self.estimates[family as usize];
+            let certainty = estimate.certainty(now, k, target, observed);
+            if best.observed.is_none_or(|best| observed.is_some_and(|o| o < best)) {
+                best = certainty;
+            }
+            // Our own id is looked for again and again, and where an item was found at once the
+            // closest were not asked.
+            if let Some(observed) = observed.filter(|_| target != self.id && !search.satisfied) {
+                estimate.add(now, target, observed);
+            }
+        }
+        best
     }
 
     /// Nobody answered a lookup: it asks the contacts that are usable by now, or waits for one.
