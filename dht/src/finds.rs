@@ -240,14 +240,14 @@ impl Node {
 
 /// Keeps an item that was found; returns whether it is to be told.
 fn found(search: &mut Search, item: &Item) -> bool {
-    let wanted = search.is_wanted(item);
+    let (wanted, one) = (search.is_wanted(item), search.wants_one());
     let Finds::Item(finds) = &mut search.finds else { return false };
     let best = finds.best.as_ref();
     // Nodes with the newest are counted.
     if best.is_none_or(|best| best.seq() < item.seq()) {
         search.holders = 1;
         finds.best = Some(item.clone());
-        search.satisfied = item.seq().is_none() && finds.put.is_none();
+        search.satisfied = one && item.seq().is_none();
         return wanted;
     }
     search.holders += u32::from(best.is_some_and(|best| best == item));

@@ -246,6 +246,19 @@ impl Node {
         self.start_with(Goal::Put { cas }, target, Finds::item(key, Some(item)))
     }
 
+    /// Asks again who has an item; [`Event::LookupDone`] tells how many nodes have the newest of it.
+    pub fn count_item(&mut self, now: Time, key: &ItemKey) -> LookupId {
+        self.advance(now);
+        self.start_with(Goal::CountItem, key.target(), Finds::item(key.clone(), None))
+    }
+
+    /// Asks again who tells of a peer on this port, as after an announce; [`Event::LookupDone`] tells
+    /// how many nodes do. Those that have more peers than fit into an answer may leave it out.
+    pub fn count_peer(&mut self, now: Time, info_hash: InfoHash, port: u16) -> LookupId {
+        self.advance(now);
+        self.start(Goal::CountPeer { port }, info_hash)
+    }
+
     /// Ends a lookup without a further event.
     pub fn cancel(&mut self, now: Time, lookup: LookupId) {
         self.advance(now);

@@ -29,6 +29,10 @@ pub(crate) enum Goal {
     Refresh,
     FindNode,
     GetPeers,
+    /// To learn how many nodes tell a peer with this port.
+    CountPeer {
+        port: u16,
+    },
     Announce {
         port: Option<u16>,
         seed: bool,
@@ -39,6 +43,8 @@ pub(crate) enum Goal {
     Get {
         seq: Option<i64>,
     },
+    /// To learn how many nodes have the item.
+    CountItem,
     Put {
         cas: Option<i64>,
     },
@@ -96,6 +102,11 @@ impl Search {
             Goal::Get { seq: Some(seq) } => item.seq().is_none_or(|found| found > seq),
             _ => true,
         }
+    }
+
+    /// Whether one item is all that is wanted.
+    pub(crate) fn wants_one(&self) -> bool {
+        matches!(self.goal, Goal::Get { .. })
     }
 
     pub(crate) fn item_to_put(&self) -> Option<&Item> {
@@ -269,14 +280,17 @@ impl Node {
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr, via } => {
                     let ask = match goal {
-                        Goal::GetPeers | Goal::Announce { .. } | Goal::Scrape => Ask::GetPeers {
+                        Goal::GetPeers
+                        | Goal::CountPeer { .. }
+                        | Goal::Announce { .. }
+                        | Goal::Scrape => Ask::GetPeers {
                             info_hash: target,
                             want,
                             noseed: matches!(goal, Goal::Announce { seed: true, .. }),
                             scrape: goal == Goal::Scrape,
                         },
                         Goal::Get { seq } => Ask::Get { target, seq, want },
-                        Goal::Put { .. } => Ask::Get { target, seq: None, want },
+                        Goal::CountItem | Goal::Put { .. } => Ask::Get { target, seq: None, want },
                         Goal::Sample if self.sampled.may_ask(self.now, &addr) => {
                             Ask::Sample { target, want }
                         }
@@ -495,7 +509,10 @@ impl Node {
         let (from, source) = (transaction.to, AddrScope::of(transaction.to.ip()));
         let (mut new, mut any) = (Vec::new(), false);
         for peer in peers {
-            any = true;
+            any |= match search.goal {
+                Goal::CountPeer { port } => peer.port() == port,
+                _ => true,
+            };
             if !is_unicast(peer) || !AddrScope::of(peer.ip()).acceptable_from(source) {
                 self.stats.refused_peers += 1;
             } else if search.peers.len() < self.config.lookup_peers_max && search.peers.insert(peer)
@@ -503,7 +520,8 @@ impl Node {
                 new.push(peer);
             }
         }
-        if !new.is_empty() && search.goal != Goal::Scrape {
+        let told = matches!(search.goal, Goal::GetPeers | Goal::Announce { .. });
+        if told && !new.is_empty() {
             let info_hash: InfoHash = search.target;
             self.events.push_back(Event::PeersFound { lookup: id, info_hash, from, peers: new });
         }

@@ -66,6 +66,9 @@ fn an_immutable_item_is_found_by_everyone_and_ends_the_lookup() {
         queries += asked;
     }
     assert!(queries < 50 * 8, "it does not go on when it has the one: {queries}");
+    net.take_events(9);
+    net.command(9, |node, now| node.count_item(now, &item.key()));
+    net.run_until(9, |event| matches!(event, Event::LookupDone { holders: 8, .. }));
     let none = Item::immutable(b"i0e").unwrap();
     assert_eq!(get(&mut net, 9, &none.key(), None).0, []);
 }
@@ -101,6 +104,17 @@ fn a_swarm_is_counted_over_all_nodes() {
     for index in 1..=30 {
         net.command(index, |node, now| node.announce(now, hash(1), Some(4000), index <= 12));
         net.run_until(index, |event| matches!(event, Event::Announced { .. }));
+    }
+    net.take_events(3);
+    net.command(3, |node, now| node.announce(now, hash(3), Some(4003), false));
+    net.run_until(3, |event| matches!(event, Event::Announced { .. }));
+    for (port, expected) in [(4003, 8), (4000, 0)] {
+        net.take_events(3);
+        net.command(3, |node, now| node.count_peer(now, hash(3), port));
+        net.run_until(
+            3,
+            |e| matches!(e, Event::LookupDone { holders, .. } if *holders == expected),
+        );
     }
     net.command(35, |node, now| node.scrape(now, hash(1)));
     net.run_until(35, |event| matches!(event, Event::Scraped { .. }));

@@ -32,6 +32,10 @@ pub(crate) struct Announce {
     #[arg(long)]
     seed: bool,
 
+    /// Ask afterwards how many nodes tell of it.
+    #[arg(long, requires = "port")]
+    check: bool,
+
     #[command(flatten)]
     patience: Patience,
 }
@@ -50,12 +54,22 @@ impl Announce {
                 break;
             }
             let ms = session.elapsed_ms();
+            let mut holders = None;
+            if let (true, Some(port)) = (self.check, self.port) {
+                let now = session.driver.now();
+                let node = session.driver.node_mut();
+                let lookup = node.count_peer(now, self.info_hash, port);
+                holders = session.holders(lookup).await?;
+            }
             let json = json!({
                 "event": "announced", "info_hash": self.info_hash.to_string(),
-                "port": self.port, "accepted": accepted, "elapsed_ms": ms,
+                "port": self.port, "accepted": accepted, "holders": holders, "elapsed_ms": ms,
             });
             let nodes = if accepted == 1 { "node" } else { "nodes" };
-            session.out.result(&format!("announced to {accepted} {nodes} in {ms} ms"), json)?;
+            let live = holders.map(|n| format!("; {n} tell of it on asking")).unwrap_or_default();
+            session
+                .out
+                .result(&format!("announced to {accepted} {nodes} in {ms} ms{live}"), json)?;
             return Ok(());
         }
         session.out.clear();

@@ -13,6 +13,10 @@ pub(crate) enum Failure {
     Nothing(String),
     /// A socket or a name could not be had.
     Network(String),
+    /// The arguments say what cannot be.
+    Usage(String),
+    /// Others changed what was to be replaced.
+    Conflict(String),
     /// A file or the program itself is at fault.
     Internal(String),
     /// The reader of our output went away: nothing to say, and nobody to say it to.
@@ -25,7 +29,9 @@ impl Failure {
             Failure::Closed => ExitCode::SUCCESS,
             Failure::Internal(_) => ExitCode::from(1),
             Failure::Nothing(_) => ExitCode::from(3),
+            Failure::Usage(_) => ExitCode::from(2),
             Failure::Network(_) => ExitCode::from(4),
+            Failure::Conflict(_) => ExitCode::from(5),
         }
     }
 }
@@ -33,9 +39,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Nothing(text) | Failure::Network(text) | Failure::Internal(text) => {
-                f.write_str(text)
-            }
+            Failure::Nothing(text)
+            | Failure::Network(text)
+            | Failure::Usage(text)
+            | Failure::Conflict(text)
+            | Failure::Internal(text) => f.write_str(text),
             Failure::Closed => f.write_str("output closed"),
         }
     }

@@ -4,10 +4,16 @@ mod announce;
 mod bootstrap;
 mod failure;
 mod find_node;
+mod get;
+mod key_file;
 mod lookup;
 mod output;
 mod ping;
+mod put;
+mod sample;
+mod scrape;
 mod session;
+mod size;
 
 use std::net::SocketAddr;
 
@@ -32,10 +38,13 @@ Examples:
       find peers in the public DHT
   dht-node lookup --bootstrap 127.0.0.1:6881 --json 2c6b6858d61da9543d4231a71db4b1c9264b0685
       ... in your own overlay, one JSON object a line
+  dht-node put 'Hello World!'
+      store a text that others get by its hash
 
 Exit codes:
   0 found or done   1 internal error   2 wrong usage
-  3 nobody answered or nothing found in time   4 cannot bind or resolve")]
+  3 nobody answered or nothing found in time   4 cannot bind or resolve
+  5 another item is stored than put was to replace")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -87,6 +96,18 @@ enum Command {
     Ping(ping::Ping),
     /// Find the nodes closest to an id.
     FindNode(find_node::FindNode),
+    /// Count the seeds and peers of a torrent.
+    Scrape(scrape::Scrape),
+    /// Hear of torrents that nodes know.
+    Sample(sample::Sample),
+    /// Get a small item that somebody stored in the DHT.
+    Get(get::Get),
+    /// Store a small item in the DHT.
+    Put(put::Put),
+    /// Make a key for items that can be changed.
+    Keygen(key_file::Keygen),
+    /// Estimate how many nodes there are.
+    Size(size::Size),
 }
 
 impl Args {
@@ -99,6 +120,12 @@ impl Args {
             Command::Announce(command) => command.run(&common).await,
             Command::Ping(command) => command.run(&common).await,
             Command::FindNode(command) => command.run(&common).await,
+            Command::Scrape(command) => command.run(&common).await,
+            Command::Sample(command) => command.run(&common).await,
+            Command::Get(command) => command.run(&common).await,
+            Command::Put(command) => command.run(&common).await,
+            Command::Keygen(command) => command.run(&common),
+            Command::Size(command) => command.run(&common).await,
         }
     }
 }

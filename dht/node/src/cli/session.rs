@@ -80,6 +80,19 @@ impl Session {
         }
     }
 
+    /// How many nodes a lookup found to have something; `None` if time was up.
+    pub(crate) async fn holders(&mut self, lookup: LookupId) -> Result<Option<u32>, Failure> {
+        while let Some(event) = self.next(Some(lookup)).await? {
+            if let Event::LookupDone { lookup: id, holders, .. } = event
+                && id == lookup
+            {
+                self.out.clear();
+                return Ok(Some(holders));
+            }
+        }
+        Ok(None)
+    }
+
     /// Fails once every bootstrap name was tried in vain.
     fn check_names(&self) -> Result<(), Failure> {
         let failed: Vec<_> =
