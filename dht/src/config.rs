@@ -34,12 +34,21 @@ pub struct Config {
     /// Nodes beyond the k closest that a lookup asks with them once it converges. Default 2: of ten
     /// nodes two do not answer (Jimenez 2009: 20 % dead nodes in 95 % of lookups).
     pub lookup_spare: usize,
+    /// A lookup whose k closest nodes are much farther away than there should be some, twice for items
+    /// and stores and eight times for peers, asks so many more of those it heard of, in case it was led
+    /// astray. Default 16: twice k.
+    pub lookup_more_max: u32,
     /// Candidates that a lookup remembers. Default 100 (libtorrent, traversal_algorithm.cpp).
     pub lookup_candidates_max: usize,
     /// Nodes that are looked at in one reply. Default 32; BEP 5 allows 8, mainline sends 20.
     pub reply_nodes_max: usize,
     /// Distinct peers that one lookup reports. Default 5,000.
     pub lookup_peers_max: usize,
+    /// A lookup whose k closest nodes are as close as this by chance looks around them, for those that
+    /// they may have been put in front of. Default 0.0001: one honest lookup in 10,000 asks in vain.
+    pub surrounded_chance: f64,
+    /// Nodes around that such a lookup asks, too. Default 32: all that four lookups find.
+    pub surrounded_nodes_max: usize,
     /// Nodes that gave samples and are not asked for others before their interval is over (BEP 51).
     /// Default 65,536: as many in a lookup of samples; those beyond are asked for nodes only.
     pub sampled_max: usize,
@@ -204,9 +213,12 @@ const DEFAULTS: Config = Config {
     wide_buckets: 3,
     alpha: 4,
     lookup_spare: 2,
+    lookup_more_max: 16,
     lookup_candidates_max: 100,
     reply_nodes_max: 32,
     lookup_peers_max: 5_000,
+    surrounded_chance: 0.0001,
+    surrounded_nodes_max: 32,
     sampled_max: 65_536,
     lookup_wait_ms: 15_000,
     late_percent: 90,

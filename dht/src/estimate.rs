@@ -26,10 +26,12 @@ pub struct Certainty {
     /// Distance of the k-th closest node that answered, as a part of the key space; `None` if fewer
     /// answered.
     pub observed: Option<f64>,
-    /// What it is on average in a DHT of the size that other lookups tell; `None` without these.
+    /// What it is on average in a DHT as dense as it is around our own id; `None` while fewer than k
+    /// nodes are known there.
     pub expected: Option<f64>,
-    /// How likely k nodes are that close by chance. Next to nothing: somebody put nodes there, as to
-    /// hide what is stored. Next to one: the lookup missed nodes.
+    /// How likely k nodes are that close by chance, in a DHT as large as it may well be. Next to
+    /// nothing: somebody put nodes there, as to hide what is stored. Next to one: the lookup missed
+    /// nodes.
     pub chance: Option<f64>,
 }
 
@@ -70,29 +72,42 @@ impl Estimate {
         let since = secs(now).saturating_sub(AGE_MAX_SECS);
         let counted = |kth: &&Kth| kth.at_secs >= since && Some(kth.target) != except;
         let lookups = self.lookups.iter().filter(counted).count();
-        let sum: f64 = self.lookups.iter().filter(counted).map(|kth| kth.distance).sum();
-        if lookups == 0 || sum <= 0.0 {
-            return None;
-        }
-        let shape = (lookups * k) as f64;
-        let at = |z| chi_square(2.0 * shape, z) / (2.0 * sum);
-        let nodes = (shape - 1.0).max(1.0) / sum;
-        Some(NetworkSize { nodes, low: at(-1.96), high: at(1.96), lookups: lookups as u32 })
+        let sum = self.lookups.iter().filter(counted).map(|kth| kth.distance).sum();
+        size_of(lookups, k, sum)
     }
 
-    /// How sure a lookup can be whose `k`-th closest node is at `observed`.
-    pub(crate) fn certainty(
-        &self,
-        now: Time,
-        k: usize,
-        target: Id,
-        observed: Option<f64>,
-    ) -> Certainty {
-        let size = self.size(now, k, Some(target));
+    /// The median of what each lookup says alone; 0 without any. Those that were led astray say too
+    /// little, and those of which somebody surrounded the target too much.
+    pub(crate) fn median(&self, now: Time, k: usize) -> f64 {
+        let since = secs(now).saturating_sub(AGE_MAX_SECS);
+        let counted = self.lookups.iter().filter(|kth| kth.at_secs >= since);
+        let mut distances: Vec<f64> = counted.map(|kth| kth.distance).collect();
+        distances.sort_unstable_by(f64::total_cmp);
+        match distances.get(distances.len() / 2) {
+            Some(&distance) if distance > 0.0 => k.saturating_sub(1) as f64 / distance,
+            _ => 0.0,
+        }
+    }
+}
+
+impl Certainty {
+    /// How sure a lookup can be whose `k`-th closest node is at `observed`, in a DHT of this size.
+    pub(crate) fn of(size: Option<NetworkSize>, k: usize, observed: Option<f64>) -> Certainty {
         let expected = size.map(|size| k as f64 / size.nodes);
-        let chance = size.zip(observed).map(|(size, d)| at_least(k, size.nodes * d));
+        let chance = size.zip(observed).map(|(size, d)| at_least(k, size.high * d));
         Certainty { observed, expected, chance }
     }
+}
+
+/// The size that lookups tell whose k-th distances have this sum.
+pub(crate) fn size_of(lookups: usize, k: usize, sum: f64) -> Option<NetworkSize> {
+    if lookups == 0 || sum <= 0.0 {
+        return None;
+    }
+    let shape = (lookups * k) as f64;
+    let at = |z| chi_square(2.0 * shape, z) / (2.0 * sum);
+    let nodes = (shape - 1.0).max(1.0) / sum;
+    Some(NetworkSize { nodes, low: at(-1.96), high: at(1.96), lookups: lookups as u32 })
 }
 
 /// A distance as a part of the key space, in (0, 1].
@@ -166,7 +181,8 @@ mod tests {
             estimate.add(NOW, target, distance);
         }
         let (target, honest) = kth(&mut rng, 1_000);
-        let chance = |observed| estimate.certainty(NOW, 8, target, Some(observed)).chance.unwrap();
+        let size = estimate.size(NOW, 8, None);
+        let chance = |observed| Certainty::of(size, 8, Some(observed)).chance.unwrap();
         assert!((0.001..0.999).contains(&chance(honest)), "{}", chance(honest));
         assert!(chance(honest / 30.0) < 1e-6 && chance(honest / 30.0) > 0.0);
         assert!(chance(honest * 5.0) > 0.999);
@@ -195,6 +211,6 @@ mod tests {
         assert_eq!(estimate.size(NOW, 8, None).unwrap().lookups, 64);
         let later = NOW + std::time::Duration::from_secs(3_601);
         assert_eq!(estimate.size(later, 8, None), None);
-        assert_eq!(estimate.certainty(later, 8, target, None), Certainty::default());
+        assert_eq!(Certainty::of(None, 8, None), Certainty::default());
     }
 }

@@ -9,6 +9,7 @@
 //! The feature `driver` adds `driver::Driver`, which gives a node sockets and the clock.
 
 mod answers;
+mod around;
 mod asker;
 mod bootstrap;
 mod config;

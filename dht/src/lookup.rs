@@ -5,13 +5,14 @@
 //! brings nothing new among the k closest, all of these that were not asked are asked at once. A
 //! query that is late frees its place, and still counts if its answer comes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use wire::scope::{AddrScope, owner};
 use wire::time::Time;
 use wire::{Id, NodeId};
 
+use crate::estimate::part_of_space;
 use crate::{NodeInfo, SocketId};
 
 /// The numbers of a lookup.
@@ -25,6 +26,13 @@ pub struct Rules {
     pub spare: usize,
     /// Candidates that it remembers.
     pub candidates_max: usize,
+    /// If the k-th closest node is farther away than this part of the key space, some are missing;
+    /// `None` if nobody knows how far it should be.
+    pub far: Option<f64>,
+    /// So many more are asked then, whatever their rank.
+    pub more: u32,
+    /// Nodes nearer to this id than this part of the key space are not believed in.
+    pub shunned: Option<(Id, f64)>,
 }
 
 /// How long a query is waited for.
@@ -102,6 +110,8 @@ struct Candidate {
     via: SocketId,
     key: Key,
     state: State,
+    /// It is asked whatever its rank.
+    extra: bool,
     token: Option<Box<[u8]>>,
     /// Queries on the way from our own contacts to it, itself included.
     hops: u32,
@@ -129,6 +139,8 @@ pub struct Lookup {
     rules: Rules,
     candidates: Vec<Candidate>,
     converged: bool,
+    extended: bool,
+    more_asked: u32,
     next_key: u32,
     asked: u32,
     answered: u32,
@@ -142,6 +154,8 @@ impl Lookup {
             rules,
             candidates: Vec::new(),
             converged: false,
+            extended: false,
+            more_asked: 0,
             next_key: 0,
             asked: 0,
             answered: 0,
@@ -164,7 +178,11 @@ impl Lookup {
 
     /// Hears of a node from one that is `hops` queries away.
     fn add_after(&mut self, node: NodeInfo, via: SocketId, hops: u32) -> bool {
-        if self.knows(&node) {
+        let shunned = self
+            .rules
+            .shunned
+            .is_some_and(|(id, near)| part_of_space(&node.id.distance(&id)) < near);
+        if shunned || self.knows(&node) {
             return false;
         }
         let distance = node.id.distance(&self.target);
@@ -180,14 +198,14 @@ impl Lookup {
     }
 
     fn knows(&self, node: &NodeInfo) -> bool {
-        // One owner of an address could invent any number of ids for it.
+        // Who has a network can put a node with any id at each of its addresses.
         let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
-        let node_owner = owner(node.addr.ip());
+        let network = network(node.addr.ip());
         let distance = node.id.distance(&self.target);
         self.candidates.iter().any(|c| {
             c.addr == node.addr
                 || (c.known && c.distance == distance)
-                || (global && c.known && owner(c.addr.ip()) == node_owner)
+                || (global && c.known && self::network(c.addr.ip()) == network)
         })
     }
 
@@ -203,8 +221,9 @@ impl Lookup {
         let key = Key(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let state = State::New;
-        let (token, rtt_ms) = (None, None);
-        let candidate = Candidate { distance, known, addr, via, key, state, token, hops, rtt_ms };
+        let (token, rtt_ms, extra) = (None, None, false);
+        let candidate =
+            Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms };
         self.candidates.insert(rank, candidate);
         self.candidates.truncate(self.rules.candidates_max);
         rank
@@ -221,6 +240,9 @@ impl Lookup {
         // Some of the closest will not answer: the next in line are asked with them.
         let reach = self.rules.k + if self.converged { self.rules.spare } else { 0 };
         let places = if self.converged { reach } else { self.rules.alpha };
+        if self.extended {
+            return self.next_extra(now, patience, in_time, next);
+        }
         if let Some(step) = self.first_step(now, patience, in_time) {
             return step;
         }
@@ -248,7 +270,69 @@ impl Lookup {
                 break;
             }
         }
-        if waiting { Step::Wait(next) } else { Step::Done }
+        if waiting {
+            return Step::Wait(next);
+        }
+        match self.ask_more(now, patience, in_time) {
+            Some(step) => step,
+            // Those that were asked beyond the k closest may know better.
+            None if in_time > 0 && self.more_asked > 0 => Step::Wait(next),
+            None => Step::Done,
+        }
+    }
+
+    /// Whether the k-th closest that answered is farther away than it should be.
+    fn is_far(&self) -> bool {
+        let mut answered = self.candidates.iter().filter(|c| c.state == State::Answered);
+        let kth = answered.nth(self.rules.k.max(1) - 1);
+        kth.zip(self.rules.far).is_some_and(|(kth, far)| part_of_space(&kth.distance) > far)
+    }
+
+    /// Whoever answered may have been in league, and have told of their own kind only: while there are
+    /// fewer nodes than there should be, others are asked, alpha at once.
+    fn ask_more(&mut self, now: Time, patience: Patience, in_time: usize) -> Option<Step> {
+        if in_time >= self.rules.alpha || self.more_asked >= self.rules.more || !self.is_far() {
+            return None;
+        }
+        let next = self.candidates.iter_mut().find(|c| c.state == State::New)?;
+        self.more_asked += 1;
+        self.asked += 1;
+        Some(next.ask(&self.target, now, patience))
+    }
+
+    /// Takes these nodes in, whatever their rank, and forgets those that need not be asked any more. The
+    /// lookup is done once they have answered.
+    pub fn extend(&mut self, nodes: impl Iterator<Item = (NodeInfo, SocketId)>) {
+        self.extended = true;
+        self.candidates.retain(|c| c.state != State::New);
+        for (node, via) in nodes {
+            let key = Key(self.next_key);
+            self.add_after(node, via, 0);
+            if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
+                candidate.extra = true;
+            }
+        }
+    }
+
+    fn next_extra(
+        &mut self,
+        now: Time,
+        patience: Patience,
+        in_time: usize,
+        next: Option<Time>,
+    ) -> Step {
+        let extras = || self.candidates.iter().filter(|c| c.extra);
+        let waiting = extras().any(|c| matches!(c.state, State::Asked { .. } | State::Late { .. }));
+        let new = self.candidates.iter_mut().find(|c| c.extra && c.state == State::New);
+        match new {
+            Some(candidate) if in_time < self.rules.k => {
+                self.asked += 1;
+                candidate.ask(&self.target, now, patience)
+            }
+            Some(_) => Step::Wait(next),
+            None if waiting => Step::Wait(next),
+            None => Step::Done,
+        }
     }
 
     /// Of our own contacts that are all about as close the quickest are asked first: whoever answers
@@ -345,6 +429,9 @@ impl Lookup {
         let rank = self.candidates.partition_point(|c| c.distance < candidate.distance);
         self.candidates.insert(rank, candidate);
 
+        if self.extended {
+            return;
+        }
         nodes.sort_unstable_by_key(|node| node.id.distance(&self.target));
         nodes.truncate(self.rules.k);
         let mut closer = false;
@@ -381,8 +468,20 @@ impl Lookup {
 
     /// The closest nodes that answered, closest first, at most k; with their tokens.
     pub fn closest(&self) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
+        self.answers(|_, rank| rank < self.rules.k)
+    }
+
+    /// Those, and the ones that the lookup was extended by.
+    pub fn reached(&self) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
+        self.answers(|candidate, rank| rank < self.rules.k || candidate.extra)
+    }
+
+    fn answers(
+        &self,
+        wanted: impl Fn(&Candidate, usize) -> bool,
+    ) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
         let answered = self.candidates.iter().filter(|c| c.state == State::Answered);
-        answered.take(self.rules.k).map(|c| {
+        answered.enumerate().filter(move |(rank, c)| wanted(c, *rank)).map(|(_, c)| {
             let id = c.distance.distance(&self.target);
             (NodeInfo { id, addr: c.addr }, c.via, c.token.as_deref())
         })
@@ -414,6 +513,14 @@ impl Lookup {
     }
 }
 
+/// The network of which one node is taken: a /24, or a v6 /64 (libtorrent, traversal_algorithm.cpp).
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
+        IpAddr::V6(_) => owner(ip),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,16 +528,17 @@ mod tests {
     use std::collections::BTreeMap;
     use wire::rng::{Rng, seed_from_u64};
 
-    const RULES: Rules = Rules { k: 8, alpha: 4, spare: 2, candidates_max: 100 };
+    const RULES: Rules =
+        Rules { k: 8, alpha: 4, spare: 2, candidates_max: 100, far: None, more: 16, shunned: None };
     const LATE: Duration = Duration::from_millis(200);
     const SOFT: Patience = Patience { late: LATE, over: Duration::from_millis(400) };
     const HARD: Duration = Duration::from_secs(4);
     const VIA: SocketId = SocketId(0);
 
     fn node(n: u32, rng: &mut Rng) -> NodeInfo {
-        let [a, b, c, d] = n.to_be_bytes();
-        // Distinct Global addresses, as one owner could hold many ports of one.
-        NodeInfo { id: Id::random(rng), addr: SocketAddr::from(([20 + a, b, c, d], 6881)) }
+        let [_, a, b, c] = n.to_be_bytes();
+        // Global addresses of distinct networks, of each of which one is taken.
+        NodeInfo { id: Id::random(rng), addr: SocketAddr::from(([20 + a, b, c, 1], 6881)) }
     }
 
     /// How a simulated node takes a query.
@@ -582,7 +690,7 @@ mod tests {
         ) {
             let mut rng = Rng::new(&seed_from_u64(seed));
             let nodes: Vec<_> = (0..20).map(|n| node(n, &mut rng)).collect();
-            let rules = Rules { k: 3, alpha: 2, spare: 1, candidates_max: 10 };
+            let rules = Rules { k: 3, alpha: 2, spare: 1, candidates_max: 10, ..RULES };
             let mut lookup = Lookup::new(Id::random(&mut rng), rules);
             let mut now = Time::ZERO;
             for (call, n) in calls {

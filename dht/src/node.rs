@@ -398,6 +398,11 @@ impl Node {
         self.items.len()
     }
 
+    /// An item in the store.
+    pub fn item(&self, target: &Id) -> Option<&Item> {
+        self.items.get(self.now, target)
+    }
+
     /// Queries that wait for their turn to be sent.
     pub fn held(&self) -> usize {
         self.flow.held()

@@ -10,7 +10,8 @@ use wire::scope::{AddrScope, is_unicast};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
-use crate::estimate::{Certainty, part_of_space};
+use crate::around::Around;
+use crate::estimate::{Certainty, NetworkSize, part_of_space, size_of};
 use crate::finds::{Finds, Outcome, Storing};
 use crate::flow::Turn;
 use crate::item::Item;
@@ -38,6 +39,10 @@ pub(crate) enum Goal {
         seed: bool,
     },
     Scrape,
+    /// To find nodes around the target of another lookup.
+    Around {
+        parent: LookupId,
+    },
     /// To hear of torrents.
     Sample,
     Get {
@@ -70,6 +75,7 @@ pub(crate) struct Search {
     pub(crate) holders: u32,
     /// It found all that there is.
     pub(crate) satisfied: bool,
+    pub(crate) around: Around,
     /// When it ends if nobody answered by then.
     pub(crate) give_up: Time,
     waiting: bool,
@@ -77,7 +83,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    fn side(&mut self, family: Family) -> Option<&mut Lookup> {
+    pub(crate) fn side(&mut self, family: Family) -> Option<&mut Lookup> {
         match family {
             Family::V4 => self.v4.as_mut(),
             Family::V6 => self.v6.as_mut(),
@@ -137,6 +143,9 @@ impl Node {
             alpha: self.config.alpha,
             spare: self.config.lookup_spare,
             candidates_max: self.config.lookup_candidates_max,
+            far: None,
+            more: self.config.lookup_more_max,
+            shunned: None,
         };
         let mut search = Box::new(Search {
             goal,
@@ -147,14 +156,16 @@ impl Node {
             finds,
             holders: 0,
             satisfied: false,
+            around: Around::default(),
             give_up: self.now + Duration::from_millis(self.config.lookup_wait_ms),
             waiting: false,
             storing: None,
         });
         for family in self.tables.families() {
+            let lookup = Lookup::new(target, self.doubts(goal, family, rules));
             match family {
-                Family::V4 => search.v4 = Some(Lookup::new(target, rules)),
-                Family::V6 => search.v6 = Some(Lookup::new(target, rules)),
+                Family::V4 => search.v4 = Some(lookup),
+                Family::V6 => search.v6 = Some(lookup),
             }
         }
         self.fill(&mut search);
@@ -168,14 +179,31 @@ impl Node {
         id
     }
 
+    /// When a lookup doubts what it is told.
+    fn doubts(&mut self, goal: Goal, family: Family, rules: Rules) -> Rules {
+        let Some(size) = self.density(family) else { return rules };
+        let kth = rules.k as f64
+            / size.nodes.max(self.estimates[family as usize].median(self.now, rules.k));
+        let parent = match goal {
+            Goal::Around { parent } => self.searches.get(&parent),
+            _ => None,
+        };
+        // Nobody knows the size better than by a half. What is stored has to be found, and peers soon.
+        let far = if matches!(goal, Goal::Get { .. }) || goal.stores() { 2.0 } else { 8.0 };
+        // A quarter as far as the k-th there are two honest nodes.
+        Rules { far: Some(far * kth), shunned: parent.map(|p| (p.target, kth / 4.0)), ..rules }
+    }
+
     /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none.
     fn fill(&mut self, search: &mut Search) {
         let usable = self.tables.has_usable();
         let wanted = if usable { Wanted::Usable } else { Wanted::Any };
+        // The closest may be in league: the others are for when they tell of nobody else.
+        let n = self.config.k * 8;
         let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             found.clear();
-            self.tables.closest(family, &search.target, self.config.k, wanted, &mut found);
+            self.tables.closest(family, &search.target, n, wanted, &mut found);
             if let Some(side) = search.side(family) {
                 for (node, via) in found.drain(..) {
                     side.add_contact(node, via, self.tables.rtt_ms(&node));
@@ -232,13 +260,17 @@ impl Node {
     /// Lets a lookup ask whom it may, and ends it if it is done.
     pub(crate) fn pump(&mut self, id: LookupId) {
         let Some(mut search) = self.searches.remove(&id) else { return };
-        if search.storing.is_some() || search.waiting {
+        if search.storing.is_some() || search.waiting || search.around.is_running() {
             self.searches.insert(id, search);
             return;
         }
         let done = search.satisfied || self.pump_sides(id, &mut search);
         if !done || self.finish(id, &mut search) {
+            let surrounded = search.around == Around::Wanted;
             self.searches.insert(id, search);
+            if surrounded {
+                self.look_around(id);
+            }
         }
     }
 
@@ -312,6 +344,10 @@ impl Node {
         let certainty = self.judge(search);
         match search.goal {
             Goal::Refresh => return false,
+            Goal::Around { parent } => {
+                self.looked_around(parent, search.sides().flat_map(Lookup::closest));
+                return false;
+            }
             Goal::Bootstrap => {
                 self.bootstrap_ended(progress.answered > 0);
                 return false;
@@ -320,6 +356,13 @@ impl Node {
         }
         if progress.answered == 0 && !search.satisfied && self.now < search.give_up {
             self.go_on_or_wait(id, search);
+            return true;
+        }
+        if search.around == Around::Untried
+            && !search.satisfied
+            && certainty.chance.is_some_and(|chance| chance < self.config.surrounded_chance)
+        {
+            search.around = Around::Wanted;
             return true;
         }
         let closest = search.sides().flat_map(Lookup::closest).map(|(node, ..)| node).collect();
@@ -340,6 +383,17 @@ impl Node {
         search.goal.stores() && self.send_stores(id, search)
     }
 
+    /// The size of a DHT that is everywhere as dense as around our own id, where the table has all: an
+    /// estimate that no lookup and nobody who is asked in one has a hand in.
+    pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
+        let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
+        found.clear();
+        self.tables.closest(family, &self.id, k, Wanted::Proven, &mut found);
+        let kth = found.get(k - 1).map(|(node, _)| part_of_space(&node.id.distance(&self.id)));
+        self.found = found;
+        kth.and_then(|kth| size_of(1, k, kth))
+    }
+
     /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
     fn judge(&mut self, search: &Search) -> Certainty {
         let (now, k, target) = (self.now, self.config.k, search.target);
@@ -348,15 +402,16 @@ impl Node {
             let Some(side) = side else { continue };
             let observed = side.closest().nth(k.max(1) - 1);
             let observed = observed.map(|(node, ..)| part_of_space(&node.id.distance(&target)));
-            let estimate = &mut self.estimates[family as usize];
-            let certainty = estimate.certainty(now, k, target, observed);
+            let certainty = Certainty::of(self.density(family), k, observed);
             if best.observed.is_none_or(|best| observed.is_some_and(|o| o < best)) {
                 best = certainty;
             }
-            // Our own id is looked for again and again, and where an item was found at once the
-            // closest were not asked.
-            if let Some(observed) = observed.filter(|_| target != self.id && !search.satisfied) {
-                estimate.add(now, target, observed);
+            // Where an item was found at once the closest were not asked, and what is looked for
+            // around a target depends on it.
+            let own = target == self.id;
+            let whole = !own && !search.satisfied && !matches!(search.goal, Goal::Around { .. });
+            if let Some(observed) = observed.filter(|_| whole) {
+                self.estimates[family as usize].add(now, target, observed);
             }
         }
         best
@@ -386,7 +441,7 @@ impl Node {
     /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
     fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
         let mut pending = 0;
-        for (node, via, token) in search.sides().flat_map(Lookup::closest) {
+        for (node, via, token) in search.sides().flat_map(Lookup::reached) {
             let Some(token) = token.map(Box::from) else { continue };
             let ask = match search.goal {
                 Goal::Announce { port, seed } => {

@@ -41,6 +41,8 @@ pub struct Stats {
     /// Items not told because strangers of the network were told too many.
     pub items_withheld: u64,
 
+    /// Lookups that looked around, for their closest nodes were closer than by chance.
+    pub surrounded: u64,
     /// Queries sent.
     pub asked: u64,
     /// Replies to them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht::{Config, Event, LookupId, Node, SocketId};
+use dht::{Config, Event, Item, ItemKey, LookupId, Node, SocketId};
 use wire::InfoHash;
 use wire::rng::Seed;
 use wire::time::Time;
@@ -20,6 +20,19 @@ pub enum DhtCommand {
     Announce(InfoHash, u16),
     /// Look for the torrent's peers.
     Lookup(InfoHash),
+    /// Have an item stored.
+    Put(Box<Item>),
+    /// Look for an item, or for one newer than this.
+    Get(ItemKey, Option<i64>),
+}
+
+/// How a look for an item went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetOutcome {
+    /// Whether it was found.
+    pub found: bool,
+    /// Nodes that were asked.
+    pub asked: u32,
 }
 
 /// How a lookup went.
@@ -45,6 +58,7 @@ pub struct LookupOutcome {
 pub struct DhtHost {
     node: Node,
     lookups: BTreeMap<LookupId, LookupOutcome>,
+    gets: BTreeMap<LookupId, GetOutcome>,
     announces: u32,
     announces_kept: u32,
 }
@@ -57,6 +71,7 @@ impl DhtHost {
         DhtHost {
             node: Node::new(config, seed, Time::ZERO),
             lookups: BTreeMap::new(),
+            gets: BTreeMap::new(),
             announces: 0,
             announces_kept: 0,
         }
@@ -70,6 +85,11 @@ impl DhtHost {
     /// Lookups in the order in which they began.
     pub fn lookups(&self) -> impl Iterator<Item = &LookupOutcome> {
         self.lookups.values()
+    }
+
+    /// Looks for items in the order in which they began.
+    pub fn gets(&self) -> impl Iterator<Item = &GetOutcome> {
+        self.gets.values()
     }
 
     /// Announces that ended, and nodes that took them.
@@ -86,6 +106,13 @@ impl Host for DhtHost {
             DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
             DhtCommand::Announce(info_hash, port) => {
                 self.node.announce(now, info_hash, Some(port), false);
+            }
+            DhtCommand::Put(item) => {
+                self.node.put(now, *item, None);
+            }
+            DhtCommand::Get(key, seq) => {
+                let lookup = self.node.get(now, &key, seq);
+                self.gets.insert(lookup, GetOutcome::default());
             }
             DhtCommand::Lookup(info_hash) => {
                 let outcome = LookupOutcome {
@@ -127,7 +154,15 @@ impl Host for DhtHost {
                         outcome.peers.extend(peers);
                     }
                 }
+                Event::ItemFound { lookup, .. } => {
+                    if let Some(outcome) = self.gets.get_mut(&lookup) {
+                        outcome.found = true;
+                    }
+                }
                 Event::LookupDone { lookup, asked, hops, .. } => {
+                    if let Some(outcome) = self.gets.get_mut(&lookup) {
+                        outcome.asked = asked;
+                    }
                     if let Some(outcome) = self.lookups.get_mut(&lookup) {
                         outcome.ended = Some(now.since(outcome.started));
                         outcome.asked = asked;

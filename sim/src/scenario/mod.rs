@@ -1,7 +1,9 @@
 //! Worlds that are made, run and judged: what the `sim` program offers.
 
 mod dht;
+mod eclipse;
 mod swarm;
 
 pub use dht::{DhtReport, DhtScenario};
+pub use eclipse::{EclipseReport, EclipseScenario};
 pub use swarm::{SwarmReport, SwarmScenario};

@@ -1,0 +1,182 @@
+//! An overlay in which adversaries stand before keys, and others store and look for items there.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dht::{Item, SigningKey};
+use wire::rng::{Rng, child_seed, seed_from_u64};
+use wire::time::Time;
+use wire::{Id, NodeId};
+
+use crate::sybil::{Ring, Sybil};
+use crate::{DhtCommand, DhtHost, Host, HostId, LinkConfig, World};
+
+/// Time between two nodes that join.
+const JOIN_EVERY: Duration = Duration::from_millis(20);
+/// Time for the overlay to settle, and for the adversaries to be listed.
+const SETTLE: Duration = Duration::from_secs(120);
+/// Time for an item to be stored, and looked for in its second half.
+const ITEM_EVERY: Duration = Duration::from_secs(20);
+
+/// The overlay. Each item is stored by one honest node and looked for by another.
+#[derive(Clone, Debug)]
+pub struct EclipseScenario {
+    /// Honest nodes.
+    pub nodes: u32,
+    /// Adversaries, each at an address, and a network, of its own.
+    pub sybils: u32,
+    /// Whether they all stand before the item's key; else anywhere.
+    pub aimed: bool,
+    /// Items stored and looked for; if the adversaries are aimed, versions of one.
+    pub items: u32,
+    /// Names the run.
+    pub seed: u64,
+    /// The links.
+    pub links: LinkConfig,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug)]
+pub struct EclipseReport {
+    /// Puts after which at least one honest node had the item.
+    pub stored: u32,
+    /// Lookups that found it.
+    pub found: u32,
+    /// Puts, and lookups.
+    pub items: u32,
+    /// Lookups that looked around.
+    pub surrounded: u64,
+    /// Nodes asked in a lookup, on average.
+    pub asked_mean: f64,
+}
+
+/// An honest node or an adversary.
+enum Actor {
+    Node(Box<DhtHost>),
+    Sybil(Sybil),
+}
+
+/// Hands each call to whichever of the two it is.
+macro_rules! either {
+    ($self:ident, $host:ident => $call:expr) => {
+        match $self {
+            Actor::Node($host) => $call,
+            Actor::Sybil($host) => $call,
+        }
+    };
+}
+
+impl Host for Actor {
+    type Command = DhtCommand;
+
+    fn handle_command(&mut self, now: Time, command: DhtCommand) {
+        if let Actor::Node(host) = self {
+            host.handle_command(now, command);
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        either!(self, host => host.handle_datagram(now, from, bytes));
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        either!(self, host => host.handle_timeout(now));
+    }
+
+    fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        either!(self, host => host.poll_transmit(buf))
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        either!(self, host => host.poll_timeout())
+    }
+
+    fn end_turn(&mut self, now: Time) {
+        either!(self, host => host.end_turn(now));
+    }
+}
+
+impl EclipseScenario {
+    /// Runs it.
+    pub fn run(&self) -> EclipseReport {
+        let seed = seed_from_u64(self.seed);
+        let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
+        let items = self.make_items(&mut rng);
+        let key = items.first().map(Item::target).unwrap_or_default();
+        let mut world: World<Actor> = World::new(self.links.clone(), &seed);
+        let addr = |world: &World<Actor>, n| world.addresses().addr(HostId(n));
+        for n in 0..self.nodes {
+            let host = DhtHost::new(addr(&world, n), &child_seed(&seed, "host", n.into()));
+            let id = world.add_host(Actor::Node(Box::new(host)));
+            if n > 0 {
+                let entry = addr(&world, rng.below(n));
+                world.command(Time::ZERO + JOIN_EVERY * n, id, DhtCommand::Bootstrap(entry));
+            }
+        }
+        let joined = Time::ZERO + JOIN_EVERY * self.nodes;
+        let ring = Rc::new(Ring {
+            nodes: (0..self.sybils)
+                .map(|n| (self.sybil_id(&key, &mut rng), addr(&world, self.nodes + n)))
+                .collect(),
+            honest: (0..self.nodes).map(|n| addr(&world, n)).collect(),
+        });
+        for (id, _) in &ring.nodes {
+            world.add_host(Actor::Sybil(Sybil::new(*id, key, ring.clone(), joined)));
+        }
+        let put_at = joined + SETTLE;
+        for (n, item) in (0..).zip(&items) {
+            let (writer, reader) = (HostId(rng.below(self.nodes)), HostId(rng.below(self.nodes)));
+            let at = put_at + ITEM_EVERY * n;
+            world.command(at, writer, DhtCommand::Put(Box::new(item.clone())));
+            // It has what was there before, and wants this one.
+            let get = DhtCommand::Get(item.key(), item.seq().map(|seq| seq - 1));
+            world.command(at + ITEM_EVERY / 2, reader, get);
+        }
+        let mut stored = 0;
+        for (n, item) in (0..).zip(&items) {
+            world.run_until(put_at + ITEM_EVERY * n + ITEM_EVERY / 2);
+            stored += u32::from(
+                honest(&world).any(|host| host.node().item(&item.target()) == Some(item)),
+            );
+        }
+        world.run_until(put_at + ITEM_EVERY * (self.items + 2));
+        let gets: Vec<_> = honest(&world).flat_map(DhtHost::gets).collect();
+        let asked = gets.iter().map(|get| f64::from(get.asked)).sum::<f64>();
+        EclipseReport {
+            stored,
+            found: gets.iter().filter(|get| get.found).count() as u32,
+            items: self.items,
+            surrounded: honest(&world).map(|host| host.node().stats().surrounded).sum(),
+            asked_mean: asked / gets.len().max(1) as f64,
+        }
+    }
+
+    /// Versions of one item if the adversaries are aimed, else items of their own.
+    fn make_items(&self, rng: &mut Rng) -> Vec<Item> {
+        let signer = SigningKey::from_bytes(&rng.bytes());
+        let item = |n: u32| {
+            let salt = n.to_be_bytes();
+            let salt = if self.aimed { &[][..] } else { &salt };
+            Item::sign(&signer, salt, i64::from(n) + 1, b"4:item").ok()
+        };
+        (0..self.items).filter_map(item).collect()
+    }
+
+    /// An id next to the key, nearer than any honest node by chance; or any.
+    fn sybil_id(&self, key: &Id, rng: &mut Rng) -> NodeId {
+        let mut id = NodeId::random(rng);
+        if self.aimed {
+            let shared = libm::log2(f64::from(self.nodes.max(2))) as u32 + 4;
+            (0..shared).for_each(|bit| id.set_bit(bit, key.bit(bit)));
+        }
+        id
+    }
+}
+
+fn honest(world: &World<Actor>) -> impl Iterator<Item = &DhtHost> {
+    world.hosts().filter_map(|(_, actor, _)| match actor {
+        Actor::Node(host) => Some(&**host),
+        Actor::Sybil(_) => None,
+    })
+}

@@ -1,0 +1,40 @@
+//! Adversaries before a key, and anywhere.
+
+use sim::LinkConfig;
+use sim::scenario::{EclipseReport, EclipseScenario};
+
+fn run(nodes: u32, sybils: u32, aimed: bool) -> EclipseReport {
+    let links = LinkConfig::default();
+    EclipseScenario { nodes, sybils, aimed, items: 60, seed: 1, links }.run()
+}
+
+#[test]
+fn a_surrounded_key_is_written_and_read_all_the_same() {
+    let report = run(500, 20, true);
+    assert!(report.stored >= 57 && report.found >= 57, "{report:?}");
+    assert!(report.surrounded > 60, "{report:?}");
+}
+
+#[test]
+fn nobody_is_suspected_where_all_are_honest() {
+    let report = run(500, 0, true);
+    assert_eq!((report.stored, report.found), (60, 60));
+    assert!(report.surrounded <= 10, "{report:?}");
+}
+
+#[test]
+fn three_adversaries_of_ten_hide_little() {
+    let report = run(500, 214, false);
+    assert!(report.stored >= 54 && report.found >= 54, "{report:?}");
+}
+
+#[test]
+#[ignore = "tier 2"]
+fn a_thousand_adversaries_before_one_key_hide_little() {
+    let report = run(1_000, 1_000, true);
+    println!("{report:?}");
+    assert!(report.stored >= 57 && report.found >= 57, "{report:?}");
+    let report = run(1_000, 429, false);
+    println!("{report:?}");
+    assert!(report.stored >= 54 && report.found >= 54, "{report:?}");
+}
