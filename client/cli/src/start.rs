@@ -1,13 +1,10 @@
 //! Starts the engine as the command line says.
 
 use client::driver::{Client, DhtOptions, Options};
+use dht::driver::PUBLIC_BOOTSTRAP;
 
 use crate::args::Network;
 use crate::exit::Failure;
-
-/// The public bootstrap nodes, used unless others are named.
-const PUBLIC_BOOTSTRAP: [&str; 3] =
-    ["router.bittorrent.com:6881", "dht.libtorrent.org:25401", "dht.transmissionbt.com:6881"];
 
 /// A running engine. `nodes` are DHT nodes that torrent files name (BEP 5).
 pub fn client(network: &Network, nodes: Vec<String>) -> Result<Client, Failure> {

@@ -12,7 +12,7 @@ mod socket;
 mod state_file;
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -30,10 +30,14 @@ pub use socket::BindError;
 use socket::{Sent, Socket};
 pub use state_file::{StateError, StateFile};
 
+/// Hosts by which the public DHT is entered. Other projects run them for everybody.
+pub const PUBLIC_BOOTSTRAP: [&str; 3] =
+    ["router.bittorrent.com:6881", "dht.libtorrent.org:25401", "dht.transmissionbt.com:6881"];
+
 /// How a driver works, beside what the node's own [`Config`] says.
 #[derive(Clone, Debug)]
 pub struct DriverConfig {
-    /// The node's numbers; `sockets` is filled in by [`Driver::bind`].
+    /// The node's numbers; `sockets` is filled in by the driver.
     pub node: Config,
     /// Bootstrap contacts as `HOST:PORT`. Names are resolved, again and again until they are.
     pub bootstrap: Vec<String>,
@@ -97,9 +101,25 @@ pub struct Driver {
 impl Driver {
     /// Binds a UDP socket to each address (v6 sockets carry v6 only) and starts a node on them.
     /// Must be called inside a tokio runtime with time and I/O enabled.
-    pub fn bind(mut config: DriverConfig, addrs: &[SocketAddr]) -> Result<Driver, BindError> {
+    pub fn bind(config: DriverConfig, addrs: &[SocketAddr]) -> Result<Driver, BindError> {
         let bind = |addr: &SocketAddr| Socket::bind(*addr, config.receive_buffer_bytes);
         let sockets = addrs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        Ok(Driver::start(config, sockets))
+    }
+
+    /// Binds `port` of all addresses of each family that the host has, and starts a node there; port
+    /// 0 lets the system choose.
+    pub fn bind_all(config: DriverConfig, port: u16) -> Result<Driver, BindError> {
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        match Driver::bind(config.clone(), &[v4, v6]) {
+            // A host without IPv6 is no error.
+            Err(error) if error.addr == v6 => Driver::bind(config, &[v4]),
+            other => other,
+        }
+    }
+
+    fn start(mut config: DriverConfig, sockets: Vec<Socket>) -> Driver {
         config.node.sockets = sockets.iter().map(Socket::local_addr).collect();
         let clock = Clock::start();
         let snapshot = config.snapshot;
@@ -124,7 +144,7 @@ impl Driver {
             stats: DriverStats::default(),
         };
         driver.name_literals();
-        Ok(driver)
+        driver
     }
 
     /// The addresses that the sockets are bound to, with the ports that the system chose.

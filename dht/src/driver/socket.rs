@@ -38,21 +38,21 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn bind(addr: SocketAddr, receive_buffer: usize) -> Result<Socket, BindError> {
-        Socket::open(addr, receive_buffer).map_err(|source| BindError { addr, source })
+        let socket = open(addr).and_then(|socket| Socket::new(socket, receive_buffer));
+        socket.map_err(|source| BindError { addr, source })
     }
 
-    fn open(addr: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {
-        let socket =
-            socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
+    /// Takes a socket that is bound.
+    pub(super) fn new(socket: UdpSocket, receive_buffer: usize) -> io::Result<Socket> {
+        let local = socket.local_addr()?;
+        let system = SockRef::from(&socket);
+        if local.is_ipv6() && !system.only_v6()? {
+            let text = "it carries IPv4 too; set IPV6_V6ONLY before it is bound, and give one \
+                        socket a family";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         // The system grants what its limits allow; less is no error.
-        let _ = socket.set_recv_buffer_size(receive_buffer);
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        let local = socket.local_addr()?;
+        let _ = system.set_recv_buffer_size(receive_buffer);
         Ok(Socket { socket, local })
     }
 
@@ -97,6 +97,17 @@ impl Socket {
             }
         }
     }
+}
+
+/// Binds a UDP socket; one of IPv6 carries IPv6 only.
+fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 /// What became of a datagram.

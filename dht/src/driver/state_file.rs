@@ -58,6 +58,19 @@ impl StateFile {
         Snapshot::decode(&bytes).map(Some).map_err(content)
     }
 
+    /// Reads the snapshot like [`StateFile::load`]. A file that is no snapshot is set aside, with the
+    /// extension `damaged` and a warning: it costs only the warm start.
+    pub fn load_or_set_aside(&self) -> Result<Option<Snapshot>, StateError> {
+        match self.load() {
+            Err(error @ StateError::Content(..)) => {
+                tracing::warn!(%error, "starting cold");
+                let _ = fs::rename(&self.path, self.path.with_extension("damaged"));
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     /// Replaces the file and waits until it is on stable storage. Blocks.
     pub fn save(&self, snapshot: &Snapshot) -> Result<(), StateError> {
         self.replace(&snapshot.encode()).map_err(|error| StateError::Io(self.path.clone(), error))
@@ -97,6 +110,8 @@ mod tests {
         assert!(file.load().unwrap_err().to_string().contains("not a snapshot"));
         fs::write(file.path(), vec![0; SNAPSHOT_BYTES_MAX * 2]).unwrap();
         assert!(file.load().is_err());
+        assert_eq!(file.load_or_set_aside().unwrap(), None);
+        assert!(!file.path().exists() && folder.path().join("dht.damaged").exists());
         let nowhere = StateFile::new(folder.path().join("no/such/folder/file"));
         let snapshot = Snapshot { id: Id([5; 20]), contacts: vec![] };
         assert!(nowhere.save(&snapshot).unwrap_err().to_string().contains("no/such/folder"));

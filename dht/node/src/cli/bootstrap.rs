@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use dht::driver::{Driver, DriverConfig, StateError, StateFile};
+use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP, StateFile};
 use dht::{Event, Snapshot};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use wire::compact::Family;
 
 use super::output::Output;
 use super::session::bind;
-use super::{Common, Failure, PUBLIC_BOOTSTRAP};
+use super::{Common, Failure};
 
 /// The port that most nodes of the public DHT use.
 const PORT: u16 = 6881;
@@ -160,17 +160,12 @@ impl Store {
         }
     }
 
-    /// What was saved. A damaged file is set aside and costs only the warm start.
+    /// What was saved. What cannot be read costs only the warm start.
     fn load(&self) -> Option<Snapshot> {
-        match self.file.load() {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                tracing::warn!(%error, "starting cold");
-                if let StateError::Content(path, _) = &error {
-                    let _ = fs::rename(path, path.with_extension("damaged"));
-                }
-                None
-            }
-        }
+        let loaded = self.file.load_or_set_aside();
+        loaded.unwrap_or_else(|error| {
+            tracing::warn!(%error, "starting cold");
+            None
+        })
     }
 }

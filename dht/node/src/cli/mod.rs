@@ -22,11 +22,6 @@ use wire::Id;
 
 pub(crate) use failure::Failure;
 
-/// Hosts that are asked when no `--bootstrap` is given; they are run by other projects for
-/// everybody.
-const PUBLIC_BOOTSTRAP: [&str; 3] =
-    ["router.bittorrent.com:6881", "dht.libtorrent.org:25401", "dht.transmissionbt.com:6881"];
-
 /// A node of the BitTorrent DHT: run one, or ask the DHT from the command line.
 #[derive(Parser, Debug)]
 #[command(name = "dht-node", version, about, long_about = None)]

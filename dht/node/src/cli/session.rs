@@ -1,14 +1,14 @@
 //! A node that lives for one command.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht::driver::{Driver, DriverConfig};
+use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
 use dht::{Event, LookupId};
 use tokio::time::{Instant, timeout_at};
 
 use super::output::Output;
-use super::{Common, Failure, PUBLIC_BOOTSTRAP, Patience};
+use super::{Common, Failure, Patience};
 
 /// How often the line of progress is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -137,14 +137,8 @@ pub(crate) fn bind(
     given: &[SocketAddr],
     port: u16,
 ) -> Result<Driver, Failure> {
-    if !given.is_empty() {
-        return Ok(Driver::bind(config, given)?);
-    }
-    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match Driver::bind(config.clone(), &[v4, v6]) {
-        // A host without IPv6 is no error.
-        Err(error) if error.addr == v6 => Ok(Driver::bind(config, &[v4])?),
-        other => Ok(other?),
+    match given {
+        [] => Ok(Driver::bind_all(config, port)?),
+        _ => Ok(Driver::bind(config, given)?),
     }
 }
