@@ -97,7 +97,7 @@ async fn a_snapshot_starts_a_driver_warm() {
 async fn a_name_that_does_not_resolve_is_told_and_tried_again() {
     let config = DriverConfig { bootstrap: vec!["127.0.0.1:port".into()], ..Default::default() };
     let mut a = Driver::bind(config, &["127.0.0.1:0".parse().unwrap()]).unwrap();
-    let _ = timeout(Duration::from_millis(300), a.turn()).await;
+    timeout(Duration::from_secs(20), a.turn()).await.unwrap();
     let unresolved: Vec<_> = a.unresolved().collect();
     assert_eq!(unresolved.len(), 1);
     assert_eq!(unresolved[0].0, "127.0.0.1:port");

@@ -47,11 +47,13 @@ impl Resolver {
         }
     }
 
-    /// Whether there are new addresses to take; else wakes the task when there are.
+    /// Whether there are new addresses to take, or a name failed for the first time; else wakes the
+    /// task when it is so.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let found = &mut self.found;
+        let (found, mut failed) = (&mut self.found, false);
         self.names.retain_mut(|name| {
             while let Poll::Ready(result) = name.resolving.as_mut().poll(cx) {
+                failed |= name.error.is_empty();
                 match result {
                     Ok(addrs) if !addrs.is_empty() => {
                         tracing::debug!(name = name.text, ?addrs, "bootstrap name resolved");
@@ -67,7 +69,7 @@ impl Resolver {
             }
             true
         });
-        !self.found.is_empty()
+        failed || !self.found.is_empty()
     }
 
     /// The addresses found since the last call.
