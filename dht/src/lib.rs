@@ -6,7 +6,33 @@
 //! [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] says. A late, early or repeated
 //! timeout does no harm. The same seed and the same inputs give the same outputs.
 //!
-//! The feature `driver` adds `driver::Driver`, which gives a node sockets and the clock.
+//! ```
+//! use dht::wire::{Id, rng::seed_from_u64, time::Time};
+//! use dht::{Config, Event, Node, SocketId};
+//!
+//! // Two nodes, and no network but this loop.
+//! let addrs = ["10.0.0.1:6881".parse()?, "10.0.0.2:6881".parse()?];
+//! let now = Time::ZERO;
+//! let node = |n: usize| Node::new(Config::new(vec![addrs[n]]), &seed_from_u64(n as u64), now);
+//! let mut nodes = [node(0), node(1)];
+//! nodes[1].bootstrap(now, addrs[0]);
+//! let announce = nodes[1].announce(now, Id([0x77; 20]), Some(6881));
+//! nodes[1].handle_timeout(now);
+//!
+//! let mut buf = Vec::new();
+//! while let Some((from, sent)) =
+//!     (0..2).find_map(|n| Some((n, nodes[n].poll_transmit(&mut buf)?)))
+//! {
+//!     nodes[1 - from].handle_datagram(now, SocketId(0), addrs[from], &buf[..sent.len]);
+//! }
+//! let announced = std::iter::from_fn(|| nodes[1].poll_event())
+//!     .any(|e| matches!(e, Event::Announced { lookup, accepted: 1, .. } if lookup == announce));
+//! assert!(announced);
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+//!
+//! The feature `driver` adds what tokio and the system are needed for: `driver::Dht`, an
+//! asynchronous handle of a node with sockets and the clock, and what it is made of.
 
 mod answers;
 mod around;
@@ -52,3 +78,5 @@ pub use security::{fits, make_id};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot, SnapshotError};
 pub use stats::Stats;
 pub use tokens::{TOKEN_LEN, Tokens};
+/// The formats and small types that a node speaks in.
+pub use wire;

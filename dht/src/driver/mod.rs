@@ -1,15 +1,18 @@
 //! The tokio driver: gives a [`Node`] its sockets, the clock and a seed.
 //!
-//! It runs on its caller's task, spawns nothing and has no channel: the caller loops over
-//! [`Driver::turn`], alone or in a `select!`, and takes events in between.
+//! [`Driver`] runs on its caller's task, spawns nothing and has no channel: the caller loops over
+//! [`Driver::turn`], alone or in a `select!`, and takes events in between. [`Dht`] is a handle of a
+//! node whose driver has a task of its own. [`Testnet`] is a DHT on loopback, for tests.
 
 #![allow(clippy::disallowed_types, reason = "a driver has the sockets, files and the clock")]
 
 mod clock;
 mod foreign;
+mod handle;
 mod resolve;
 mod socket;
 mod state_file;
+mod testnet;
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,10 +28,12 @@ use crate::{Config, Event, Node, Snapshot, SocketId};
 pub use clock::Clock;
 pub use foreign::Foreign;
 use foreign::ForeignQueue;
+pub use handle::{Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong};
 use resolve::Resolver;
 pub use socket::BindError;
 use socket::{Sent, Socket};
 pub use state_file::{StateError, StateFile};
+pub use testnet::Testnet;
 
 /// Hosts by which the public DHT is entered. Other projects run them for everybody.
 pub const PUBLIC_BOOTSTRAP: [&str; 3] =

@@ -1,0 +1,110 @@
+//! What a handle asks of its task, and what comes back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use wire::{InfoHash, NodeId};
+
+use super::DhtError;
+use crate::driver::DriverStats;
+use crate::{ContactInfo, NodeInfo, Snapshot, Stats};
+
+/// Where a result is waited for.
+pub(super) type Reply<T> = oneshot::Sender<T>;
+
+/// What a handle asks of its task.
+pub(super) enum Command {
+    GetPeers {
+        info_hash: InfoHash,
+        peers: mpsc::Sender<SocketAddr>,
+        end: Reply<Result<LookupSummary, DhtError>>,
+    },
+    Announce {
+        info_hash: InfoHash,
+        port: Option<u16>,
+        end: Reply<Result<Announced, DhtError>>,
+    },
+    FindNode {
+        target: NodeId,
+        end: Reply<Result<LookupSummary, DhtError>>,
+    },
+    Ping {
+        addr: SocketAddr,
+        end: Reply<Result<Pong, DhtError>>,
+    },
+    Bootstrap(String),
+    AddNode(SocketAddr),
+    Joined(Reply<Result<(), DhtError>>),
+    WhyNotJoined(Reply<Result<(), DhtError>>),
+    Info(Reply<Info>),
+    Contacts(Reply<Vec<ContactInfo>>),
+    Snapshot(Reply<Snapshot>),
+    Save(Reply<Result<(), DhtError>>),
+    Shutdown(Reply<Result<(), DhtError>>),
+}
+
+/// How a lookup went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LookupSummary {
+    /// Nodes that were asked.
+    pub asked: u32,
+    /// Nodes that answered.
+    pub answered: u32,
+    /// Distinct peers that they gave.
+    pub peers_found: u32,
+    /// Queries one after the other that led to the closest node that answered.
+    pub hops: u32,
+    /// The closest nodes that answered, closest first; at most k a family.
+    pub closest: Vec<NodeInfo>,
+}
+
+/// An announce that at least one node accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// Nodes that accepted it.
+    pub accepted: u32,
+    /// The lookup that it began with.
+    pub lookup: LookupSummary,
+    /// The peers that this lookup met, at most [`crate::Config::lookup_peers_max`]: who announces
+    /// needs no [`super::Dht::get_peers`] beside.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// The answer to a ping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pong {
+    /// Who answered.
+    pub node: NodeInfo,
+    /// Time until the answer.
+    pub rtt: Duration,
+}
+
+/// What a node is and knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Info {
+    /// Its id; another one later, if its address is learned and the id does not fit (BEP 42).
+    pub id: NodeId,
+    /// The addresses of its sockets, with the ports that the system chose.
+    pub local_addrs: Vec<SocketAddr>,
+    /// The addresses that the world sees it at, as far as they are known: at most one a family.
+    pub external_ips: Vec<IpAddr>,
+    /// Whether it has joined the DHT.
+    pub bootstrapped: bool,
+    /// Contacts in its IPv4 table.
+    pub contacts_v4: usize,
+    /// Contacts in its IPv6 table (BEP 32).
+    pub contacts_v6: usize,
+    /// Torrents for which others announced peers to it.
+    pub stored_torrents: usize,
+    /// Those peers.
+    pub stored_peers: usize,
+    /// Items that others stored with it (BEP 44).
+    pub stored_items: usize,
+    /// Lookups that run, those by which the node keeps its tables up among them.
+    pub lookups: usize,
+    /// What the node counted.
+    pub stats: Stats,
+    /// What its driver counted.
+    pub driver_stats: DriverStats,
+}
