@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 
 use client::TorrentEvent;
 use client::driver::{Add, Client, DhtOptions, HashedPath, Options, What, hash_path};
-use dht::Event;
-use dht::driver::{Driver, DriverConfig};
+use dht::driver::Testnet;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 
 use crate::args::Demo;
 use crate::exit::Failure;
@@ -57,7 +54,8 @@ pub async fn run(args: Demo) -> Result<(), Failure> {
 /// The demo itself. All its files are in `folder`; the process that fetches is put into `fetching`.
 async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result<(), Failure> {
     let started = Instant::now();
-    let nodes = step(found_overlay(args.nodes)).await?;
+    let testnet = step(found_overlay(args.nodes)).await?;
+    let nodes = testnet.bootstrap_addrs();
     say(&format!(
         "1. A DHT of {} nodes runs on loopback, with no tracker and no network ({}).",
         nodes.len(),
@@ -128,36 +126,8 @@ async fn in_time<T>(
     }
 }
 
-/// Starts `count` DHT nodes, each on an address of its own, and waits until all are in.
-async fn found_overlay(count: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let network = |error: &dyn std::fmt::Display| Failure::Network(format!("loopback: {error}"));
-    let (told, mut joined) = mpsc::unbounded_channel();
-    let mut addrs: Vec<SocketAddr> = Vec::new();
-    for number in 0..count {
-        let bind = SocketAddr::from(([127, 20, (number / 250) as u8, (number % 250 + 1) as u8], 0));
-        let bootstrap = addrs.first().map(ToString::to_string).into_iter().collect();
-        let config = DriverConfig { bootstrap, ..DriverConfig::default() };
-        let mut driver = Driver::bind(config, &[bind]).map_err(|error| network(&error))?;
-        addrs.extend(driver.local_addrs());
-        let told = told.clone();
-        let founder = number == 0;
-        spawn_local(async move {
-            let mut waits = !founder;
-            loop {
-                driver.turn().await;
-                while let Some(event) = driver.poll_event() {
-                    if waits && matches!(event, Event::Bootstrapped { .. }) {
-                        waits = false;
-                        let _ = told.send(());
-                    }
-                }
-            }
-        });
-    }
-    for _ in 1..count {
-        joined.recv().await;
-    }
-    Ok(addrs)
+async fn found_overlay(count: u16) -> Result<Testnet, Failure> {
+    Testnet::new(count).await.map_err(|error| Failure::Network(format!("loopback: {error}")))
 }
 
 fn make_file(folder: &Path) -> std::io::Result<PathBuf> {
