@@ -107,7 +107,7 @@ fn ask(driver: &mut Driver, entry: std::net::SocketAddr) -> io::Result<()> {
     })?;
     println!("joined by {entry}: {contacts} contact");
 
-    let announce = driver.node.announce(driver.now(), info_hash, Some(6881));
+    let announce = driver.node.announce(driver.now(), info_hash, Some(6881), false);
     let accepted = driver.until(|event| match event {
         Event::Announced { lookup, accepted, .. } if lookup == announce => Some(accepted),
         _ => None,

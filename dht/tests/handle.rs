@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dht::driver::{Builder, Dht, DhtError, Testnet};
 use dht::wire::{Id, InfoHash};
+use dht::{Item, SigningKey};
 use tokio::time::{Instant, sleep, timeout};
 
 const HASH: InfoHash = Id([0x77; 20]);
@@ -52,6 +53,31 @@ async fn begin_and_drop(future: impl Future) {
         Poll::Ready(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn items_are_put_and_found_and_swarms_counted() {
+    let testnet = Testnet::new(12).await.unwrap();
+    let (writer, reader) = (joined(&testnet, local()).await, joined(&testnet, local()).await);
+    let signer = SigningKey::from_bytes(&[7; 32]);
+    let item = |seq| Item::sign(&signer, b"", seq, b"5:hello").unwrap();
+    assert_eq!(reader.get(item(1).key(), None).await.unwrap(), None);
+    assert!(writer.put(item(1), None).await.unwrap().accepted >= 8);
+    assert_eq!(reader.get(item(1).key(), None).await.unwrap(), Some(item(1)));
+    assert_eq!(reader.get(item(1).key(), Some(1)).await.unwrap(), None);
+    let refused = writer.put(item(2), Some(9)).await.unwrap();
+    assert!(refused.accepted == 0 && refused.cas_mismatches >= 1, "{refused:?}");
+    assert!(writer.put(item(2), Some(1)).await.unwrap().accepted >= 8);
+    assert!(writer.put(item(1), None).await.unwrap().outdated >= 1);
+
+    writer.announce_seed(HASH, 4000).await.unwrap();
+    let counted = reader.scrape(HASH).await.unwrap();
+    assert_eq!((counted.seeds, counted.peers), (1, 0));
+    // Whom nobody answers is told so.
+    let alone = local().start().unwrap();
+    assert!(matches!(alone.get(item(1).key(), None).await, Err(DhtError::NobodyToAsk)));
+    assert!(matches!(alone.put(item(1), None).await, Err(DhtError::NobodyToAsk)));
+    assert!(matches!(alone.scrape(HASH).await, Err(DhtError::NobodyToAsk)));
 }
 
 #[test]

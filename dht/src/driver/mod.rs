@@ -28,7 +28,9 @@ use crate::{Config, Event, Node, Snapshot, SocketId};
 pub use clock::Clock;
 pub use foreign::Foreign;
 use foreign::ForeignQueue;
-pub use handle::{Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong};
+pub use handle::{
+    Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong, Scraped, Stored,
+};
 use resolve::Resolver;
 pub use socket::BindError;
 use socket::{Sent, Socket};

@@ -8,7 +8,7 @@ use wire::{InfoHash, NodeId};
 
 use super::DhtError;
 use crate::driver::DriverStats;
-use crate::{ContactInfo, NodeInfo, Snapshot, Stats};
+use crate::{ContactInfo, Item, ItemKey, NodeInfo, Snapshot, Stats};
 
 /// Where a result is waited for.
 pub(super) type Reply<T> = oneshot::Sender<T>;
@@ -23,11 +23,26 @@ pub(super) enum Command {
     Announce {
         info_hash: InfoHash,
         port: Option<u16>,
+        seed: bool,
         end: Reply<Result<Announced, DhtError>>,
     },
     FindNode {
         target: NodeId,
         end: Reply<Result<LookupSummary, DhtError>>,
+    },
+    Get {
+        key: ItemKey,
+        seq: Option<i64>,
+        end: Reply<Result<Option<Item>, DhtError>>,
+    },
+    Put {
+        item: Item,
+        cas: Option<i64>,
+        end: Reply<Result<Stored, DhtError>>,
+    },
+    Scrape {
+        info_hash: InfoHash,
+        end: Reply<Result<Scraped, DhtError>>,
     },
     Ping {
         addr: SocketAddr,
@@ -69,6 +84,28 @@ pub struct Announced {
     /// The peers that this lookup met, at most [`crate::Config::lookup_peers_max`]: who announces
     /// needs no [`super::Dht::get_peers`] beside.
     pub peers: Vec<SocketAddr>,
+}
+
+/// How the nodes closest to an item took it (BEP 44).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Nodes that accepted it.
+    pub accepted: u32,
+    /// Nodes that refused it because they have another one than `cas` says.
+    pub cas_mismatches: u32,
+    /// Nodes that refused it because they have a newer one.
+    pub outdated: u32,
+}
+
+/// About how large a swarm is (BEP 33).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scraped {
+    /// Nodes that counted; none: nobody knows of the torrent.
+    pub nodes: u32,
+    /// Addresses of seeds.
+    pub seeds: u32,
+    /// Addresses of other peers.
+    pub peers: u32,
 }
 
 /// The answer to a ping.

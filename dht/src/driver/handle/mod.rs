@@ -16,10 +16,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use wire::{InfoHash, NodeId};
 
-use crate::{ContactInfo, Snapshot};
+use crate::{ContactInfo, Item, ItemKey, Snapshot};
 
 pub use builder::Builder;
-pub use command::{Announced, Info, LookupSummary, Pong};
+pub use command::{Announced, Info, LookupSummary, Pong, Scraped, Stored};
 use command::{Command, Reply};
 pub use error::DhtError;
 pub use peers::Peers;
@@ -96,8 +96,37 @@ impl Dht {
         info_hash: InfoHash,
         port: impl Into<Option<u16>>,
     ) -> Result<Announced, DhtError> {
-        let port = port.into();
-        self.ask(|end| Command::Announce { info_hash, port, end }).await?
+        let (port, seed) = (port.into(), false);
+        self.ask(|end| Command::Announce { info_hash, port, seed, end }).await?
+    }
+
+    /// Like [`Dht::announce`], for who has the whole torrent: scrapes count it as a seed, and it is
+    /// told of no other seeds (BEP 33).
+    pub async fn announce_seed(
+        &self,
+        info_hash: InfoHash,
+        port: impl Into<Option<u16>>,
+    ) -> Result<Announced, DhtError> {
+        let (port, seed) = (port.into(), true);
+        self.ask(|end| Command::Announce { info_hash, port, seed, end }).await?
+    }
+
+    /// Looks for an item (BEP 44), of a mutable one for the newest; `None` if no node has it, or with
+    /// `seq`, none that is newer. What is returned was verified.
+    pub async fn get(&self, key: ItemKey, seq: Option<i64>) -> Result<Option<Item>, DhtError> {
+        self.ask(|end| Command::Get { key, seq, end }).await?
+    }
+
+    /// Has the nodes closest to an item store it (BEP 44); with `cas`, only in place of one with this
+    /// sequence number. They forget it after two hours: put it again before. That nobody accepted it
+    /// is no error: [`Stored`] tells why.
+    pub async fn put(&self, item: Item, cas: Option<i64>) -> Result<Stored, DhtError> {
+        self.ask(|end| Command::Put { item, cas, end }).await?
+    }
+
+    /// Counts the seeds and the peers of a torrent (BEP 33).
+    pub async fn scrape(&self, info_hash: InfoHash) -> Result<Scraped, DhtError> {
+        self.ask(|end| Command::Scrape { info_hash, end }).await?
     }
 
     /// Looks for the nodes closest to an id (BEP 5, "find_node"), which the summary has. That no node

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 use wire::compact::Family;
 
-use super::command::{Announced, Command, Info, LookupSummary, Pong, Reply};
+use super::command::{Announced, Command, Info, LookupSummary, Pong, Reply, Scraped, Stored};
 use super::error::DhtError;
 use super::saver::{Saver, due, warn_unsaved};
 use crate::driver::Driver;
-use crate::{Event, LookupId, PingId};
+use crate::{Event, Item, LookupId, PingId};
 
 /// Whether the node has joined the DHT.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,11 +35,26 @@ enum Waiter {
         lookup: Option<LookupSummary>,
         end: Reply<Result<Announced, DhtError>>,
     },
+    Item {
+        found: Option<Item>,
+        end: Reply<Result<Option<Item>, DhtError>>,
+    },
+    Put {
+        lookup: Option<LookupSummary>,
+        end: Reply<Result<Stored, DhtError>>,
+    },
+    Scrape {
+        lookup: Option<LookupSummary>,
+        end: Reply<Result<Scraped, DhtError>>,
+    },
 }
 
 impl Waiter {
     fn is_gone(&self) -> bool {
         match self {
+            Waiter::Item { end, .. } => end.is_closed(),
+            Waiter::Put { end, .. } => end.is_closed(),
+            Waiter::Scrape { end, .. } => end.is_closed(),
             Waiter::Peers { end, .. } | Waiter::Nodes(end) => end.is_closed(),
             Waiter::Announce { end, .. } => end.is_closed(),
         }
@@ -105,13 +120,25 @@ impl Task {
                 let lookup = node.get_peers(now, info_hash);
                 self.wait(lookup, Waiter::Peers { peers, end });
             }
-            Command::Announce { info_hash, port, end } => {
-                let lookup = node.announce(now, info_hash, port);
+            Command::Announce { info_hash, port, seed, end } => {
+                let lookup = node.announce(now, info_hash, port, seed);
                 self.wait(lookup, Waiter::Announce { peers: Vec::new(), lookup: None, end });
             }
             Command::FindNode { target, end } => {
                 let lookup = node.find_node(now, target);
                 self.wait(lookup, Waiter::Nodes(end));
+            }
+            Command::Get { key, seq, end } => {
+                let lookup = node.get(now, &key, seq);
+                self.wait(lookup, Waiter::Item { found: None, end });
+            }
+            Command::Put { item, cas, end } => {
+                let lookup = node.put(now, item, cas);
+                self.wait(lookup, Waiter::Put { lookup: None, end });
+            }
+            Command::Scrape { info_hash, end } => {
+                let lookup = node.scrape(now, info_hash);
+                self.wait(lookup, Waiter::Scrape { lookup: None, end });
             }
             Command::Ping { addr, end } => {
                 let ping = node.ping(now, addr);
@@ -164,6 +191,19 @@ impl Task {
                 self.on_lookup_done(lookup, summary);
             }
             Event::Announced { lookup, accepted, .. } => self.on_announced(lookup, accepted),
+            Event::ItemFound { lookup, item } => {
+                if let Some(Waiter::Item { found, .. }) = self.lookups.get_mut(&lookup) {
+                    *found = Some(item);
+                }
+            }
+            Event::Stored { lookup, accepted, cas_mismatches, outdated, .. } => {
+                let stored = Stored { accepted, cas_mismatches, outdated };
+                self.on_stored(lookup, stored);
+            }
+            Event::Scraped { lookup, nodes, seeds, peers, .. } => {
+                self.on_scraped(lookup, Scraped { nodes, seeds, peers });
+            }
+            Event::SamplesFound { .. } => {}
             Event::PingReply { ping, node, rtt } => self.on_ping(ping, Ok(Pong { node, rtt })),
             Event::PingFailed { ping, addr } => {
                 self.on_ping(ping, Err(DhtError::PingUnanswered(addr)));
@@ -186,7 +226,7 @@ impl Task {
                 let max = self.driver.node().config().lookup_peers_max;
                 peers.extend(found.into_iter().take(max.saturating_sub(peers.len())));
             }
-            Some(Waiter::Nodes(_)) | None => {}
+            _ => {}
         }
     }
 
@@ -202,6 +242,18 @@ impl Task {
                 let waiter = Waiter::Announce { peers, lookup: Some(summary), end };
                 self.lookups.insert(lookup, waiter);
             }
+            Some(Waiter::Item { found, end }) => {
+                let _ = end.send(match (found, summary.answered) {
+                    (None, 0) => Err(self.why_unanswered(u64::from(summary.asked))),
+                    (found, _) => Ok(found),
+                });
+            }
+            Some(Waiter::Put { end, .. }) => {
+                self.lookups.insert(lookup, Waiter::Put { lookup: Some(summary), end });
+            }
+            Some(Waiter::Scrape { end, .. }) => {
+                self.lookups.insert(lookup, Waiter::Scrape { lookup: Some(summary), end });
+            }
             None => {}
         }
     }
@@ -214,6 +266,25 @@ impl Task {
             (0, answered) => Err(DhtError::NotAccepted { answered }),
             _ => Ok(Announced { accepted, lookup, peers }),
         });
+    }
+
+    fn on_stored(&mut self, lookup: LookupId, stored: Stored) {
+        let waiter = self.lookups.remove(&lookup);
+        let Some(Waiter::Put { lookup: Some(lookup), end }) = waiter else { return };
+        let _ = end.send(self.unless_unanswered(&lookup, stored));
+    }
+
+    fn on_scraped(&mut self, lookup: LookupId, scraped: Scraped) {
+        let waiter = self.lookups.remove(&lookup);
+        let Some(Waiter::Scrape { lookup: Some(lookup), end }) = waiter else { return };
+        let _ = end.send(self.unless_unanswered(&lookup, scraped));
+    }
+
+    fn unless_unanswered<T>(&self, lookup: &LookupSummary, result: T) -> Result<T, DhtError> {
+        match lookup.answered {
+            0 => Err(self.why_unanswered(u64::from(lookup.asked))),
+            _ => Ok(result),
+        }
     }
 
     fn on_ping(&mut self, ping: PingId, outcome: Result<Pong, DhtError>) {
