@@ -417,11 +417,10 @@ impl Node {
         best
     }
 
-    /// Nobody answered a lookup: it asks the contacts that are usable by now, or waits for one.
+    /// Nobody answered a lookup: it asks the contacts that became usable since, or waits for one.
+    /// Those that failed it are not asked at once again: they may fail in the same moment, without
+    /// end.
     fn go_on_or_wait(&mut self, id: LookupId, search: &mut Search) {
-        for family in [Family::V4, Family::V6] {
-            search.side(family).map(Lookup::forget_failed);
-        }
         if self.tables.has_usable() {
             self.fill(search);
             self.pump_side(id, search, Family::V4);

@@ -375,3 +375,29 @@ fn what_cannot_be_sent_fails_at_once() {
     bench.pass(Duration::from_secs(5));
     assert!(matches!(bench.events()[..], [Event::PingFailed { ping, .. }] if ping == other));
 }
+
+#[test]
+fn a_lookup_whose_only_contact_is_unreachable_waits_and_ends() {
+    let mut bench = Bench::new();
+    let contact: SocketAddr = SEED.parse().unwrap();
+    bench.node.add_contact(bench.now, contact);
+    let asked = bench.asked().remove(0);
+    bench.reply(&asked, &body(id(3), b""));
+    bench.events();
+    let lookup = bench.node.get_peers(bench.now, HASH);
+    // The network is down: the system refuses whatever is sent, at once.
+    let mut refused = 0;
+    let end = bench.now + Duration::from_secs(60);
+    while bench.now < end {
+        for asked in bench.asked() {
+            bench.node.handle_unreachable(bench.now, asked.to);
+            refused += 1;
+        }
+        bench.now = bench.node.poll_timeout().map_or(end, |(at, _)| at.clamp(bench.now, end));
+        bench.node.handle_timeout(bench.now);
+    }
+    assert!(refused < 100, "{refused} queries");
+    let ended =
+        |event: &Event| matches!(event, Event::LookupDone { lookup: id, .. } if *id == lookup);
+    assert_eq!(bench.events().iter().filter(|event| ended(event)).count(), 1);
+}

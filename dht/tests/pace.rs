@@ -143,6 +143,27 @@ fn a_lookup_ends_even_if_none_of_its_queries_has_a_turn() {
 }
 
 #[test]
+fn a_lookup_whose_contacts_have_no_turn_does_not_ask_them_without_end() {
+    let mut bench = slow(|c| {
+        (c.flows_per_sec, c.query_burst_ms) = (1, 0);
+        c.queries_held_max = 0;
+    });
+    bench.node.add_contact(bench.now, stranger(1));
+    let asked = bench.asked().remove(0);
+    bench.reply(&asked, &body(id(3), b""));
+    bench.node.ping(bench.now, stranger(100));
+    let lookup = bench.node.get_peers(bench.now, id(1));
+    // Its contact is usable, but for this moment there is no room for a query.
+    let refused = bench.node.stats().queries_refused;
+    bench.node.handle_timeout(bench.now);
+    assert!(bench.node.stats().queries_refused - refused < 4);
+    bench.pass(Duration::from_secs(30));
+    let ended =
+        |event: &Event| matches!(event, Event::LookupDone { lookup: id, .. } if *id == lookup);
+    assert!(bench.events().iter().any(ended));
+}
+
+#[test]
 fn queries_of_a_lookup_that_was_cancelled_are_not_sent() {
     let mut bench = slow(|c| (c.flows_per_sec, c.query_burst_ms) = (2, 0));
     for n in 0..4 {
