@@ -54,6 +54,12 @@ def info_hash(text):
     return lt.sha1_hash(bytes.fromhex(text))
 
 
+def text_of(item):
+    """The text of an item's alert, which wraps it differently for each kind."""
+    value = item.get("value", item) if isinstance(item, dict) else item
+    return value.decode() if isinstance(value, bytes) else value
+
+
 class Program:
     def __init__(self):
         self.sessions = []
@@ -88,10 +94,59 @@ class Program:
                     peers.update("%s:%d" % peer for peer in alert.peers())
         return {"peers": sorted(peers)}
 
-    def announce(self, session, info_hash_hex, port):
+    def announce(self, session, info_hash_hex, port, seed=False):
         """Announces a port to the DHT, with no torrent behind it."""
-        self.sessions[session].dht_announce(info_hash(info_hash_hex), port, 0)
+        flags = int(lt.announce_flags_t.seed) if seed else 0
+        self.sessions[session].dht_announce(info_hash(info_hash_hex), port, flags)
         return {}
+
+    def wait_alert(self, session, kind, seconds, wanted):
+        """The first alert of a kind that is wanted, or None."""
+        s, end = self.sessions[session], time.monotonic() + seconds
+        while time.monotonic() < end:
+            s.wait_for_alert(100)
+            for alert in s.pop_alerts():
+                if isinstance(alert, kind) and wanted(alert):
+                    return alert
+        return None
+
+    def put_item(self, session, text, seconds):
+        """Stores a text that nobody can change; tells its hash, and how many nodes took it."""
+        target = self.sessions[session].dht_put_immutable_item(text.encode())
+        alert = self.wait_alert(session, lt.dht_put_alert, seconds, lambda a: a.target == target)
+        return {"target": str(target), "nodes": alert.num_success if alert else 0}
+
+    def get_item(self, session, target_hex, seconds):
+        """Gets such a text."""
+        target, s = info_hash(target_hex), self.sessions[session]
+        s.dht_get_immutable_item(target)
+        found = self.wait_alert(session, lt.dht_immutable_item_alert, seconds, lambda a: a.target == target)
+        return {"text": text_of(found.item) if found else None}
+
+    def put_signed(self, session, secret_hex, public_hex, salt, text, seconds):
+        """Stores a text under a key, of which the secret is a seed of 32 bytes; tells how many nodes took it."""
+        digest = bytearray(hashlib.sha512(bytes.fromhex(secret_hex)).digest())
+        digest[0] &= 248
+        digest[31] = digest[31] & 63 | 64
+        key = bytes.fromhex(public_hex)
+        self.sessions[session].dht_put_mutable_item(bytes(digest), key, text.encode(), salt.encode())
+        alert = self.wait_alert(session, lt.dht_put_alert, seconds, lambda a: bytes(a.public_key) == key)
+        return {"nodes": alert.num_success if alert else 0, "seq": alert.seq if alert else None}
+
+    def get_signed(self, session, public_hex, salt, seconds):
+        """Gets the newest text under a key."""
+        key, s = bytes.fromhex(public_hex), self.sessions[session]
+        s.dht_get_mutable_item(key, salt.encode())
+        alert = self.wait_alert(session, lt.dht_mutable_item_alert, seconds, lambda a: a.authoritative)
+        return {"text": text_of(alert.item) if alert else None, "seq": alert.seq if alert else None}
+
+    def sample(self, session, node, seconds):
+        """Asks a node for samples of the torrents that it knows."""
+        self.sessions[session].dht_sample_infohashes(endpoint(node), info_hash("00" * 20))
+        alert = self.wait_alert(session, lt.dht_sample_infohashes_alert, seconds, lambda a: True)
+        if alert is None:
+            return {"samples": None}
+        return {"samples": [str(h) for h in alert.samples], "num": alert.num_infohashes}
 
     def create(self, path, to, piece_length, private):
         """Makes a v1 torrent of a file or folder."""

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::lan::Host;
+use crate::ours::KeyFile;
 use crate::process::Process;
 use crate::programs::{peer_script, peers_python};
 use crate::wait::{secs, wait_for, wait_until};
@@ -142,6 +143,57 @@ impl Libtorrent {
         self.ask(
             json!({"op": "announce", "session": session, "info_hash_hex": info_hash, "port": port}),
         );
+    }
+
+    /// The same, as a seed.
+    pub fn announce_seed(&mut self, info_hash: &str, port: u16) {
+        self.ask(json!({
+            "op": "announce", "session": 0, "info_hash_hex": info_hash, "port": port, "seed": true,
+        }));
+    }
+
+    /// Has a text stored that nobody can change; gives its hash.
+    pub fn put_item(&mut self, text: &str) -> String {
+        let answer = self.ask(json!({
+            "op": "put_item", "session": 0, "text": text, "seconds": 20,
+        }));
+        assert!(answer["nodes"].as_u64() > Some(0), "nobody stored it: {answer}");
+        answer["target"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Such a text, by its hash.
+    pub fn get_item(&mut self, target: &str) -> Option<String> {
+        let answer = self.ask(json!({
+            "op": "get_item", "session": 0, "target_hex": target, "seconds": 20,
+        }));
+        answer["text"].as_str().map(str::to_owned)
+    }
+
+    /// Has a text stored under a key; gives its sequence number.
+    pub fn put_signed(&mut self, key: &KeyFile, salt: &str, text: &str) -> i64 {
+        let answer = self.ask(json!({
+            "op": "put_signed", "session": 0, "secret_hex": key.secret, "public_hex": key.public,
+            "salt": salt, "text": text, "seconds": 20,
+        }));
+        assert!(answer["nodes"].as_u64() > Some(0), "nobody stored it: {answer}");
+        answer["seq"].as_i64().unwrap_or(-1)
+    }
+
+    /// The newest text under a key, and its sequence number.
+    pub fn get_signed(&mut self, public: &str, salt: &str) -> (Option<String>, Option<i64>) {
+        let answer = self.ask(json!({
+            "op": "get_signed", "session": 0, "public_hex": public, "salt": salt, "seconds": 20,
+        }));
+        (answer["text"].as_str().map(str::to_owned), answer["seq"].as_i64())
+    }
+
+    /// Info-hashes that a node tells when it is asked for samples; `None` if it does not.
+    pub fn sample(&mut self, node: SocketAddr) -> Option<Vec<String>> {
+        let answer = self.ask(json!({
+            "op": "sample", "session": 0, "node": node.to_string(), "seconds": 10,
+        }));
+        let samples = answer["samples"].as_array()?;
+        Some(samples.iter().filter_map(|s| Some(s.as_str()?.to_owned())).collect())
     }
 
     /// Makes the v1 torrent file `to` of `path`; gives its info-hash.

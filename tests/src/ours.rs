@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,6 +79,36 @@ pub fn announce(host: &Host, info_hash: &str, port: u16, bootstrap: SocketAddr) 
     let mut command = dht_command(host, "announce", info_hash, bootstrap);
     command.args(["--port", &port.to_string()]);
     output_of(command);
+}
+
+/// What `dht-node keygen` made.
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The secret key, a seed of 32 bytes in hexadecimal digits.
+    pub secret: String,
+    /// The public key, likewise.
+    pub public: String,
+}
+
+impl KeyFile {
+    /// Makes a key in the folder of `host`.
+    pub fn make(host: &Host, name: &str) -> KeyFile {
+        let path = host.folder.join(name);
+        let mut command = host.command(our_binary("dht-node"));
+        command.arg("keygen").arg(&path);
+        let public = output_of(command).trim().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let secret = text.lines().nth(1).unwrap_or_default().to_owned();
+        KeyFile { path, secret, public }
+    }
+}
+
+/// What a `dht-node` command prints.
+pub fn dht(host: &Host, operation: &str, args: &[&str], bootstrap: SocketAddr) -> String {
+    let mut command = host.command(our_binary("dht-node"));
+    command.arg(operation).args(args).args(["--bootstrap", &bootstrap.to_string()]);
+    output_of(command)
 }
 
 fn dht_command(host: &Host, operation: &str, target: &str, bootstrap: SocketAddr) -> Command {
