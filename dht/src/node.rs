@@ -482,8 +482,12 @@ impl Node {
             self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
         }
         self.found = due;
-        let bucket = self.tables.refresh(now, &mut self.rng);
-        let target = bucket.or_else(|| self.bootstrap.take_neighbours_due(now).then_some(self.id));
+        // Our neighbours come first: while they were due and a bucket was refreshed, the next round
+        // was due at once, and all buckets had theirs in the same moment.
+        let target = match self.bootstrap.take_neighbours_due(now) {
+            true => Some(self.id),
+            false => self.tables.refresh(now, &mut self.rng),
+        };
         if let Some(target) = target {
             self.start(Goal::Refresh, target);
             self.hasten_maintenance(1);

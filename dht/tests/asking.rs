@@ -401,3 +401,38 @@ fn a_lookup_whose_only_contact_is_unreachable_waits_and_ends() {
         |event: &Event| matches!(event, Event::LookupDone { lookup: id, .. } if *id == lookup);
     assert_eq!(bench.events().iter().filter(|event| ended(event)).count(), 1);
 }
+
+#[test]
+fn a_node_that_has_joined_refreshes_one_bucket_at_a_time() {
+    let mut bench = Bench::new();
+    bench.node.bootstrap(bench.now, SEED.parse().unwrap());
+    let own = bench.node.id();
+    // Whom it asks knows some at every distance.
+    let known: Vec<(Id, String)> = (0..12u8)
+        .map(|n| {
+            let mut id = own;
+            id.set_bit(u32::from(n), !own.bit(u32::from(n)));
+            (id, format!("71.{n}.1.1:1"))
+        })
+        .collect();
+    let told: Vec<(Id, &str)> = known.iter().map(|(id, addr)| (*id, &addr[..])).collect();
+    let end = bench.now + Duration::from_secs(20);
+    while bench.now < end {
+        loop {
+            let all = bench.asked();
+            if all.is_empty() {
+                break;
+            }
+            for asked in all {
+                let addr = asked.to.to_string();
+                let found = known.iter().find(|(_, known)| *known == addr);
+                bench.reply(&asked, &body(found.map_or(id(3), |(id, _)| *id), &nodes(&told)));
+            }
+        }
+        bench.now = bench.node.poll_timeout().unwrap().0.max(bench.now);
+        bench.node.handle_timeout(bench.now);
+        let (due, timer) = bench.node.poll_timeout().unwrap();
+        assert!(due > bench.now, "{timer:?} is due again at once");
+    }
+    assert!(bench.node.is_bootstrapped() && bench.node.table_len(Family::V4) > 10);
+}
