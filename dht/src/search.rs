@@ -227,8 +227,8 @@ impl Node {
         let Some(&from) = self.config.sockets.first() else { return };
         let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
         for family in self.tables.families() {
-            let (hash, rng) = (&search.target, &mut self.rng);
-            self.store.sample(self.now, hash, family, n, false, rng, &mut peers);
+            let (hash, rng, left) = (&search.target, &mut self.rng, n - peers.len());
+            self.store.sample(self.now, hash, family, left, false, rng, &mut peers);
         }
         if !peers.is_empty() {
             search.peers.extend(&peers);

@@ -12,7 +12,7 @@ use super::{Common, Failure, Patience};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Looks for random ids: the nearer the nodes that answer lie to them, the more there are. Those that
-do not answer are not counted.
+do not answer are not counted. Of fewer than a hundred nodes the estimate is rough.
 
 Example:
   dht-node size --bootstrap 127.0.0.1:6881 --lookups 32")]
