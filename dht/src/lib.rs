@@ -16,7 +16,7 @@
 //! let node = |n: usize| Node::new(Config::new(vec![addrs[n]]), &seed_from_u64(n as u64), now);
 //! let mut nodes = [node(0), node(1)];
 //! nodes[1].bootstrap(now, addrs[0]);
-//! let announce = nodes[1].announce(now, Id([0x77; 20]), Some(6881));
+//! let announce = nodes[1].announce(now, Id([0x77; 20]), Some(6881), false);
 //! nodes[1].handle_timeout(now);
 //!
 //! let mut buf = Vec::new();

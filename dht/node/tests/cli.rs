@@ -166,3 +166,48 @@ fn a_damaged_state_file_is_set_aside() {
     assert_eq!(std::fs::read(folder.path().join("dht.damaged")).unwrap(), b"garbage");
     assert!(std::fs::read(folder.path().join("dht.state")).unwrap().starts_with(b"TLDHTSNP"));
 }
+
+#[test]
+fn items_are_stored_found_and_changed_by_their_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Running::start(&dir.path().join("node"), None);
+    let key = dir.path().join("my.key");
+    let key = key.to_str().unwrap();
+    let dht = |args: &[&str]| {
+        let common = ["--bootstrap", &node.addr, "--bind", "127.0.0.1:0", "--timeout", "5"];
+        run(&[args, &common].concat())
+    };
+    let says = |out: &Output, code: i32, word: &str| {
+        let said = text(&out.stdout) + &text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        assert!(said.contains(word), "{said}");
+    };
+    let hello = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
+    says(&dht(&["get", hello]), 3, "no node has this item");
+    says(&dht(&["put", "Hello World!", "--check"]), 0, "1 have it on asking");
+    assert_eq!(text(&dht(&["get", hello]).stdout), "Hello World!\n");
+    assert_eq!(text(&dht(&["get", hello, "--bencode"]).stdout), "12:Hello World!");
+    says(&dht(&["put", "--bencode", "i03e"]), 2, "no canonical bencode");
+    says(&dht(&["put", &"x".repeat(1000)]), 2, "more than 1000 bytes");
+    says(&dht(&["put", "--key", "/none", "x"]), 1, "dht-node keygen");
+
+    let public = text(&run(&["keygen", key]).stdout).trim().to_owned();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    says(&run(&["keygen", key]), 1, "exists");
+    for version in 0..3 {
+        let number = format!("sequence number {version}");
+        says(&dht(&["put", "--key", key, "--salt", "news", &format!("v{version}")]), 0, &number);
+    }
+    assert_eq!(text(&dht(&["get", &public, "--salt", "news"]).stdout), "v2\n");
+    says(&dht(&["get", &public]), 3, "no node has this item");
+    says(&dht(&["put", "--key", key, "--salt", "news", "--seq", "1", "x"]), 5, "newer item");
+    let stale = ["put", "--key", key, "--salt", "news", "--seq", "9", "--cas", "1", "x"];
+    says(&dht(&stale), 5, "somebody else changed it");
+
+    let status = run(&["status", dir.path().join("node").to_str().unwrap(), "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["id"], &status["items"]), (&node.id.clone().into(), &2.into()));
+    says(&run(&["status", dir.path().to_str().unwrap()]), 3, "running?");
+}

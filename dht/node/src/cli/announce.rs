@@ -1,5 +1,7 @@
 //! `dht-node announce`
 
+use std::time::Duration;
+
 use clap::Args;
 use dht::Event;
 use serde_json::json;
@@ -10,9 +12,11 @@ use super::{Common, Failure, Patience, id};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Others forget an announce after 30 to 45 minutes: repeat it while the peer runs.
+Others forget an announce after 30 to 45 minutes: repeat it while the peer runs, or let --every do it.
 
-Example:
+Examples:
+  dht-node announce --port 6881 --every 1200 2c6b6858d61da9543d4231a71db4b1c9264b0685
+      each 20 minutes, until Ctrl-C
   dht-node announce --bootstrap 127.0.0.1:6881 --port 6881 2c6b6858d61da9543d4231a71db4b1c9264b0685")]
 pub(crate) struct Announce {
     /// The torrent's info-hash: 40 hexadecimal digits.
@@ -32,6 +36,10 @@ pub(crate) struct Announce {
     #[arg(long)]
     seed: bool,
 
+    /// Announce again each so many seconds, until Ctrl-C; others forget after 30 to 45 minutes.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    every: Option<u64>,
+
     /// Ask afterwards how many nodes tell of it.
     #[arg(long, requires = "port")]
     check: bool,
@@ -43,6 +51,23 @@ pub(crate) struct Announce {
 impl Announce {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let mut session = Session::start(common, self.patience, true)?;
+        let mut outcome = self.announce(&mut session).await;
+        while let Some(secs) = self.every {
+            // One that nobody took is worth a word, not the end.
+            if let Err(failure @ Failure::Nothing(_)) = &outcome {
+                eprintln!("{failure}");
+            } else {
+                outcome?;
+            }
+            if session.idle(Duration::from_secs(secs)).await? {
+                return Ok(());
+            }
+            outcome = self.announce(&mut session).await;
+        }
+        outcome
+    }
+
+    async fn announce(&self, session: &mut Session) -> Result<(), Failure> {
         let now = session.driver.now();
         let lookup = session.driver.node_mut().announce(now, self.info_hash, self.port, self.seed);
         while let Some(event) = session.next(Some(lookup)).await? {

@@ -15,6 +15,7 @@ use wire::compact::Family;
 
 use super::output::Output;
 use super::session::bind;
+use super::status::{StatusSocket, describe, words};
 use super::{Common, Failure};
 
 /// The port that most nodes of the public DHT use.
@@ -25,7 +26,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(300);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without --bootstrap and --public the node asks nobody but the contacts that it saved: it founds an
-overlay of its own, which others join by naming its address.
+overlay of its own, which others join by naming its address. On SIGUSR1 it says how it is; with a
+data folder `dht-node status` asks it.
 
 Examples:
   dht-node bootstrap --bind 127.0.0.1:6881 --data-dir ./first
@@ -59,7 +61,13 @@ impl Bootstrap {
         let mut driver = bind(config, &common.bind, PORT)?;
         let mut out = Output::new(common);
         say_ready(&driver, &mut out)?;
-        serve(&mut driver, &mut out, store.as_ref()).await?;
+        // Not worth failing for: a folder's path may be too long for a socket.
+        let status = self.data_dir.as_deref().and_then(|folder| {
+            StatusSocket::bind(folder)
+                .inspect_err(|error| tracing::warn!(%error, "`dht-node status` will not work"))
+                .ok()
+        });
+        serve(&mut driver, &mut out, store.as_ref(), status.as_ref()).await?;
         if let Some(store) = &store {
             store.file.save(&driver.node().snapshot())?;
         }
@@ -73,7 +81,10 @@ async fn serve(
     driver: &mut Driver,
     out: &mut Output,
     store: Option<&Store>,
+    status: Option<&StatusSocket>,
 ) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut asked = signal(SignalKind::user_defined1())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut save_at = Instant::now() + SAVE_EVERY;
@@ -81,6 +92,13 @@ async fn serve(
     loop {
         tokio::select! {
             () = driver.turn() => {}
+            _ = asked.recv() => {
+                let json = describe(driver, started);
+                let _ = out.summary(&words(&json), json);
+            }
+            stream = next_asker(status) => {
+                StatusSocket::answer(stream, &describe(driver, started));
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = sleep_until(save_at) => {
@@ -105,6 +123,14 @@ async fn serve(
         let _ = saving.await;
     }
     Ok(())
+}
+
+/// Who asks for the status next; nobody if there is no socket.
+async fn next_asker(status: Option<&StatusSocket>) -> tokio::net::UnixStream {
+    match status {
+        Some(status) => status.asker().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn save(file: &StateFile, snapshot: &Snapshot) {

@@ -14,6 +14,7 @@ mod sample;
 mod scrape;
 mod session;
 mod size;
+mod status;
 
 use std::net::SocketAddr;
 
@@ -103,6 +104,8 @@ enum Command {
     Keygen(key_file::Keygen),
     /// Estimate how many nodes there are.
     Size(size::Size),
+    /// Ask a running node how it is.
+    Status(status::Status),
 }
 
 impl Args {
@@ -121,6 +124,7 @@ impl Args {
             Command::Put(command) => command.run(&common).await,
             Command::Keygen(command) => command.run(&common),
             Command::Size(command) => command.run(&common).await,
+            Command::Status(command) => command.run(&common),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
 use dht::{Event, LookupId};
-use tokio::time::{Instant, timeout_at};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::output::Output;
 use super::{Common, Failure, Patience};
@@ -78,6 +79,24 @@ impl Session {
                 self.out.progress(&format!("asking the DHT: {text}"));
             }
         }
+    }
+
+    /// Lets the node be for so long, and starts the time of the next lookup; true if Ctrl-C came.
+    pub(crate) async fn idle(&mut self, time: Duration) -> Result<bool, Failure> {
+        let (end, patience) = (Instant::now() + time, self.deadline - self.started);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        loop {
+            tokio::select! {
+                () = self.driver.turn() => while self.driver.poll_event().is_some() {},
+                () = sleep_until(end) => break,
+                _ = interrupt.recv() => return Ok(true),
+                _ = terminate.recv() => return Ok(true),
+            }
+        }
+        self.started = Instant::now();
+        self.deadline = self.started + patience;
+        Ok(false)
     }
 
     /// How many nodes a lookup found to have something; `None` if time was up.
