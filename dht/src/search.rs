@@ -199,7 +199,7 @@ impl Node {
         let usable = self.tables.has_usable();
         let wanted = if usable { Wanted::Usable } else { Wanted::Any };
         // The closest may be in league: the others are for when they tell of nobody else.
-        let n = self.config.k * 8;
+        let n = self.config.k * if matches!(search.goal, Goal::Around { .. }) { 8 } else { 2 };
         let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             found.clear();
