@@ -21,7 +21,7 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// After so long without harm every lookup has ended.
 const QUIET: Duration = Duration::from_secs(600);
 /// Datagrams on their way: what a few nodes send each other within a latency stays far below.
-const FLIGHT_MAX: usize = 4_000;
+const FLIGHT_MAX: usize = 1_000;
 
 /// One input.
 pub fn run(bytes: &[u8]) {
@@ -205,7 +205,6 @@ impl<'a> Network<'a> {
         for Sent { via, to, bytes } in sent {
             self.flight.push_back(Packet { from: own[usize::from(via.0)], to, bytes });
         }
-        assert!(self.flight.len() <= FLIGHT_MAX, "ever more datagrams");
     }
 
     fn deliver(&mut self, at: usize) {
@@ -217,6 +216,12 @@ impl<'a> Network<'a> {
         let Some((n, socket)) = place else { return };
         let sent = self.nodes[n].datagram(SocketId(socket as u8), from, &bytes);
         self.post(n, sent);
+    }
+
+    /// What the input left on its way for too long is lost.
+    fn lose(&mut self) {
+        let too_many = self.flight.len().saturating_sub(FLIGHT_MAX / 2);
+        self.flight.drain(..too_many);
     }
 
     /// The next moment at which anything is due, up to `end`.
@@ -243,11 +248,13 @@ impl<'a> Network<'a> {
             self.go_to(self.next_due(end));
         }
         self.go_to(end);
+        self.lose();
     }
 
     /// All datagrams arrive from now on: whatever was started ends.
     fn settle(&mut self) {
         let end = self.now + QUIET;
+        self.lose();
         while !self.nodes.iter().all(Watch::is_idle) {
             assert!(self.now < end, "a lookup or a ping has no end");
             self.round(end);
@@ -260,6 +267,7 @@ impl<'a> Network<'a> {
     /// All that is on its way arrives after a latency; without any, time goes to what is due.
     fn round(&mut self, end: Time) {
         let waiting = self.flight.len();
+        assert!(waiting <= FLIGHT_MAX, "ever more datagrams");
         let now = if waiting > 0 { self.now + LATENCY } else { self.next_due(end) };
         self.go_to(now);
         for _ in 0..waiting {
