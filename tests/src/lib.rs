@@ -8,6 +8,7 @@ pub mod allocations;
 pub mod aria2;
 pub mod cli;
 pub mod content;
+pub mod driven;
 pub mod hand_made;
 pub mod lan;
 pub mod libtorrent;

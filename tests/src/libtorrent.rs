@@ -1,31 +1,23 @@
 //! libtorrent, by way of `tests/peers/libtorrent_node.py`.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ChildStdin;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::driven::Driven;
 use crate::lan::Host;
 use crate::ours::KeyFile;
-use crate::process::Process;
 use crate::programs::{peer_script, peers_python};
 use crate::wait::{secs, wait_for, wait_until};
-
-/// How long one answer of the script may take, beyond what its request asks for.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a torrent without peers looks for some and announces itself again.
 const REANNOUNCE: Duration = Duration::from_secs(3);
 
 /// A process with one or more libtorrent sessions.
 pub struct Libtorrent {
-    process: Process,
-    requests: ChildStdin,
-    answers: Receiver<String>,
+    program: Driven,
     addresses: Vec<SocketAddr>,
 }
 
@@ -45,20 +37,8 @@ impl Libtorrent {
         command
             .args(["-u", "-W", "ignore::DeprecationWarning"])
             .arg(peer_script("libtorrent_node.py"));
-        let mut process = Process::spawn_piped("libtorrent", command, &host.folder);
-        let child = process.child();
-        let (Some(requests), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            panic!("libtorrent has no pipes");
-        };
-        let (sender, answers) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut node = Self { process, requests, answers, addresses: addresses.to_vec() };
+        let program = Driven::start("libtorrent", command, host);
+        let mut node = Self { program, addresses: addresses.to_vec() };
         let listen: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         node.ask(json!({"op": "start", "listen": listen, "settings": settings}));
         node
@@ -276,19 +256,6 @@ impl Libtorrent {
     }
 
     fn ask(&mut self, request: Value) -> Value {
-        if let Err(error) = writeln!(self.requests, "{request}") {
-            panic!("libtorrent does not take {request}: {error}");
-        }
-        let answer = match self.answers.recv_timeout(ANSWER_LIMIT) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => panic!("libtorrent does not answer {request}"),
-            Err(RecvTimeoutError::Disconnected) => {
-                panic!("libtorrent ended at {request}: {}", self.process.stderr())
-            }
-        };
-        let answer: Value = serde_json::from_str(&answer)
-            .unwrap_or_else(|error| panic!("libtorrent said {answer:?}: {error}"));
-        assert!(answer["ok"] == true, "libtorrent refused {request}: {}", answer["error"]);
-        answer
+        self.program.ask(request)
     }
 }
