@@ -47,7 +47,12 @@ SETTINGS = {
 
 def endpoint(text):
     host, _, port = text.rpartition(":")
-    return host, int(port)
+    return host.strip("[]"), int(port)
+
+
+def address_of(peer):
+    host, port = peer
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def info_hash(text):
@@ -91,7 +96,7 @@ class Program:
             s.wait_for_alert(100)
             for alert in s.pop_alerts():
                 if isinstance(alert, lt.dht_get_peers_reply_alert) and alert.info_hash == wanted:
-                    peers.update("%s:%d" % peer for peer in alert.peers())
+                    peers.update(map(address_of, alert.peers()))
         return {"peers": sorted(peers)}
 
     def announce(self, session, info_hash_hex, port, seed=False):
@@ -133,11 +138,17 @@ class Program:
         alert = self.wait_alert(session, lt.dht_put_alert, seconds, lambda a: bytes(a.public_key) == key)
         return {"nodes": alert.num_success if alert else 0, "seq": alert.seq if alert else None}
 
-    def get_signed(self, session, public_hex, salt, seconds):
-        """Gets the newest text under a key."""
+    def get_signed(self, session, public_hex, salt, seq, seconds):
+        """Gets the newest text under a key, or the first of version `seq` or later."""
         key, s = bytes.fromhex(public_hex), self.sessions[session]
         s.dht_get_mutable_item(key, salt.encode())
-        alert = self.wait_alert(session, lt.dht_mutable_item_alert, seconds, lambda a: a.authoritative)
+
+        # What was asked before may end only now.
+        def wanted(alert):
+            same = bytes(alert.key) == key and alert.salt == salt.encode()
+            return same and (alert.authoritative if seq is None else alert.seq >= seq)
+
+        alert = self.wait_alert(session, lt.dht_mutable_item_alert, seconds, wanted)
         return {"text": text_of(alert.item) if alert else None, "seq": alert.seq if alert else None}
 
     def sample(self, session, node, seconds):
@@ -191,7 +202,7 @@ class Program:
         return {
             "peers": [
                 {
-                    "address": "%s:%d" % peer.ip,
+                    "address": address_of(peer.ip),
                     "client": peer.client.decode(errors="replace"),
                     "gave_bytes": peer.total_download,
                     "took_bytes": peer.total_upload,

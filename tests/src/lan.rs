@@ -6,7 +6,7 @@
 //! and no route leads out.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
@@ -83,6 +83,20 @@ impl Lan {
         let folder = self.path().join(name);
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("make {folder:?}: {error}"));
         (Host { namespace, ip: addresses[0], folder }, addresses)
+    }
+
+    /// Gives `host` so many IPv6 addresses too.
+    pub fn add_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
+        let number = host.ip.octets()[2].into();
+        // A /32 for all and a /64 for each, as above.
+        let address = |i| Ipv6Addr::new(0xfd77, 0, 0, number, 0, 0, 0, i);
+        let addresses: Vec<_> = (1..=count).map(address).collect();
+        for address in &addresses {
+            // `nodad`: it can be bound at once.
+            let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
+            ip(&[&["-n", &host.namespace], &add[..]].concat());
+        }
+        addresses
     }
 
     /// A folder for the files of the test; removed with the network.

@@ -161,8 +161,28 @@ impl Libtorrent {
 
     /// The newest text under a key, and its sequence number.
     pub fn get_signed(&mut self, public: &str, salt: &str) -> (Option<String>, Option<i64>) {
+        self.get_signed_from(public, salt, None)
+    }
+
+    /// The text under a key as soon as one with this sequence number, or a later one, is found.
+    ///
+    /// Who puts is listed by libtorrent even if he is read-only, and waited for 15 s once he is
+    /// gone: no whole lookup is quick after a `dht-node put`.
+    pub fn get_version(&mut self, public: &str, salt: &str, seq: i64) -> Option<String> {
+        let (text, found) = self.get_signed_from(public, salt, Some(seq));
+        assert_eq!(found, Some(seq), "{text:?}");
+        text
+    }
+
+    fn get_signed_from(
+        &mut self,
+        public: &str,
+        salt: &str,
+        seq: Option<i64>,
+    ) -> (Option<String>, Option<i64>) {
         let answer = self.ask(json!({
-            "op": "get_signed", "session": 0, "public_hex": public, "salt": salt, "seconds": 20,
+            "op": "get_signed", "session": 0, "public_hex": public, "salt": salt, "seq": seq,
+            "seconds": 20,
         }));
         (answer["text"].as_str().map(str::to_owned), answer["seq"].as_i64())
     }

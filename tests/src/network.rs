@@ -28,6 +28,15 @@ impl Network {
         Self { libtorrent, ours: Vec::new(), nodes }
     }
 
+    /// The same, over IPv6 alone.
+    pub fn of_libtorrent_v6(lan: &mut Lan) -> Self {
+        let host = lan.host("libtorrent-network");
+        let ips = lan.add_v6(&host, 14).into_iter();
+        let nodes: Vec<_> = ips.map(|ip| SocketAddr::new(ip.into(), PORT)).collect();
+        let libtorrent = Libtorrent::start_network(&host, &nodes);
+        Self { libtorrent, ours: Vec::new(), nodes }
+    }
+
     /// Eight of libtorrent's nodes and six of ours, which come in by those.
     pub fn mixed(lan: &mut Lan) -> Self {
         let (host, mut nodes) = addresses(lan, "libtorrent-network", 8);

@@ -31,32 +31,29 @@ fn ours_stores_with_libtorrent_and_gets_what_libtorrent_stored() {
     let mut lan = Lan::new();
     let mut network = Network::of_libtorrent(&mut lan);
     let (ours, entry) = (lan.host("ours"), network.nodes[3]);
-    // What nobody can change.
-    let stored = dht(&ours, "put", &["Hello World!", "--check"], entry);
-    assert!(stored.starts_with("e5f96f6f38320f0f33959cb4d3d656452117aadb"), "{stored}");
-    assert!(!stored.contains("; 0 have it"), "{stored}");
-    let hash = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
-    assert_eq!(network.libtorrent.get_item(hash).as_deref(), Some("Hello World!"));
+    // What nobody can change. Theirs go first: see `get_version`.
     let theirs = network.libtorrent.put_item("from libtorrent");
     assert_eq!(dht(&ours, "get", &[&theirs], entry), "from libtorrent\n");
+    let key = KeyFile::make(&ours, "my.key");
+    let first = network.libtorrent.put_signed(&key, "news", "of libtorrent");
+    let stored = dht(&ours, "put", &["Hello World!", "--check"], entry);
+    let hash = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
+    assert!(stored.starts_with(hash) && !stored.contains("; 0 have it"), "{stored}");
+    assert_eq!(network.libtorrent.get_item(hash).as_deref(), Some("Hello World!"));
 
     // What only the owner of a key can.
-    let key = KeyFile::make(&ours, "my.key");
-    let path = key.path.to_string_lossy();
-    for (salt, seq) in [("", 0), ("news", 0), ("", 1)] {
-        let text = format!("{salt} {seq}");
-        dht(&ours, "put", &["--key", &path, "--salt", salt, &text], entry);
-        let found = network.libtorrent.get_signed(&key.public, salt);
-        assert_eq!(found, (Some(text), Some(seq)));
-    }
-    // The other program writes over it, and ours again over that.
-    let seq = network.libtorrent.put_signed(&key, "news", "of libtorrent");
-    assert_eq!(seq, 1);
     let get = ["--salt", "news", &key.public];
     assert_eq!(dht(&ours, "get", &get, entry), "of libtorrent\n");
-    dht(&ours, "put", &["--key", &path, "--salt", "news", "of ours"], entry);
-    let found = network.libtorrent.get_signed(&key.public, "news");
-    assert_eq!(found, (Some("of ours".into()), Some(2)));
+    let path = key.path.to_string_lossy();
+    for (salt, seq) in [("", 0), ("news", first + 1), ("", 1)] {
+        let text = format!("{salt} {seq}");
+        dht(&ours, "put", &["--key", &path, "--salt", salt, &text], entry);
+        assert_eq!(network.libtorrent.get_version(&key.public, salt, seq), Some(text));
+    }
+    // The other program writes over it.
+    let last = network.libtorrent.put_signed(&key, "news", "of libtorrent again");
+    assert_eq!(last, first + 2);
+    assert_eq!(dht(&ours, "get", &get, entry), "of libtorrent again\n");
 }
 
 #[test]
