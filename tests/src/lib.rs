@@ -13,6 +13,7 @@ pub mod hand_made;
 pub mod lan;
 pub mod libtorrent;
 pub mod network;
+pub mod other_dht;
 pub mod ours;
 pub mod ports;
 pub mod process;

@@ -52,7 +52,8 @@ impl Network {
     }
 }
 
-fn addresses(lan: &mut Lan, name: &str, count: u8) -> (Host, Vec<SocketAddr>) {
+/// A host with so many addresses, and a node on each.
+pub fn addresses(lan: &mut Lan, name: &str, count: u8) -> (Host, Vec<SocketAddr>) {
     let (host, ips) = lan.host_with_addresses(name, count);
     (host, ips.into_iter().map(|ip| SocketAddr::new(ip.into(), PORT)).collect())
 }

@@ -32,3 +32,13 @@ pub fn peers_python() -> PathBuf {
 pub fn peer_script(name: &str) -> PathBuf {
     repository().join("tests/peers").join(name)
 }
+
+/// The folder whose `node_modules` hold the peers of the npm registry, which `tests/run` makes.
+pub fn npm_peers() -> PathBuf {
+    let path = repository().join("target/peers-npm");
+    assert!(
+        path.join("node_modules").exists(),
+        "{path:?} is missing: run `tests/run` once, it installs bittorrent-dht"
+    );
+    path
+}
