@@ -72,7 +72,16 @@ impl Place {
 
     /// `trackerless` with these arguments, in this place's folder.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(our_binary("trackerless"));
+        self.command_of("trackerless", arguments)
+    }
+
+    /// A program of ours with these arguments, in this place's folder.
+    pub fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(our_binary(program));
         command.args(arguments).current_dir(self.root());
         // What the test itself was told is not the program's to heed.
         command.env_remove("TRACKERLESS_LOG").env_remove("RUST_BACKTRACE");

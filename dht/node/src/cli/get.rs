@@ -51,7 +51,10 @@ impl Get {
         session.out.clear();
         let Some(item) = found else { return Err(session.nothing("no node has this item")) };
         if self.bencode {
-            return Ok(std::io::stdout().write_all(item.value())?);
+            let mut out = std::io::stdout().lock();
+            out.write_all(item.value())?;
+            // Without a newline it would stay there, and a failure with it.
+            return Ok(out.flush()?);
         }
         let json = json!({
             "event": "item", "target": item.target().to_string(), "value": json_value(&item),

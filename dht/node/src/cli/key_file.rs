@@ -1,7 +1,7 @@
 //! Files with the secret key of mutable items, and `dht-node keygen`, which writes one.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,13 @@ impl Keygen {
     pub(crate) fn run(&self, common: &Common) -> Result<(), Failure> {
         let signer = SigningKey::from_bytes(&rand::random());
         let public = hex::encode(signer.verifying_key().to_bytes());
-        let wrong = |error| Failure::Internal(format!("{}: {error}", self.path.display()));
+        let wrong = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AlreadyExists => "\n  give another name: a key is not overwritten",
+                _ => "",
+            };
+            Failure::Internal(format!("{}: {error}{hint}", self.path.display()))
+        };
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -22,6 +22,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use wire::Id;
 
 pub(crate) use failure::Failure;
+pub(crate) use output::note;
 
 /// A node of the BitTorrent DHT: run one, or ask the DHT from the command line.
 #[derive(Parser, Debug)]

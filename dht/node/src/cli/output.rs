@@ -34,7 +34,7 @@ impl Output {
             return writeln!(io::stdout().lock(), "{json}");
         }
         if !self.quiet {
-            eprintln!("{text}");
+            note(&format!("{text}\n"));
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Output {
     /// A line on a terminal that the next one replaces.
     pub(crate) fn progress(&mut self, text: &str) {
         if self.live {
-            eprint!("\r\x1b[K{text}");
+            note(&format!("\r\x1b[K{text}"));
             self.drawn = true;
         }
     }
@@ -50,8 +50,13 @@ impl Output {
     /// Removes the line of progress.
     pub(crate) fn clear(&mut self) {
         if self.drawn {
-            eprint!("\r\x1b[K");
+            note("\r\x1b[K");
             self.drawn = false;
         }
     }
+}
+
+/// Writes to stderr. That nobody reads there is no reason to end otherwise than told.
+pub(crate) fn note(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -79,8 +79,9 @@ impl Put {
             && let Some(seq) = stored.seq()
         {
             let Some(next) = seq.checked_add(1) else {
-                let text = "the stored item has the highest sequence number that there is";
-                return Err(Failure::Internal(text.into()));
+                let text = "the stored item has the highest sequence number that there is\n  \
+                            nothing can replace it: choose another --salt or --key";
+                return Err(Failure::Conflict(text.into()));
             };
             item = Item::sign(signer, self.salt.as_bytes(), next, &value).map_err(no_item)?;
             cas = cas.or(Some(seq));
