@@ -42,3 +42,10 @@ pub fn npm_peers() -> PathBuf {
     );
     path
 }
+
+/// The program of `tests/peers/mainline`, which `tests/run --all` builds.
+pub fn mainline_node() -> PathBuf {
+    let path = repository().join("target/peers-mainline/release/mainline-node");
+    assert!(path.exists(), "{path:?} is missing: run `tests/run --all` once, it builds it");
+    path
+}
