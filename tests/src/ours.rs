@@ -111,6 +111,21 @@ pub fn dht(host: &Host, operation: &str, args: &[&str], bootstrap: SocketAddr) -
     output_of(command)
 }
 
+/// The exit code of a `dht-node` command, and what it says on standard error.
+pub fn dht_code(
+    host: &Host,
+    operation: &str,
+    args: &[&str],
+    bootstrap: SocketAddr,
+) -> (Option<i32>, String) {
+    let mut command = host.command(our_binary("dht-node"));
+    command.arg(operation).args(args).args(["--bootstrap", &bootstrap.to_string()]);
+    match command.output() {
+        Ok(output) => (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => panic!("run dht-node {operation}: {error}"),
+    }
+}
+
 fn dht_command(host: &Host, operation: &str, target: &str, bootstrap: SocketAddr) -> Command {
     let mut command = host.command(our_binary("dht-node"));
     command.args([operation, target, "--bootstrap", &bootstrap.to_string()]);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use harness::lan::{Host, Lan};
 use harness::libtorrent::Libtorrent;
 use harness::network::Network;
-use harness::ours::{DhtNode, KeyFile, announce, dht};
+use harness::ours::{DhtNode, KeyFile, announce, dht, dht_code};
 use harness::wait::{secs, wait_for, wait_until};
 
 const INFO_HASH: &str = "5f2e6a0b9c1d4837e6f5a4b3c2d1e0f9a8b7c6d5";
@@ -77,6 +77,45 @@ fn libtorrent_stores_with_ours_and_gets_what_ours_stored() {
     let (text, seq) = libtorrent.get_signed(&key.public, "");
     assert_eq!(text.as_deref(), Some("of ours"));
     assert!(seq >= Some(2), "{seq:?}");
+}
+
+#[test]
+fn the_largest_items_pass_and_what_libtorrent_refuses_is_a_conflict() {
+    let mut lan = Lan::new();
+    let mut network = Network::of_libtorrent(&mut lan);
+    let (ours, entry) = (lan.host("ours"), network.nodes[3]);
+    // As bencode 1,000 bytes.
+    let (theirs, mine) = ("t".repeat(996), "o".repeat(996));
+    let hash = network.libtorrent.put_item(&theirs);
+    assert_eq!(dht(&ours, "get", &[&hash], entry), format!("{theirs}\n"));
+    let stored = dht(&ours, "put", &[&mine], entry);
+    assert_eq!(network.libtorrent.get_item(&stored[..40]), Some(mine));
+
+    let key = KeyFile::make(&ours, "my.key");
+    let path = key.path.to_string_lossy();
+    let salt = "s".repeat(64);
+    let put = |more: &[&str]| {
+        dht_code(&ours, "put", &[&["--key", &path, "--salt", &salt], more].concat(), entry)
+    };
+    assert_eq!(put(&["--seq", "5", "fifth"]), (Some(0), String::new()));
+    for (more, words) in [
+        (&["--seq", "4", "fourth"][..], "a newer item is stored"),
+        (&["--cas", "4", "sixth"], "another one than --cas says"),
+        (&["--cas", "4", "--seq", "6", "sixth"], "another one than --cas says"),
+        // Libtorrent says that it took it, and keeps what it has.
+        (&["--seq", "5", "--check", "another fifth"], "they keep another item"),
+    ] {
+        let (code, error) = put(more);
+        assert!(code == Some(5) && error.contains(words), "{more:?}: {code:?} {error}");
+    }
+    let found = network.libtorrent.get_version(&key.public, &salt, 5);
+    assert_eq!(found.as_deref(), Some("fifth"));
+    let (code, error) = dht_code(&ours, "get", &["--salt", "other", &key.public], entry);
+    assert!(code == Some(3) && error.contains("no node has this item"), "{code:?} {error}");
+    let last = i64::MAX.to_string();
+    assert_eq!(put(&["--cas", "5", "--seq", &last, "last"]), (Some(0), String::new()));
+    let get = ["--salt", &salt, &key.public];
+    assert_eq!(dht(&ours, "get", &get, entry), "last\n");
 }
 
 #[test]

@@ -104,12 +104,10 @@ impl Put {
                 ),
             });
         }
-        let mut holders = None;
-        if self.check {
-            let now = session.driver.now();
-            let lookup = session.driver.node_mut().count_item(now, &item.key());
-            holders = session.holders(lookup).await?;
-        }
+        let holders = match self.check {
+            true => count(&mut session, &item).await?,
+            false => None,
+        };
         self.tell(&mut session, &item, accepted, holders)
     }
 
@@ -181,4 +179,26 @@ async fn store(
         }
     }
     Ok(None)
+}
+
+/// How many nodes have exactly this item; `None` if time was up.
+async fn count(session: &mut Session, item: &Item) -> Result<Option<u32>, Failure> {
+    if item.seq().is_none() {
+        let now = session.driver.now();
+        let lookup = session.driver.node_mut().count_item(now, &item.key());
+        return session.holders(lookup).await;
+    }
+    // Some say that they took an item of the same sequence number, and keep the one that they have.
+    let (found, holders) = find(session, &item.key()).await?;
+    session.out.clear();
+    match found {
+        Some(found) if found != *item => Err(Failure::Conflict(
+            "nodes took it, but they keep another item of this sequence number or a higher one\n  \
+             leave --seq out, or give a higher one"
+                .into(),
+        )),
+        // Found, but not to the end in time.
+        Some(_) if holders == 0 => Ok(None),
+        _ => Ok(Some(holders)),
+    }
 }
