@@ -6,13 +6,20 @@ pub use ed25519_dalek::SigningKey;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha1::{Digest, Sha1};
 use wire::Id;
-use wire::bencode::{Encoder, Limits, Value};
+use wire::bencode::{self, Encoder, Limits, Value};
 use wire::krpc::{ItemReply, Put, Signed};
 
 /// Bytes of a value, bencoded (BEP 44: others may refuse more).
 pub const VALUE_BYTES_MAX: usize = 1_000;
 /// Bytes of a salt (BEP 44, "Mutable Items").
 pub const SALT_BYTES_MAX: usize = 64;
+
+/// What a value may hold: in a message two levels and its other parts come on top.
+const VALUE_LIMITS: Limits = Limits {
+    depth_max: Limits::KRPC.depth_max - 2,
+    items_max: Limits::KRPC.items_max - 40,
+    bytes_max: VALUE_BYTES_MAX,
+};
 
 /// Under what an item is looked up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +71,8 @@ pub enum ItemError {
     NoBencode,
     /// The value has more than [`VALUE_BYTES_MAX`] bytes.
     ValueTooBig,
+    /// The value is nested deeper, or has more parts, than others read.
+    ValueTooNested,
     /// The salt has more than [`SALT_BYTES_MAX`] bytes.
     SaltTooBig,
     /// The sequence number is negative.
@@ -81,6 +90,7 @@ impl fmt::Display for ItemError {
                 "the value is no canonical bencode; a text of 5 bytes looks like 5:hello"
             }
             ItemError::ValueTooBig => "the value takes more than 1000 bytes as bencode",
+            ItemError::ValueTooNested => "the value is nested too deep or has too many parts",
             ItemError::SaltTooBig => "the salt has more than 64 bytes",
             ItemError::NegativeSeq => "the sequence number is negative",
             ItemError::InvalidSignature => "the signature is not by the key",
@@ -115,14 +125,6 @@ impl Item {
         let sig = signer.sign(&signed_bytes(salt, seq, value)).to_bytes();
         let (key, salt) = (signer.verifying_key().to_bytes(), salt.into());
         Ok(Item { value: value.into(), mutable: Some(Box::new(Mutable { key, salt, seq, sig })) })
-    }
-
-    /// Where the item of a `put` would be stored, whether or not it is valid.
-    pub(crate) fn target_of_put(put: &Put<'_>) -> Id {
-        match &put.signed {
-            None => Id(Sha1::digest(put.value.raw()).into()),
-            Some(signed) => target_of(signed.key, signed.salt),
-        }
     }
 
     /// The item of a `put`. Sizes come first: they cost less than a signature.
@@ -228,8 +230,9 @@ fn checked(value: &[u8]) -> Result<&[u8], ItemError> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(ItemError::ValueTooBig);
     }
-    match Value::parse(value, Limits::KRPC) {
+    match Value::parse(value, VALUE_LIMITS) {
         Ok(parsed) if parsed.is_canonical() => Ok(value),
+        Err(bencode::Error::TooLarge) => Err(ItemError::ValueTooNested),
         _ => Err(ItemError::NoBencode),
     }
 }
@@ -320,6 +323,7 @@ mod tests {
             (&b"x"[..], 0, 0, ItemError::NoBencode),
             (b"i01e", 0, 0, ItemError::NoBencode),
             (&long, 0, 0, ItemError::ValueTooBig),
+            (b"lllllllllleeeeeeeeee", 0, 0, ItemError::ValueTooNested),
             (b"i1e", 65, 0, ItemError::SaltTooBig),
             (b"i1e", 64, -1, ItemError::NegativeSeq),
         ] {

@@ -66,13 +66,7 @@ impl Node {
             return;
         }
         let mut asker = *asker;
-        let says = match query.method {
-            Method::Get { target, seq, want } => {
-                self.serve_get(&mut asker, head.tid.len(), target, seq, want)
-            }
-            Method::Put(put) => self.serve_put(from, &put),
-            _ => self.serve(from, &query.method),
-        };
+        let says = self.serve(&mut asker, head, &query.method);
         self.answer(&asker, head, says);
         if !head.read_only && query.id != NodeId::ZERO {
             let node = NodeInfo { id: query.id, addr: from };
@@ -93,7 +87,8 @@ impl Node {
         self.out.push_back(Outgoing::Answer(Answer { asker: *asker, tid, says }));
     }
 
-    fn serve(&mut self, from: SocketAddr, method: &Method<'_>) -> Says {
+    fn serve(&mut self, asker: &mut Asker, head: &Head<'_>, method: &Method<'_>) -> Says {
+        let from = asker.from;
         match *method {
             Method::Ping => {
                 self.stats.queries_ping += 1;
@@ -129,7 +124,10 @@ impl Node {
                 }
                 Says::Id
             }
-            Method::Get { .. } | Method::Put(_) => Says::Id,
+            Method::Get { target, seq, want } => {
+                self.serve_get(asker, head.tid.len(), target, seq, want)
+            }
+            Method::Put(put) => self.serve_put(from, &put),
         }
     }
 
@@ -179,7 +177,7 @@ impl Node {
             self.stats.bad_items += 1;
             return error(SALT_TOO_BIG, "salt has more than 64 bytes");
         }
-        if !self.is_token(from, &Item::target_of_put(put), put.token) {
+        if !self.is_token(from, &put.target(), put.token) {
             return BAD_TOKEN;
         }
         let item = match Item::from_put(put) {

@@ -287,7 +287,8 @@ fn immutable_items_are_stored_under_their_hash() {
     for (row, len, code) in [("K088", 999, 0), ("K089", 1000, 0), ("K090", 1001, 205)] {
         assert_eq!(put(&mut bench, &text(len)).code(), code, "{row}");
     }
-    for odd in ["le", "de", "i-7e", "d1:ali1e2:xxe1:bd0:0:ee", "0:"] {
+    let (deep, many) = (["l".repeat(8), "e".repeat(8)].concat(), format!("l{}e", "0:".repeat(459)));
+    for odd in ["le", "de", "i-7e", "d1:ali1e2:xxe1:bd0:0:ee", "0:", &deep, &many] {
         assert_eq!(put(&mut bench, odd.as_bytes()).code(), 0, "K163 {odd}");
         let target = Item::immutable(odd.as_bytes()).unwrap().target();
         let raw = get(&mut bench, target, None);

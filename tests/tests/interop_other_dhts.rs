@@ -13,8 +13,7 @@ const INFO_HASH: &str = "5f2e6a0b9c1d4837e6f5a4b3c2d1e0f9a8b7c6d5";
 /// Starts nodes of another library: on a host, at addresses, entering by others.
 type Start = fn(&Host, &[SocketAddr], &[SocketAddr]) -> OtherDht;
 
-/// Ours find what theirs store; with `puts`, theirs also store what ours put.
-fn ours_among_theirs(start: Start, puts: bool) {
+fn ours_among_theirs(start: Start) {
     let mut lan = Lan::new();
     let (host, nodes) = addresses(&mut lan, "their-network", 8);
     let mut theirs = start(&host, &nodes, &nodes[..1]);
@@ -35,9 +34,7 @@ fn ours_among_theirs(start: Start, puts: bool) {
         let get = ["--salt", salt, &key.public];
         assert_eq!(dht(&ours, "get", &get, entry), format!("{text}\n"));
     }
-    if puts {
-        put_among_theirs(&mut theirs, &key, &ours, entry);
-    }
+    put_among_theirs(&mut theirs, &key, &ours, entry);
 }
 
 /// After the above.
@@ -86,7 +83,7 @@ fn theirs_among_ours(start: Start) {
 
 #[test]
 fn ours_stores_with_bittorrent_dht_and_gets_what_that_stored() {
-    ours_among_theirs(OtherDht::bittorrent_dht, true);
+    ours_among_theirs(OtherDht::bittorrent_dht);
 }
 
 #[test]
@@ -96,9 +93,8 @@ fn bittorrent_dht_stores_with_ours_and_gets_what_ours_stored() {
 
 #[test]
 #[ignore = "tier 2: mainline has to be compiled first"]
-fn ours_announces_to_mainline_and_gets_what_that_stored() {
-    // mainline 8 drops a put without a `target`, which BEP 44 does not have.
-    ours_among_theirs(OtherDht::mainline, false);
+fn ours_stores_with_mainline_and_gets_what_that_stored() {
+    ours_among_theirs(OtherDht::mainline);
 }
 
 #[test]

@@ -43,12 +43,7 @@ fn written(reply: &Reply<'_>) -> Vec<u8> {
 
 #[test]
 fn queries_are_laid_out_as_the_beps_say() {
-    let (key, sig, want) = (&[b'k'; 32], &[b's'; 64], Want::default());
-    let signed = Signed { key, salt: b"foobar", seq: 4, sig, cas: Some(3) };
-    let unsalted = Signed { salt: b"", cas: None, ..signed };
-    let hello = value(b"12:Hello World!");
-    let put = |signed| Method::Put(Put { token: b"tok", value: hello, signed });
-    let (k, s) = ("k".repeat(32), "s".repeat(64));
+    let want = Want::default();
     for (method, args, name) in [
         (
             Method::GetPeers { info_hash: M, want, noseed: true, scrape: true },
@@ -82,28 +77,43 @@ fn queries_are_laid_out_as_the_beps_say() {
                 .into(),
             "3:get",
         ),
-        (put(None), "2:id20:abcdefghij01234567895:token3:tok1:v12:Hello World!".into(), "3:put"),
-        (
-            put(Some(signed)),
-            format!(
-                "3:casi3e2:id20:abcdefghij01234567891:k32:{k}4:salt6:foobar3:seqi4e\
-                 3:sig64:{s}5:token3:tok1:v12:Hello World!"
-            ),
-            "3:put",
-        ),
-        (
-            put(Some(unsalted)),
-            format!(
-                "2:id20:abcdefghij01234567891:k32:{k}3:seqi4e3:sig64:{s}5:token3:tok\
-                 1:v12:Hello World!"
-            ),
-            "3:put",
-        ),
     ] {
         let bytes = format!("d1:ad{args}e1:q{name}1:t2:aa1:y1:qe").into_bytes();
         assert_eq!(String::from_utf8_lossy(&asked(method)), String::from_utf8_lossy(&bytes));
         assert_eq!(read(&bytes), Body::Query(Query { id: A, method }), "{args}");
     }
+}
+
+#[test]
+fn puts_are_laid_out_as_bep_44_says_and_tell_their_target() {
+    let (key, sig) = (&[b'k'; 32], &[b's'; 64]);
+    let signed = Signed { key, salt: b"foobar", seq: 4, sig, cas: Some(3) };
+    let unsalted = Signed { salt: b"", cas: None, ..signed };
+    let value = value(b"12:Hello World!");
+    let (k, s) = ("k".repeat(32), "s".repeat(64));
+    for (signed, before) in [
+        (None, "2:id20:abcdefghij0123456789".to_owned()),
+        (
+            Some(signed),
+            format!(
+                "3:casi3e2:id20:abcdefghij01234567891:k32:{k}4:salt6:foobar3:seqi4e3:sig64:{s}"
+            ),
+        ),
+        (Some(unsalted), format!("2:id20:abcdefghij01234567891:k32:{k}3:seqi4e3:sig64:{s}")),
+    ] {
+        let put = Put { token: b"tok", value, signed };
+        let query = Query { id: A, method: Method::Put(put) };
+        let with = |target: &[u8]| {
+            let start = format!("d1:ad{before}").into_bytes();
+            [&start, target, b"5:token3:tok1:v12:Hello World!e1:q3:put1:t2:aa1:y1:qe"].concat()
+        };
+        let whole = with(&[b"6:target20:".as_slice(), &put.target().0].concat());
+        assert_eq!(asked(query.method), whole);
+        assert_eq!(read(&whole), Body::Query(query));
+        assert_eq!(read(&with(b"")), Body::Query(query), "others need not tell it");
+    }
+    let hello = Put { token: b"tok", value, signed: None };
+    assert_eq!(hello.target().to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb", "BEP 44");
 }
 
 /// The arguments of a mutable put, one of them replaced, or left out if there is nothing.

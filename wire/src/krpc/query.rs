@@ -1,5 +1,7 @@
 //! Queries (BEP 5, "DHT Queries"; BEP 32 for `want`; BEP 33, 44 and 51).
 
+use sha1::{Digest, Sha1};
+
 use super::message::Head;
 use super::put_string;
 use crate::bencode::{self, Encoder, Reader, Value};
@@ -380,6 +382,16 @@ impl<'a> Query<'a> {
 }
 
 impl Put<'_> {
+    /// Where the item is stored: the SHA-1 of the value, or of key and salt.
+    pub fn target(&self) -> Id {
+        Id(match &self.signed {
+            None => Sha1::digest(self.value.raw()).into(),
+            Some(signed) => {
+                Sha1::new().chain_update(signed.key).chain_update(signed.salt).finalize().into()
+            }
+        })
+    }
+
     fn encode(&self, id: NodeId, a: &mut Encoder<'_>) {
         if let Some(cas) = self.signed.and_then(|signed| signed.cas) {
             a.key(b"cas").int(cas);
@@ -393,6 +405,8 @@ impl Put<'_> {
             a.key(b"seq").int(signed.seq);
             a.key(b"sig").bytes(signed.sig);
         }
+        // BEP 44 has it not, as it follows from the others; mainline 8 drops a put without.
+        a.key(b"target").bytes(self.target().as_bytes());
         a.key(b"token").bytes(self.token);
         a.key(b"v").raw(self.value.raw());
     }
