@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use wire::map::IdMap;
 use wire::rng::Rng;
 use wire::scope::owner;
@@ -109,7 +110,8 @@ impl ItemStore {
             || self.place(target).is_some()
             || self
                 .worst(now, own, rng)
-                .is_some_and(|(_, worth)| worth < near(target, own) + PUTTER)
+                .first()
+                .is_some_and(|(w, _)| *w < near(target, own) + PUTTER)
     }
 
     /// Stores an item that came from `from` (BEP 44, "put message"). One of the same key gives way
@@ -133,18 +135,9 @@ impl ItemStore {
             return Err(Refused::Full);
         }
         let len = item.value().len();
-        let worth = near(&target, own) + PUTTER;
-        while self.items.len() >= self.items_max || self.bytes + len > self.bytes_max {
-            match self.worst(now, own, rng) {
-                Some((at, of_worst)) if of_worst < worth => {
-                    let worst = self.items[at].target;
-                    self.remove(&worst);
-                }
-                _ => {
-                    self.shares.give_back(from);
-                    return Err(Refused::Full);
-                }
-            }
+        if !self.make_room(now, len, near(&target, own) + PUTTER, own, rng) {
+            self.shares.give_back(from);
+            return Err(Refused::Full);
         }
         self.bytes += len;
         self.places.insert(target, self.items.len() as u32);
@@ -189,11 +182,44 @@ impl ItemStore {
         Ok(())
     }
 
-    /// The worst of some items, and what it is worth.
-    fn worst(&self, now: Time, own: &NodeId, rng: &mut Rng) -> Option<(usize, i64)> {
+    /// Some items, those that are worth least first, and what each is worth.
+    fn worst(&self, now: Time, own: &NodeId, rng: &mut Rng) -> ArrayVec<(i64, usize), LOOKED_AT> {
         let len = self.items.len();
         let picks = (0..LOOKED_AT.min(len)).map(|_| rng.index(len));
-        picks.map(|at| (at, self.items[at].worth(now, own))).min_by_key(|(_, worth)| *worth)
+        let mut worst: ArrayVec<_, LOOKED_AT> =
+            picks.map(|at| (self.items[at].worth(now, own), at)).collect();
+        worst.sort_unstable();
+        worst
+    }
+
+    /// Removes what has to give way to an item of so many bytes that is worth so much; nothing if that
+    /// is not enough.
+    fn make_room(
+        &mut self,
+        now: Time,
+        len: usize,
+        worth: i64,
+        own: &NodeId,
+        rng: &mut Rng,
+    ) -> bool {
+        let (mut items, mut bytes) = (self.items.len(), self.bytes);
+        let fits =
+            |items: usize, bytes: usize| items < self.items_max && bytes + len <= self.bytes_max;
+        let mut gone: ArrayVec<Id, LOOKED_AT> = ArrayVec::new();
+        if !fits(items, bytes) {
+            for (_, at) in self.worst(now, own, rng).into_iter().take_while(|(w, _)| *w < worth) {
+                let Stored { target, item, .. } = &self.items[at];
+                if !fits(items, bytes) && !gone.contains(target) {
+                    (items, bytes) = (items - 1, bytes - item.value().len());
+                    gone.push(*target);
+                }
+            }
+        }
+        let room = fits(items, bytes);
+        if room {
+            gone.iter().for_each(|target| self.remove(target));
+        }
+        room
     }
 
     fn remove(&mut self, target: &Id) {
@@ -333,6 +359,27 @@ mod tests {
             let _ = b.put(&Item::sign(key, b"", 2, long.as_bytes()).unwrap(), None, from);
             assert!(b.store.len().1 <= 1_500);
         }
+    }
+
+    #[test]
+    fn what_is_refused_pushes_nothing_out() {
+        let text =
+            |n: u32, len: usize| Item::immutable(format!("{len}:{n:0len$}").as_bytes()).unwrap();
+        let mut b = Bench::new(|c| c.store_item_bytes_max = 1_000);
+        // One that many want takes most of the room, small ones of less worth the rest.
+        let wanted = text(1, 950);
+        for host in 1..=30 {
+            b.put(&wanted, None, [20, host, 1, 1]).unwrap();
+        }
+        let small: Vec<_> = (0..8).map(number).collect();
+        small.iter().for_each(|item| b.put(item, None, [9, 1, 1, 1]).unwrap());
+        let before = b.store.len();
+        b.now = NOW + Duration::from_secs(6_000);
+        for n in 2..50 {
+            assert_eq!(b.put(&text(n, 900), None, [8, n as u8, 1, 1]), Err(Refused::Full));
+        }
+        assert_eq!(b.store.len(), before);
+        assert!(b.has(&wanted) && small.iter().all(|item| b.has(item)));
     }
 
     #[test]
