@@ -8,8 +8,8 @@ use wire::krpc::{Body, Dropped, GetPeersReply, Message, ReplyBody};
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::finds::Outcome;
 use crate::node::Node;
+use crate::stores::Outcome;
 use crate::transactions::{Ask, Purpose, Transaction};
 use crate::{Event, NodeInfo, SocketId};
 

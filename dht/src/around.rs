@@ -1,4 +1,7 @@
-//! Lookups whose target somebody surrounded: k nodes nearer than chance allows tell of nobody else,
+//! Lookups that doubt what they are told, for the DHT is as dense everywhere as around our own id.
+//!
+//! Where the k closest are too far, those that answered told of their own kind only: others are asked.
+//! Where they are nearer than chance allows, somebody surrounded the target: they tell of nobody else,
 //! and keep or give away nothing. The honest nodes that they were put in front of are found by looking
 //! for ids beside the target, and are asked as well.
 
@@ -6,8 +9,11 @@ use std::collections::BTreeMap;
 
 use wire::compact::Family;
 
+use crate::estimate::{Certainty, NetworkSize, part_of_space, size_of};
+use crate::lookup::Rules;
 use crate::node::Node;
-use crate::search::Goal;
+use crate::search::{Goal, Search};
+use crate::table::Wanted;
 use crate::{LookupId, NodeInfo, SocketId};
 
 /// How far a lookup is with looking around.
@@ -35,11 +41,78 @@ impl Around {
 /// there, and none of those that are nearer.
 const BITS: std::ops::RangeInclusive<i32> = -1..=2;
 
+/// The k-th closest is too far beyond so many times what it should be on average, of an item and of
+/// what is to be stored: what is stored has to be found. Nobody knows the average better than by a
+/// half.
+const FAR: f64 = 2.0;
+/// ... of peers, which are wanted soon: as good as none of honest lookups.
+const FAR_PEERS: f64 = 8.0;
+/// Beside a target, nodes nearer to it than this part of that are not believed in: of eight honest ones
+/// two are.
+const SHUNNED: f64 = 0.25;
+
 impl Node {
+    /// When a lookup doubts what it is told.
+    pub(crate) fn doubts(&mut self, goal: Goal, family: Family, rules: Rules) -> Rules {
+        let Some(size) = self.density(family) else { return rules };
+        let kth = rules.k as f64
+            / size.nodes.max(self.estimates[family as usize].median(self.now, rules.k));
+        let parent = match goal {
+            Goal::Around { parent } => self.searches.get(&parent),
+            _ => None,
+        };
+        let far =
+            kth * if matches!(goal, Goal::Get { .. }) || goal.stores() { FAR } else { FAR_PEERS };
+        Rules { far: Some(far), shunned: parent.map(|p| (p.target, SHUNNED * kth)), ..rules }
+    }
+
+    /// The size of a DHT that is everywhere as dense as around our own id, where the table has all: an
+    /// estimate that no lookup and nobody who is asked in one has a hand in.
+    pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
+        let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
+        found.clear();
+        self.tables.closest(family, &self.id, k, Wanted::Proven, &mut found);
+        let kth = found.get(k - 1).map(|(node, _)| part_of_space(&node.id.distance(&self.id)));
+        self.found = found;
+        kth.and_then(|kth| size_of(1, k, kth))
+    }
+
+    /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
+    pub(crate) fn judge(&mut self, search: &Search) -> Certainty {
+        let (now, k, target) = (self.now, self.config.k, search.target);
+        let mut best = Certainty::default();
+        for (family, side) in [(Family::V4, &search.v4), (Family::V6, &search.v6)] {
+            let Some(side) = side else { continue };
+            let observed = side.closest().nth(k.max(1) - 1);
+            let observed = observed.map(|(node, ..)| part_of_space(&node.id.distance(&target)));
+            let certainty = Certainty::of(self.density(family), k, observed);
+            if best.observed.is_none_or(|best| observed.is_some_and(|o| o < best)) {
+                best = certainty;
+            }
+            // Where an item was found at once the closest were not asked, and what is looked for
+            // around a target depends on it.
+            let own = target == self.id;
+            let whole = !own && !search.satisfied && !matches!(search.goal, Goal::Around { .. });
+            if let Some(observed) = observed.filter(|_| whole) {
+                self.estimates[family as usize].add(now, target, observed);
+            }
+        }
+        best
+    }
+
+    /// Whether somebody surrounded the target of a lookup that is done, and of which all depends on
+    /// whom it asked.
+    pub(crate) fn wants_to_look_around(&self, search: &Search, certainty: &Certainty) -> bool {
+        search.around == Around::Untried
+            && !search.satisfied
+            && !matches!(search.goal, Goal::FindNode | Goal::Sample)
+            && certainty.chance.is_some_and(|chance| chance < self.config.surrounded_chance)
+    }
+
     /// Looks for ids beside the target of a lookup.
     pub(crate) fn look_around(&mut self, parent: LookupId) {
         let Some(search) = self.searches.get_mut(&parent) else { return };
-        let target = search.target();
+        let target = search.target;
         self.stats.surrounded += 1;
         search.around = Around::Running { pending: 1, found: BTreeMap::new() };
         let sizes = self.tables.families().filter_map(|family| self.density(family));
@@ -66,7 +139,7 @@ impl Node {
         nodes: impl Iterator<Item = (NodeInfo, SocketId, Option<&'a [u8]>)>,
     ) {
         let Some(search) = self.searches.get_mut(&parent) else { return };
-        let target = search.target();
+        let target = search.target;
         let Around::Running { pending, found } = &mut search.around else { return };
         found.extend(nodes.map(|(node, via, _)| (node, via)));
         *pending -= 1;

@@ -63,25 +63,25 @@ impl Estimate {
         self.lookups.push_back(Kth { target, distance, at_secs: secs(now) });
     }
 
-    /// What the lookups of other targets than `except` say.
+    /// The k-th distances of those that are not too old.
+    fn distances(&self, now: Time) -> impl Iterator<Item = f64> {
+        let since = secs(now).saturating_sub(AGE_MAX_SECS);
+        self.lookups.iter().filter(move |kth| kth.at_secs >= since).map(|kth| kth.distance)
+    }
+
+    /// What the lookups say together.
     ///
     /// Around any target the nodes are a Poisson process, so N times the k-th distance is
     /// Gamma(k)-distributed, and the sum over m lookups Gamma(m k): a lookup of which the closest were
     /// put there by somebody hardly adds to the sum, so it cannot move the estimate far.
-    pub(crate) fn size(&self, now: Time, k: usize, except: Option<Id>) -> Option<NetworkSize> {
-        let since = secs(now).saturating_sub(AGE_MAX_SECS);
-        let counted = |kth: &&Kth| kth.at_secs >= since && Some(kth.target) != except;
-        let lookups = self.lookups.iter().filter(counted).count();
-        let sum = self.lookups.iter().filter(counted).map(|kth| kth.distance).sum();
-        size_of(lookups, k, sum)
+    pub(crate) fn size(&self, now: Time, k: usize) -> Option<NetworkSize> {
+        size_of(self.distances(now).count(), k, self.distances(now).sum())
     }
 
     /// The median of what each lookup says alone; 0 without any. Those that were led astray say too
     /// little, and those of which somebody surrounded the target too much.
     pub(crate) fn median(&self, now: Time, k: usize) -> f64 {
-        let since = secs(now).saturating_sub(AGE_MAX_SECS);
-        let counted = self.lookups.iter().filter(|kth| kth.at_secs >= since);
-        let mut distances: Vec<f64> = counted.map(|kth| kth.distance).collect();
+        let mut distances: Vec<f64> = self.distances(now).collect();
         distances.sort_unstable_by(f64::total_cmp);
         match distances.get(distances.len() / 2) {
             Some(&distance) if distance > 0.0 => k.saturating_sub(1) as f64 / distance,
@@ -163,7 +163,7 @@ mod tests {
                     let (target, distance) = kth(&mut rng, n);
                     estimate.add(NOW, target, distance);
                 });
-                let size = estimate.size(NOW, 8, None).unwrap();
+                let size = estimate.size(NOW, 8).unwrap();
                 inside += u32::from((size.low..size.high).contains(&(n as f64)));
                 sum += size.nodes / n as f64;
             }
@@ -181,36 +181,31 @@ mod tests {
             estimate.add(NOW, target, distance);
         }
         let (target, honest) = kth(&mut rng, 1_000);
-        let size = estimate.size(NOW, 8, None);
+        let size = estimate.size(NOW, 8);
         let chance = |observed| Certainty::of(size, 8, Some(observed)).chance.unwrap();
         assert!((0.001..0.999).contains(&chance(honest)), "{}", chance(honest));
         assert!(chance(honest / 30.0) < 1e-6 && chance(honest / 30.0) > 0.0);
         assert!(chance(honest * 5.0) > 0.999);
-        let before = estimate.size(NOW, 8, None).unwrap().nodes;
+        let before = estimate.size(NOW, 8).unwrap().nodes;
         estimate.add(NOW, target, honest / 1e6);
-        let after = estimate.size(NOW, 8, None).unwrap().nodes;
+        let after = estimate.size(NOW, 8).unwrap().nodes;
         assert!(after / before < 1.08);
-        assert_eq!(
-            estimate.size(NOW, 8, Some(target)).unwrap().nodes,
-            before,
-            "its own is left out"
-        );
     }
 
     #[test]
     fn lookups_grow_old_and_one_target_counts_once() {
         let mut rng = Rng::new(&seed_from_u64(7));
         let mut estimate = Estimate::default();
-        assert_eq!(estimate.size(NOW, 8, None), None);
+        assert_eq!(estimate.size(NOW, 8), None);
         let (target, distance) = kth(&mut rng, 100);
         (0..100).for_each(|_| estimate.add(NOW, target, distance));
-        assert_eq!(estimate.size(NOW, 8, None).unwrap().lookups, 1);
+        assert_eq!(estimate.size(NOW, 8).unwrap().lookups, 1);
         for n in 0..100 {
             estimate.add(NOW, Id([n; 20]), distance);
         }
-        assert_eq!(estimate.size(NOW, 8, None).unwrap().lookups, 64);
+        assert_eq!(estimate.size(NOW, 8).unwrap().lookups, 64);
         let later = NOW + std::time::Duration::from_secs(3_601);
-        assert_eq!(estimate.size(later, 8, None), None);
+        assert_eq!(estimate.size(later, 8), None);
         assert_eq!(Certainty::of(None, 8, None), Certainty::default());
     }
 }

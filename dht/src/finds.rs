@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::krpc::{CAS_MISMATCH, Filters, ItemReply, ReplyBody, SEQ_TOO_LOW, Samples};
+use wire::krpc::{Filters, ItemReply, ReplyBody, Samples};
 use wire::scrape::BloomFilter;
 use wire::time::Time;
 
@@ -66,46 +66,6 @@ impl Finds {
     }
 }
 
-/// How a node took what it was to store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
-    Accepted,
-    CasMismatch,
-    Outdated,
-    Failed,
-}
-
-impl Outcome {
-    pub(crate) fn of_error(code: i64) -> Outcome {
-        match code {
-            CAS_MISMATCH => Outcome::CasMismatch,
-            SEQ_TOO_LOW => Outcome::Outdated,
-            _ => Outcome::Failed,
-        }
-    }
-}
-
-/// How many nodes took it so far.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Storing {
-    pub(crate) pending: u32,
-    pub(crate) accepted: u32,
-    pub(crate) cas_mismatches: u32,
-    pub(crate) outdated: u32,
-}
-
-impl Storing {
-    pub(crate) fn count(&mut self, outcome: Outcome) {
-        self.pending = self.pending.saturating_sub(1);
-        *match outcome {
-            Outcome::Accepted => &mut self.accepted,
-            Outcome::CasMismatch => &mut self.cas_mismatches,
-            Outcome::Outdated => &mut self.outdated,
-            Outcome::Failed => return,
-        } += 1;
-    }
-}
-
 /// Nodes that gave samples, and when they give others (BEP 51: not to be asked before).
 #[derive(Clone)]
 pub(crate) struct Sampled {
@@ -158,24 +118,16 @@ impl Node {
         if let (ItemKey::Mutable { .. }, Some(seq)) = (&finds.key, seq) {
             finds.holders.insert(from.to, seq);
         }
-        if let Some(item) = item {
-            self.take_item(id, item);
-        }
-    }
-
-    /// An item was found: it is told if it is the first, or newer. Of an immutable one there is no
-    /// other.
-    fn take_item(&mut self, id: LookupId, item: Item) {
-        let Some(search) = self.searches.get_mut(&id) else { return };
-        let newer = found(search, &item);
-        if newer {
+        if let Some(item) = item
+            && found(search, &item)
+        {
             self.events.push_back(Event::ItemFound { lookup: id, item });
         }
     }
 
     /// The item that is looked for is in our own store.
     pub(crate) fn own_item(&mut self, id: LookupId, search: &mut Search) {
-        let Some(item) = self.items.get(self.now, &search.target()).cloned() else { return };
+        let Some(item) = self.items.get(self.now, &search.target).cloned() else { return };
         if matches!(&search.finds, Finds::Item(finds) if finds.key == item.key())
             && found(search, &item)
         {
@@ -201,7 +153,7 @@ impl Node {
     /// A scrape is done. Peers of nodes that did not count are counted as such, unless they are known
     /// as seeds (BEP 33, "Handling legacy responses").
     pub(crate) fn scraped(&mut self, lookup: LookupId, search: &mut Search) {
-        let (info_hash, mut nodes) = (search.target(), search.holders);
+        let (info_hash, mut nodes) = (search.target, search.holders);
         let peers: Vec<_> = search.peers().map(|peer| peer.ip()).collect();
         let own = self.store.scrape(self.now, &info_hash);
         let Finds::Scrape(finds) = &mut search.finds else { return };
@@ -238,7 +190,8 @@ impl Node {
     }
 }
 
-/// Keeps an item that was found; returns whether it is to be told.
+/// Keeps an item that was found; returns whether it is to be told: it is the first, or newer. Of an
+/// immutable one there is no other.
 fn found(search: &mut Search, item: &Item) -> bool {
     let (wanted, one) = (search.is_wanted(item), search.wants_one());
     let Finds::Item(finds) = &mut search.finds else { return false };

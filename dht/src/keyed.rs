@@ -17,6 +17,17 @@ pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
     [bits, bits >> 8, bits >> 16]
 }
 
+/// The network of which one node counts, as voter and in a lookup: a /24 or a /64 (libtorrent,
+/// traversal_algorithm.cpp).
+pub(crate) fn network(ip: IpAddr) -> u64 {
+    networks(ip)[if ip.is_ipv4() { 1 } else { 0 }]
+}
+
+/// The network that one owner may have whole: a /24 or a /48.
+pub(crate) fn site(ip: IpAddr) -> u64 {
+    networks(ip)[if ip.is_ipv4() { 1 } else { 2 }]
+}
+
 /// Hash functions that nobody can predict who does not know the node's seed.
 #[derive(Clone)]
 pub(crate) struct Keys([(u64, u64); 4]);

@@ -62,6 +62,7 @@ mod server;
 mod shares;
 mod snapshot;
 mod stats;
+mod stores;
 mod table;
 mod tables;
 mod tokens;

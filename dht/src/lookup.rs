@@ -5,14 +5,15 @@
 //! brings nothing new among the k closest, all of these that were not asked are asked at once. A
 //! query that is late frees its place, and still counts if its answer comes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::scope::{AddrScope, owner};
+use wire::scope::AddrScope;
 use wire::time::Time;
 use wire::{Id, NodeId};
 
 use crate::estimate::part_of_space;
+use crate::keyed::network;
 use crate::{NodeInfo, SocketId};
 
 /// The numbers of a lookup.
@@ -200,12 +201,12 @@ impl Lookup {
     fn knows(&self, node: &NodeInfo) -> bool {
         // Who has a network can put a node with any id at each of its addresses.
         let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
-        let network = network(node.addr.ip());
+        let own = network(node.addr.ip());
         let distance = node.id.distance(&self.target);
         self.candidates.iter().any(|c| {
             c.addr == node.addr
                 || (c.known && c.distance == distance)
-                || (global && c.known && self::network(c.addr.ip()) == network)
+                || (global && c.known && network(c.addr.ip()) == own)
         })
     }
 
@@ -510,14 +511,6 @@ impl Lookup {
     /// Replies so far.
     pub fn answered(&self) -> u32 {
         self.answered
-    }
-}
-
-/// The network of which one node is taken: a /24, or a v6 /64 (libtorrent, traversal_algorithm.cpp).
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
-        IpAddr::V6(_) => owner(ip),
     }
 }
 

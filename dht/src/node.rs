@@ -385,7 +385,7 @@ impl Node {
     /// How many nodes the DHT of `family` has, as the lookups of the last hour tell; `None` without
     /// any, or while fewer than k nodes answer.
     pub fn network_size(&self, family: Family) -> Option<NetworkSize> {
-        self.estimates[family as usize].size(self.now, self.config.k, None)
+        self.estimates[family as usize].size(self.now, self.config.k)
     }
 
     /// Torrents and peers in the store.

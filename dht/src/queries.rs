@@ -92,7 +92,7 @@ impl Node {
                 Method::Get { target: *target, seq: *seq, want: *want }
             }
             Ask::Put { lookup, cas, token } => {
-                let item = self.searches.get(lookup)?.item_to_put()?;
+                let item = self.searches.get(lookup)?.finds.item_to_put()?;
                 Method::Put(item.put(token, *cas)?)
             }
             Ask::Sample { target, want } => {

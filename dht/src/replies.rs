@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use wire::compact::Family;
-use wire::krpc::{self, Filters, Head, Reply, Samples, Want};
+use wire::krpc::{self, Filters, Head, ItemReply, Reply, Samples, Want};
 use wire::{Id, InfoHash, NodeId};
 
 use crate::item::Item;
 use crate::node::Node;
 use crate::server::{Answer, Says};
 use crate::table::Ranked;
+use crate::tokens::TOKEN_LEN;
 
 /// Nodes of a family in one reply, whatever k is: 8 of both families are 512 bytes.
 const NODES_MAX: usize = 8;
@@ -19,6 +20,8 @@ const FRAME: usize = 140;
 const FILTERS_LEN: usize = 2 * (6 + 4 + 256);
 /// What samples take beside themselves: `8:intervali21600e`, `3:numi..e` and `7:samples...:`.
 const SAMPLES_FRAME: usize = 17 + 26 + 13;
+/// `3:seqi..e`
+const SEQ_LEN: usize = 27;
 
 /// Bytes of a reply with an item and without nodes.
 pub(crate) fn item_len(item: &Item, tid_len: usize) -> usize {
@@ -53,18 +56,9 @@ impl Node {
                 self.find_nodes(answer, &target, want, room, &mut scratch);
                 scratch.reply(self.id).encode(&head, buf);
             }
-            Says::Peers { info_hash, want, noseed, scrape: false } => {
-                self.find_nodes(answer, &info_hash, want, room, &mut scratch);
-                self.find_peers(answer, &info_hash, noseed, room, &mut scratch);
-                let token = self.peer_token(answer, &info_hash);
-                let reply = Reply { values: &scratch.values, ..scratch.reply(self.id) };
-                Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
-            }
-            Says::Peers { info_hash, want, noseed, scrape: true } => {
-                let filters = match room > FILTERS_LEN {
-                    true => self.store.scrape(self.now, &info_hash),
-                    false => None,
-                };
+            Says::Peers { info_hash, want, noseed, scrape } => {
+                let wanted = scrape && room > FILTERS_LEN;
+                let filters = wanted.then(|| self.store.scrape(self.now, &info_hash)).flatten();
                 let room = room - if filters.is_some() { FILTERS_LEN } else { 0 };
                 self.find_nodes(answer, &info_hash, want, room, &mut scratch);
                 self.find_peers(answer, &info_hash, noseed, room, &mut scratch);
@@ -76,7 +70,22 @@ impl Node {
                 Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
             }
             Says::Item { target, want, shown } => {
-                self.write_item(answer, &target, want, shown, &mut scratch, &head, buf);
+                let token = self.item_token(answer, &target);
+                let item = self.items.get(self.now, &target).filter(|_| shown);
+                // What goes beyond what a stranger gets is no occasion for more.
+                let left = match (answer.asker.grant.extended, item) {
+                    (true, _) => 0,
+                    (false, Some(item)) => room.saturating_sub(item.reply_len()),
+                    (false, None) => room.saturating_sub(SEQ_LEN),
+                };
+                self.find_nodes(answer, &target, want, left, &mut scratch);
+                let item = match self.items.get(self.now, &target) {
+                    Some(item) if shown => item.reply(),
+                    Some(item) => ItemReply { seq: item.seq(), ..ItemReply::default() },
+                    None => ItemReply::default(),
+                };
+                let token = token.as_ref().map(|t| &t[..]);
+                Reply { token, item, ..scratch.reply(self.id) }.encode(&head, buf);
             }
             Says::Samples { target, want } => {
                 self.find_samples(answer, &mut scratch);
@@ -92,7 +101,7 @@ impl Node {
     }
 
     /// The token for an announce; BEP 33: none when it would not be stored.
-    fn peer_token(&self, answer: &Answer, info_hash: &InfoHash) -> Option<[u8; 8]> {
+    fn peer_token(&self, answer: &Answer, info_hash: &InfoHash) -> Option<[u8; TOKEN_LEN]> {
         let token = || self.tokens.make(self.now, answer.asker.from.ip(), info_hash);
         self.store.has_room(info_hash).then(token)
     }
@@ -124,36 +133,10 @@ impl Node {
         scratch.samples_secs = secs;
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn write_item(
-        &mut self,
-        answer: &Answer,
-        target: &Id,
-        want: Want,
-        shown: bool,
-        scratch: &mut Scratch,
-        head: &Head<'_>,
-        buf: &mut Vec<u8>,
-    ) {
-        let (now, rng) = (self.now, &mut self.rng);
-        let token = self
-            .items
-            .has_room(now, target, &self.id, rng)
-            .then(|| self.tokens.make(now, answer.asker.from.ip(), target));
-        let item = self.items.get(now, target);
-        let taken = item.filter(|_| shown).map_or(30, Item::reply_len);
-        // What goes beyond the grant of a stranger is no occasion for more.
-        let left = match answer.asker.grant.extended {
-            true => 0,
-            false => answer.room().saturating_sub(taken),
-        };
-        self.find_nodes(answer, target, want, left, scratch);
-        let mut told = self.items.get(now, target).map(Item::reply).unwrap_or_default();
-        if !shown {
-            (told.value, told.signed) = (None, None);
-        }
-        let token = token.as_ref().map(|t| &t[..]);
-        Reply { token, item: told, ..scratch.reply(self.id) }.encode(head, buf);
+    /// The token for a put; none when nothing would be stored.
+    fn item_token(&mut self, answer: &Answer, target: &Id) -> Option<[u8; TOKEN_LEN]> {
+        let room = self.items.has_room(self.now, target, &self.id, &mut self.rng);
+        room.then(|| self.tokens.make(self.now, answer.asker.from.ip(), target))
     }
 
     /// The nodes to tell of each family that the asker wants: the k closest proven contacts without

@@ -11,12 +11,12 @@ use wire::time::Time;
 use wire::{Id, InfoHash};
 
 use crate::around::Around;
-use crate::estimate::{Certainty, NetworkSize, part_of_space, size_of};
-use crate::finds::{Finds, Outcome, Storing};
+use crate::finds::Finds;
 use crate::flow::Turn;
 use crate::item::Item;
 use crate::lookup::{Key, Lookup, Rules, Step};
 use crate::node::Node;
+use crate::stores::Storing;
 use crate::table::Wanted;
 use crate::transactions::{Ask, Purpose, Transaction};
 use crate::{Event, LookupId, NodeInfo, Progress, SocketId};
@@ -57,7 +57,7 @@ pub(crate) enum Goal {
 
 impl Goal {
     /// Whether something is stored at the end: better at the right nodes than soon.
-    fn stores(self) -> bool {
+    pub(crate) fn stores(self) -> bool {
         matches!(self, Goal::Announce { .. } | Goal::Put { .. })
     }
 }
@@ -65,10 +65,10 @@ impl Goal {
 /// A lookup of one or two families.
 #[derive(Clone)]
 pub(crate) struct Search {
-    goal: Goal,
-    target: Id,
-    v4: Option<Lookup>,
-    v6: Option<Lookup>,
+    pub(crate) goal: Goal,
+    pub(crate) target: Id,
+    pub(crate) v4: Option<Lookup>,
+    pub(crate) v6: Option<Lookup>,
     peers: BTreeSet<SocketAddr>,
     pub(crate) finds: Finds,
     /// Nodes that had what is looked for.
@@ -79,7 +79,7 @@ pub(crate) struct Search {
     /// When it ends if nobody answered by then.
     pub(crate) give_up: Time,
     waiting: bool,
-    storing: Option<Storing>,
+    pub(crate) storing: Option<Storing>,
 }
 
 impl Search {
@@ -90,12 +90,8 @@ impl Search {
         }
     }
 
-    fn sides(&self) -> impl Iterator<Item = &Lookup> {
+    pub(crate) fn sides(&self) -> impl Iterator<Item = &Lookup> {
         self.v4.iter().chain(self.v6.iter())
-    }
-
-    pub(crate) fn target(&self) -> Id {
-        self.target
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = SocketAddr> {
@@ -113,10 +109,6 @@ impl Search {
     /// Whether one item is all that is wanted.
     pub(crate) fn wants_one(&self) -> bool {
         matches!(self.goal, Goal::Get { .. })
-    }
-
-    pub(crate) fn item_to_put(&self) -> Option<&Item> {
-        self.finds.item_to_put()
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -177,21 +169,6 @@ impl Node {
         self.searches.insert(id, search);
         self.pump(id);
         id
-    }
-
-    /// When a lookup doubts what it is told.
-    fn doubts(&mut self, goal: Goal, family: Family, rules: Rules) -> Rules {
-        let Some(size) = self.density(family) else { return rules };
-        let kth = rules.k as f64
-            / size.nodes.max(self.estimates[family as usize].median(self.now, rules.k));
-        let parent = match goal {
-            Goal::Around { parent } => self.searches.get(&parent),
-            _ => None,
-        };
-        // Nobody knows the size better than by a half. What is stored has to be found, and peers soon.
-        let far = if matches!(goal, Goal::Get { .. }) || goal.stores() { 2.0 } else { 8.0 };
-        // A quarter as far as the k-th there are two honest nodes.
-        Rules { far: Some(far * kth), shunned: parent.map(|p| (p.target, kth / 4.0)), ..rules }
     }
 
     /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none.
@@ -358,10 +335,7 @@ impl Node {
             self.go_on_or_wait(id, search);
             return true;
         }
-        if search.around == Around::Untried
-            && !search.satisfied
-            && certainty.chance.is_some_and(|chance| chance < self.config.surrounded_chance)
-        {
+        if self.wants_to_look_around(search, &certainty) {
             search.around = Around::Wanted;
             return true;
         }
@@ -383,40 +357,6 @@ impl Node {
         search.goal.stores() && self.send_stores(id, search)
     }
 
-    /// The size of a DHT that is everywhere as dense as around our own id, where the table has all: an
-    /// estimate that no lookup and nobody who is asked in one has a hand in.
-    pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
-        let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
-        found.clear();
-        self.tables.closest(family, &self.id, k, Wanted::Proven, &mut found);
-        let kth = found.get(k - 1).map(|(node, _)| part_of_space(&node.id.distance(&self.id)));
-        self.found = found;
-        kth.and_then(|kth| size_of(1, k, kth))
-    }
-
-    /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
-    fn judge(&mut self, search: &Search) -> Certainty {
-        let (now, k, target) = (self.now, self.config.k, search.target);
-        let mut best = Certainty::default();
-        for (family, side) in [(Family::V4, &search.v4), (Family::V6, &search.v6)] {
-            let Some(side) = side else { continue };
-            let observed = side.closest().nth(k.max(1) - 1);
-            let observed = observed.map(|(node, ..)| part_of_space(&node.id.distance(&target)));
-            let certainty = Certainty::of(self.density(family), k, observed);
-            if best.observed.is_none_or(|best| observed.is_some_and(|o| o < best)) {
-                best = certainty;
-            }
-            // Where an item was found at once the closest were not asked, and what is looked for
-            // around a target depends on it.
-            let own = target == self.id;
-            let whole = !own && !search.satisfied && !matches!(search.goal, Goal::Around { .. });
-            if let Some(observed) = observed.filter(|_| whole) {
-                self.estimates[family as usize].add(now, target, observed);
-            }
-        }
-        best
-    }
-
     /// Nobody answered a lookup: it asks the contacts that became usable since, or waits for one.
     /// Those that failed it are not asked at once again: they may fail in the same moment, without
     /// end.
@@ -435,62 +375,6 @@ impl Node {
         if !self.bootstrap.contacts().is_empty() || self.tables.len() > 0 {
             self.bootstrap.schedule(self.now + retry);
         }
-    }
-
-    /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
-    fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
-        let mut pending = 0;
-        for (node, via, token) in search.sides().flat_map(Lookup::reached) {
-            let Some(token) = token.map(Box::from) else { continue };
-            let ask = match search.goal {
-                Goal::Announce { port, seed } => {
-                    Ask::Announce { info_hash: search.target, port, seed, token }
-                }
-                // BEP 44, "CAS": not to those that have nothing to compare with. Where some will
-                // refuse, the others must not take it.
-                Goal::Put { cas } => {
-                    let has = search.finds.seq_of(&node.addr);
-                    let doomed = cas.is_some_and(|cas| search.finds.is_beyond(cas));
-                    if doomed && (has.is_none() || has == cas) {
-                        continue;
-                    }
-                    let cas = cas.filter(|_| has.is_some());
-                    Ask::Put { lookup: id, cas, token }
-                }
-                _ => return false,
-            };
-            self.ask(node.addr, via, Some(node.id), ask, Purpose::Store(id));
-            pending += 1;
-        }
-        search.storing = Some(Storing { pending, ..Storing::default() });
-        if pending == 0 {
-            self.stored_all(id, search);
-        }
-        pending > 0
-    }
-
-    /// A node stored something, or did not.
-    pub(crate) fn on_stored(&mut self, id: LookupId, outcome: Outcome) {
-        let Some(storing) = self.searches.get_mut(&id).and_then(|s| s.storing.as_mut()) else {
-            return;
-        };
-        storing.count(outcome);
-        if storing.pending == 0
-            && let Some(search) = self.searches.remove(&id)
-        {
-            self.stored_all(id, &search);
-        }
-    }
-
-    fn stored_all(&mut self, lookup: LookupId, search: &Search) {
-        let Storing { accepted, cas_mismatches, outdated, .. } = search.storing.unwrap_or_default();
-        let target = search.target;
-        self.events.push_back(match search.goal {
-            Goal::Put { .. } => {
-                Event::Stored { lookup, target, accepted, cas_mismatches, outdated }
-            }
-            _ => Event::Announced { lookup, info_hash: target, accepted },
-        });
     }
 
     fn bootstrap_ended(&mut self, success: bool) {

@@ -1,17 +1,20 @@
 //! How much of a store each address and each neighbourhood of addresses holds.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::hash::Hash;
+use std::net::IpAddr;
 
 use wire::map::IdMap;
 use wire::rng::Rng;
 use wire::scope::{AddrScope, owner};
+
+use crate::keyed::site;
 
 /// Counts what is stored for each owner of an address (v6: of a /64) and for each /24 (v6: /48).
 /// Local addresses share no prefix with strangers: they count for themselves only.
 #[derive(Clone)]
 pub(crate) struct Shares {
     held: IdMap<IpAddr>,
-    held_by_prefix: IdMap<IpAddr>,
+    held_by_prefix: IdMap<(bool, u64)>,
     owner_max: u32,
     prefix_max: u32,
 }
@@ -50,34 +53,29 @@ impl Shares {
     }
 }
 
-fn more(held: &mut IdMap<IpAddr>, key: IpAddr, max: u32) -> bool {
+fn more<K: Hash + Eq>(held: &mut IdMap<K>, key: K, max: u32) -> bool {
     let count = held.entry(key);
     let room = *count < max.max(1);
     *count += u32::from(room);
     room
 }
 
-fn less(held: &mut IdMap<IpAddr>, key: IpAddr) {
+fn less<K: Hash + Eq>(held: &mut IdMap<K>, key: K) {
     match held.get(&key) {
         Some(count @ 2..) => *held.entry(key) = count - 1,
         _ => drop(held.remove(&key)),
     }
 }
 
-/// The /24 or /48 of a Global address.
-fn prefix(ip: IpAddr) -> Option<IpAddr> {
-    if AddrScope::of(ip) == AddrScope::Local {
-        return None;
-    }
-    Some(match ip {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
-    })
+/// The /24 or /48 of a Global address, and of which family it is.
+fn prefix(ip: IpAddr) -> Option<(bool, u64)> {
+    (AddrScope::of(ip) == AddrScope::Global).then(|| (ip.is_ipv4(), site(ip)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

@@ -9,7 +9,7 @@ use wire::scope::{AddrScope, is_unicast};
 
 use crate::config::Config;
 use crate::event::Event;
-use crate::keyed::networks;
+use crate::keyed::network;
 use crate::node::Node;
 use crate::security;
 
@@ -54,10 +54,8 @@ impl Votes {
         if !global(from) || !global(ip) || from.is_ipv4() != ip.is_ipv4() {
             return None;
         }
-        let (ballot, network) = match from {
-            IpAddr::V4(_) => (&mut self.v4, networks(from)[1]),
-            IpAddr::V6(_) => (&mut self.v6, networks(from)[0]),
-        };
+        let ballot = if from.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let network = network(from);
         ballot.votes.retain(|(voter, _)| *voter != network);
         ballot.votes.push_back((network, ip));
         if ballot.votes.len() > self.max {

@@ -285,7 +285,7 @@ fn announces_are_stored_only_with_the_token_for_that_address_and_torrent() {
         ("K076", announce('h', "", port, Some(&other_port)), Reply, 3),
         (
             "K077",
-            String::from_utf8_lossy(&announce('h', "", port, Some(b"TOKENXXX")))
+            String::from_utf8_lossy(&announce('h', "", port, Some(b"no token")))
                 .replace("abcdefghij", "ABCDEFGHIJ")
                 .into_bytes(),
             Error(203),

@@ -1,0 +1,107 @@
+//! The end of an announce and of a put: what was looked for is stored at the closest nodes.
+
+use wire::krpc::{CAS_MISMATCH, SEQ_TOO_LOW};
+
+use crate::lookup::Lookup;
+use crate::node::Node;
+use crate::search::{Goal, Search};
+use crate::transactions::{Ask, Purpose};
+use crate::{Event, LookupId};
+
+/// How a node took what it was to store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Accepted,
+    CasMismatch,
+    Outdated,
+    Failed,
+}
+
+impl Outcome {
+    pub(crate) fn of_error(code: i64) -> Outcome {
+        match code {
+            CAS_MISMATCH => Outcome::CasMismatch,
+            SEQ_TOO_LOW => Outcome::Outdated,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// How many nodes took it so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Storing {
+    pub(crate) pending: u32,
+    pub(crate) accepted: u32,
+    pub(crate) cas_mismatches: u32,
+    pub(crate) outdated: u32,
+}
+
+impl Storing {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
+        self.pending = self.pending.saturating_sub(1);
+        *match outcome {
+            Outcome::Accepted => &mut self.accepted,
+            Outcome::CasMismatch => &mut self.cas_mismatches,
+            Outcome::Outdated => &mut self.outdated,
+            Outcome::Failed => return,
+        } += 1;
+    }
+}
+
+impl Node {
+    /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
+    pub(crate) fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
+        let (mut pending, finds) = (0, &search.finds);
+        let doomed = matches!(search.goal, Goal::Put { cas: Some(cas) } if finds.is_beyond(cas));
+        for (node, via, token) in search.sides().flat_map(Lookup::reached) {
+            let Some(token) = token.map(Box::from) else { continue };
+            let ask = match search.goal {
+                Goal::Announce { port, seed } => {
+                    Ask::Announce { info_hash: search.target, port, seed, token }
+                }
+                // BEP 44, "CAS": not to those that have nothing to compare with. Where some will
+                // refuse, the others must not take it.
+                Goal::Put { cas } => {
+                    let has = finds.seq_of(&node.addr);
+                    if doomed && (has.is_none() || has == cas) {
+                        continue;
+                    }
+                    let cas = cas.filter(|_| has.is_some());
+                    Ask::Put { lookup: id, cas, token }
+                }
+                _ => return false,
+            };
+            self.ask(node.addr, via, Some(node.id), ask, Purpose::Store(id));
+            pending += 1;
+        }
+        search.storing = Some(Storing { pending, ..Storing::default() });
+        if pending == 0 {
+            self.stored_all(id, search);
+        }
+        pending > 0
+    }
+
+    /// A node stored something, or did not.
+    pub(crate) fn on_stored(&mut self, id: LookupId, outcome: Outcome) {
+        let Some(storing) = self.searches.get_mut(&id).and_then(|s| s.storing.as_mut()) else {
+            return;
+        };
+        storing.count(outcome);
+        if storing.pending == 0
+            && let Some(search) = self.searches.remove(&id)
+        {
+            self.stored_all(id, &search);
+        }
+    }
+
+    fn stored_all(&mut self, lookup: LookupId, search: &Search) {
+        let Storing { accepted, cas_mismatches, outdated, .. } = search.storing.unwrap_or_default();
+        let target = search.target;
+        self.events.push_back(match search.goal {
+            Goal::Put { .. } => {
+                Event::Stored { lookup, target, accepted, cas_mismatches, outdated }
+            }
+            _ => Event::Announced { lookup, info_hash: target, accepted },
+        });
+    }
+}
