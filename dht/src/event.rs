@@ -188,3 +188,22 @@ pub enum Event {
         addr: SocketAddr,
     },
 }
+
+impl Event {
+    /// The lookup that it belongs to, if it belongs to one.
+    pub fn lookup(&self) -> Option<LookupId> {
+        match *self {
+            Event::PeersFound { lookup, .. }
+            | Event::LookupDone { lookup, .. }
+            | Event::ItemFound { lookup, .. }
+            | Event::Stored { lookup, .. }
+            | Event::Scraped { lookup, .. }
+            | Event::SamplesFound { lookup, .. }
+            | Event::Announced { lookup, .. } => Some(lookup),
+            Event::Bootstrapped { .. }
+            | Event::ExternalAddress { .. }
+            | Event::PingReply { .. }
+            | Event::PingFailed { .. } => None,
+        }
+    }
+}

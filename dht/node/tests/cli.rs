@@ -211,3 +211,19 @@ fn items_are_stored_found_and_changed_by_their_owner_alone() {
     assert_eq!((&status["id"], &status["items"]), (&node.id.clone().into(), &2.into()));
     says(&run(&["status", dir.path().to_str().unwrap()]), 3, "running?");
 }
+
+#[test]
+fn an_announce_that_is_repeated_ends_by_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Running::start(dir.path(), None);
+    for signal in ["-INT", "-TERM"] {
+        let args = ["announce", HASH, "--port", "7001", "--every", "10", "--bind", "127.0.0.1:0"];
+        let mut child = command(&args).args(["--bootstrap", &node.addr]).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("announced to 1 node"), "{line}");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}

@@ -7,8 +7,8 @@ use dht::Event;
 use serde_json::json;
 use wire::InfoHash;
 
-use super::session::Session;
-use super::{Common, Failure, Patience, id};
+use super::session::{Session, interrupted, s};
+use super::{Common, Failure, Patience, id, note};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -51,53 +51,50 @@ pub(crate) struct Announce {
 impl Announce {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let mut session = Session::start(common, self.patience, true)?;
-        let mut outcome = self.announce(&mut session).await;
-        while let Some(secs) = self.every {
-            // One that nobody took is worth a word, not the end.
-            if let Err(failure @ Failure::Nothing(_)) = &outcome {
-                eprintln!("{failure}");
-            } else {
-                outcome?;
-            }
-            if session.idle(Duration::from_secs(secs)).await? {
-                return Ok(());
-            }
-            outcome = self.announce(&mut session).await;
+        match self.every {
+            None => self.announce(&mut session).await,
+            Some(secs) => tokio::select! {
+                failed = self.repeat(&mut session, Duration::from_secs(secs)) => Err(failed),
+                ended = interrupted() => Ok(ended?),
+            },
         }
-        outcome
+    }
+
+    /// Announces again and again. One that nobody took is worth a word, not the end.
+    async fn repeat(&self, session: &mut Session, every: Duration) -> Failure {
+        loop {
+            match self.announce(session).await {
+                Err(failure @ Failure::Nothing(_)) => note(&format!("{failure}\n")),
+                Err(failure) => return failure,
+                Ok(()) => {}
+            }
+            session.idle(every).await;
+        }
     }
 
     async fn announce(&self, session: &mut Session) -> Result<(), Failure> {
         let now = session.driver.now();
         let lookup = session.driver.node_mut().announce(now, self.info_hash, self.port, self.seed);
-        while let Some(event) = session.next(Some(lookup)).await? {
-            let Event::Announced { lookup: id, accepted, .. } = event else { continue };
-            if id != lookup {
-                continue;
-            }
-            if accepted == 0 {
-                break;
-            }
-            let ms = session.elapsed_ms();
-            let mut holders = None;
-            if let (true, Some(port)) = (self.check, self.port) {
-                let now = session.driver.now();
-                let node = session.driver.node_mut();
-                let lookup = node.count_peer(now, self.info_hash, port);
-                holders = session.holders(lookup).await?;
-            }
-            let json = json!({
-                "event": "announced", "info_hash": self.info_hash.to_string(),
-                "port": self.port, "accepted": accepted, "holders": holders, "elapsed_ms": ms,
-            });
-            let nodes = if accepted == 1 { "node" } else { "nodes" };
-            let live = holders.map(|n| format!("; {n} tell of it on asking")).unwrap_or_default();
-            session
-                .out
-                .result(&format!("announced to {accepted} {nodes} in {ms} ms{live}"), json)?;
-            return Ok(());
+        let accepted = session.until(lookup, |event| match event {
+            Event::Announced { accepted, .. } => Some(accepted),
+            _ => None,
+        });
+        let Some(accepted) = accepted.await?.filter(|&accepted| accepted > 0) else {
+            return Err(session.nothing("no node accepted the announce"));
+        };
+        let ms = session.elapsed_ms();
+        let mut holders = None;
+        if let (true, Some(port)) = (self.check, self.port) {
+            let now = session.driver.now();
+            let lookup = session.driver.node_mut().count_peer(now, self.info_hash, port);
+            holders = session.holders(lookup).await?;
         }
-        session.out.clear();
-        Err(session.nothing("no node accepted the announce"))
+        let json = json!({
+            "event": "announced", "info_hash": self.info_hash.to_string(),
+            "port": self.port, "accepted": accepted, "holders": holders, "elapsed_ms": ms,
+        });
+        let live = holders.map(|n| format!("; {n} tell of it on asking")).unwrap_or_default();
+        let text = format!("announced to {accepted} node{} in {ms} ms{live}", s(accepted));
+        Ok(session.out.result(&text, json)?)
     }
 }

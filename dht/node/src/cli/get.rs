@@ -48,7 +48,6 @@ impl Get {
         }
         let mut session = Session::start(common, self.patience, true)?;
         let (found, holders) = find(&mut session, &self.key).await?;
-        session.out.clear();
         let Some(item) = found else { return Err(session.nothing("no node has this item")) };
         if self.bencode {
             let mut out = std::io::stdout().lock();
@@ -72,24 +71,24 @@ impl Get {
     }
 }
 
-/// The item, the newest if it can change, and how many nodes have it.
+/// The item, the newest if it can change, and how many nodes have it; these `None` if time was up.
 pub(super) async fn find(
     session: &mut Session,
     key: &ItemKey,
-) -> Result<(Option<Item>, u32), Failure> {
+) -> Result<(Option<Item>, Option<u32>), Failure> {
     let now = session.driver.now();
     let lookup = session.driver.node_mut().get(now, key, None);
     let mut found = None;
-    while let Some(event) = session.next(Some(lookup)).await? {
-        match event {
-            Event::ItemFound { lookup: id, item } if id == lookup => found = Some(item),
-            Event::LookupDone { lookup: id, holders, .. } if id == lookup => {
-                return Ok((found, holders));
-            }
-            _ => {}
+    let holders = session.until(lookup, |event| match event {
+        Event::ItemFound { item, .. } => {
+            found = Some(item);
+            None
         }
-    }
-    Ok((found, 0))
+        Event::LookupDone { holders, .. } => Some(holders),
+        _ => None,
+    });
+    let holders = holders.await?;
+    Ok((found, holders))
 }
 
 /// A string that is text, or an integer; all else is told by its bencode alone.

@@ -10,8 +10,10 @@ use wire::bencode::Encoder;
 
 use super::get::{find, salt};
 use super::key_file;
-use super::session::Session;
+use super::session::{Session, s};
 use super::{Common, Failure, Patience};
+
+const LATE: &str = "the lookup did not end in time";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -75,8 +77,7 @@ impl Put {
         let mut session = Session::start(common, self.patience, true)?;
         let mut cas = self.cas;
         if let (Some(signer), None) = (&signer, self.seq)
-            && let (Some(stored), _) = find(&mut session, &item.key()).await?
-            && let Some(seq) = stored.seq()
+            && let Some(seq) = stored_seq(&mut session, &item).await?
         {
             let Some(next) = seq.checked_add(1) else {
                 let text = "the stored item has the highest sequence number that there is\n  \
@@ -86,16 +87,17 @@ impl Put {
             item = Item::sign(signer, self.salt.as_bytes(), next, &value).map_err(no_item)?;
             cas = cas.or(Some(seq));
         }
-        let outcome = store(&mut session, &item, cas).await?;
-        session.out.clear();
-        let Some((accepted, cas_mismatches, outdated)) = outcome else {
-            return Err(session.nothing("nobody answered in time"));
+        let Some((accepted, cas_mismatches, outdated)) = store(&mut session, &item, cas).await?
+        else {
+            return Err(session.nothing(LATE));
         };
         if accepted == 0 {
             return Err(match (cas_mismatches, outdated) {
                 (0, 0) => session.nothing("no node accepted the item"),
                 (0, _) => Failure::Conflict(
-                    "a newer item is stored\n  leave --seq out, or give a higher one".into(),
+                    "a newer item is stored, or another of this sequence number\n  leave --seq out, or \
+                     give a higher one"
+                        .into(),
                 ),
                 _ => Failure::Conflict(
                     "the stored item is another one than --cas says: somebody else changed it\n  \
@@ -124,10 +126,10 @@ impl Put {
             "event": "stored", "target": target, "seq": seq, "accepted": accepted,
             "holders": holders, "elapsed_ms": ms,
         });
-        let nodes = if accepted == 1 { "node" } else { "nodes" };
         let numbered = seq.map(|seq| format!(" with sequence number {seq}")).unwrap_or_default();
         let live = holders.map(|n| format!("; {n} have it on asking")).unwrap_or_default();
-        let text = format!("{target} stored by {accepted} {nodes}{numbered} in {ms} ms{live}");
+        let text =
+            format!("{target} stored by {accepted} node{}{numbered} in {ms} ms{live}", s(accepted));
         Ok(session.out.result(&text, json)?)
     }
 
@@ -171,14 +173,22 @@ async fn store(
 ) -> Result<Option<(u32, u32, u32)>, Failure> {
     let now = session.driver.now();
     let lookup = session.driver.node_mut().put(now, item.clone(), cas);
-    while let Some(event) = session.next(Some(lookup)).await? {
-        if let Event::Stored { lookup: id, accepted, cas_mismatches, outdated, .. } = event
-            && id == lookup
-        {
-            return Ok(Some((accepted, cas_mismatches, outdated)));
+    let outcome = |event| match event {
+        Event::Stored { accepted, cas_mismatches, outdated, .. } => {
+            Some((accepted, cas_mismatches, outdated))
         }
+        _ => None,
+    };
+    session.until(lookup, outcome).await
+}
+
+/// The sequence number of the item that is stored under the same key.
+async fn stored_seq(session: &mut Session, item: &Item) -> Result<Option<i64>, Failure> {
+    match find(session, &item.key()).await? {
+        (found, Some(_)) => Ok(found.and_then(|found| found.seq())),
+        // What was not found in time may be there all the same.
+        (_, None) => Err(session.nothing(LATE)),
     }
-    Ok(None)
 }
 
 /// How many nodes have exactly this item; `None` if time was up.
@@ -190,15 +200,12 @@ async fn count(session: &mut Session, item: &Item) -> Result<Option<u32>, Failur
     }
     // Some say that they took an item of the same sequence number, and keep the one that they have.
     let (found, holders) = find(session, &item.key()).await?;
-    session.out.clear();
     match found {
         Some(found) if found != *item => Err(Failure::Conflict(
             "nodes took it, but they keep another item of this sequence number or a higher one\n  \
              leave --seq out, or give a higher one"
                 .into(),
         )),
-        // Found, but not to the end in time.
-        Some(_) if holders == 0 => Ok(None),
-        _ => Ok(Some(holders)),
+        _ => Ok(holders),
     }
 }

@@ -5,7 +5,7 @@ use dht::Event;
 use serde_json::json;
 use wire::InfoHash;
 
-use super::session::Session;
+use super::session::{Session, s};
 use super::{Common, Failure, Patience, id};
 
 #[derive(Args, Debug)]
@@ -28,33 +28,24 @@ impl Scrape {
         let mut session = Session::start(common, self.patience, true)?;
         let now = session.driver.now();
         let lookup = session.driver.node_mut().scrape(now, self.info_hash);
-        while let Some(event) = session.next(Some(lookup)).await? {
-            let Event::Scraped { lookup: id, nodes, seeds, peers, .. } = event else { continue };
-            if id != lookup {
-                continue;
-            }
-            if nodes == 0 {
-                break;
-            }
-            let ms = session.elapsed_ms();
-            let json = json!({
-                "event": "scrape", "info_hash": self.info_hash.to_string(), "seeds": seeds,
-                "peers": peers, "nodes": nodes, "elapsed_ms": ms,
-            });
-            let text = format!(
-                "about {seeds} seed{} and {peers} other peer{}, as {nodes} node{} tell in {ms} ms",
-                s(seeds),
-                s(peers),
-                s(nodes)
-            );
-            session.out.result(&text, json)?;
-            return Ok(());
-        }
-        session.out.clear();
-        Err(session.nothing("no node knows of this torrent"))
+        let counted = session.until(lookup, |event| match event {
+            Event::Scraped { nodes, seeds, peers, .. } => Some((nodes, seeds, peers)),
+            _ => None,
+        });
+        let Some((nodes, seeds, peers)) = counted.await?.filter(|&(nodes, ..)| nodes > 0) else {
+            return Err(session.nothing("no node knows of this torrent"));
+        };
+        let ms = session.elapsed_ms();
+        let json = json!({
+            "event": "scrape", "info_hash": self.info_hash.to_string(), "seeds": seeds,
+            "peers": peers, "nodes": nodes, "elapsed_ms": ms,
+        });
+        let text = format!(
+            "about {seeds} seed{} and {peers} other peer{}, as {nodes} node{} tell in {ms} ms",
+            s(seeds),
+            s(peers),
+            s(nodes)
+        );
+        Ok(session.out.result(&text, json)?)
     }
-}
-
-fn s(n: u32) -> &'static str {
-    if n == 1 { "" } else { "s" }
 }

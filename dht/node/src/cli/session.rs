@@ -1,12 +1,13 @@
 //! A node that lives for one command.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
 use dht::{Event, LookupId};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::output::Output;
 use super::{Common, Failure, Patience};
@@ -81,35 +82,41 @@ impl Session {
         }
     }
 
-    /// Lets the node be for so long, and starts the time of the next lookup; true if Ctrl-C came.
-    pub(crate) async fn idle(&mut self, time: Duration) -> Result<bool, Failure> {
+    /// Lets the node be for so long, and starts the time of the next lookup.
+    pub(crate) async fn idle(&mut self, time: Duration) {
         let (end, patience) = (Instant::now() + time, self.deadline - self.started);
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        loop {
-            tokio::select! {
-                () = self.driver.turn() => while self.driver.poll_event().is_some() {},
-                () = sleep_until(end) => break,
-                _ = interrupt.recv() => return Ok(true),
-                _ = terminate.recv() => return Ok(true),
-            }
+        while timeout_at(end, self.driver.turn()).await.is_ok() {
+            while self.driver.poll_event().is_some() {}
         }
         self.started = Instant::now();
         self.deadline = self.started + patience;
-        Ok(false)
+    }
+
+    /// Waits for what `wanted` makes of an event of `lookup`; `None` if time was up.
+    pub(crate) async fn until<T>(
+        &mut self,
+        lookup: LookupId,
+        mut wanted: impl FnMut(Event) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        while let Some(event) = self.next(Some(lookup)).await? {
+            if event.lookup() == Some(lookup)
+                && let Some(found) = wanted(event)
+            {
+                self.out.clear();
+                return Ok(Some(found));
+            }
+        }
+        self.out.clear();
+        Ok(None)
     }
 
     /// How many nodes a lookup found to have something; `None` if time was up.
     pub(crate) async fn holders(&mut self, lookup: LookupId) -> Result<Option<u32>, Failure> {
-        while let Some(event) = self.next(Some(lookup)).await? {
-            if let Event::LookupDone { lookup: id, holders, .. } = event
-                && id == lookup
-            {
-                self.out.clear();
-                return Ok(Some(holders));
-            }
-        }
-        Ok(None)
+        let holders = |event| match event {
+            Event::LookupDone { holders, .. } => Some(holders),
+            _ => None,
+        };
+        self.until(lookup, holders).await
     }
 
     /// Fails once every bootstrap name was tried in vain.
@@ -146,8 +153,23 @@ impl Session {
 
 /// Counters of a lookup in words.
 pub(crate) fn summary(asked: u32, answered: u32, peers: u32) -> String {
-    let s = |n: u32| if n == 1 { "" } else { "s" };
     format!("{asked} node{} asked, {answered} answered, {peers} peer{} found", s(asked), s(peers))
+}
+
+/// The plural's ending.
+pub(crate) fn s(n: u32) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// Waits for Ctrl-C, or to be told to end.
+pub(crate) async fn interrupted() -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 /// Binds the given addresses, or `port` of all addresses of each family that the host has.

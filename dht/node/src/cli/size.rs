@@ -32,16 +32,12 @@ impl Size {
         for _ in 0..self.lookups {
             let now = session.driver.now();
             let lookup = session.driver.node_mut().find_node(now, Id(rand::random()));
-            while let Some(event) = session.next(Some(lookup)).await? {
-                if let Event::LookupDone { lookup: id, asked, .. } = event
-                    && id == lookup
-                {
-                    asked_in_all += asked;
-                    break;
-                }
-            }
+            let asked = session.until(lookup, |event| match event {
+                Event::LookupDone { asked, .. } => Some(asked),
+                _ => None,
+            });
+            asked_in_all += asked.await?.unwrap_or_default();
         }
-        session.out.clear();
         let mut found = false;
         for (family, name) in [(Family::V4, "v4"), (Family::V6, "v6")] {
             let Some(size) = session.driver.node().network_size(family) else { continue };
