@@ -65,7 +65,7 @@ pub(super) struct Dht {
 pub(super) fn bind(options: &DhtOptions, addrs: &[SocketAddr]) -> Result<Driver, BindError> {
     let snapshot = options.state_file.as_ref().and_then(|path| {
         StateFile::new(path)
-            .load()
+            .load_or_set_aside()
             .inspect_err(|error| tracing::warn!(%error, "the saved DHT contacts are of no use"))
             .ok()
             .flatten()

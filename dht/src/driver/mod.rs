@@ -220,8 +220,8 @@ impl Driver {
     }
 
     /// Sends what is to be sent, waits until a datagram comes, the node wants to be woken, a name was
-    /// resolved or could not be, or an event is there to be polled, and does what there is to do, up to a bound. Losing it
-    /// half-way, as in a `select!`, loses nothing.
+    /// resolved or could not be, or an event is there to be polled, and does what there is to do, up
+    /// to a bound. Losing it half-way, as in a `select!`, loses nothing.
     pub async fn turn(&mut self) {
         self.flush();
         poll_fn(|cx| self.poll_ready(cx)).await;

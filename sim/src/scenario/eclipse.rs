@@ -167,7 +167,7 @@ impl EclipseScenario {
     fn sybil_id(&self, key: &Id, rng: &mut Rng) -> NodeId {
         let mut id = NodeId::random(rng);
         if self.aimed {
-            let shared = libm::log2(f64::from(self.nodes.max(2))) as u32 + 4;
+            let shared = self.nodes.max(2).ilog2() + 4;
             (0..shared).for_each(|bit| id.set_bit(bit, key.bit(bit)));
         }
         id

@@ -1,4 +1,4 @@
-//! Worlds that are made, run and judged: what the `sim` program offers.
+//! Worlds that are made, run and judged: what the `sim` program and the tests offer.
 
 mod dht;
 mod eclipse;
