@@ -41,6 +41,16 @@ pub enum Error {
     Trailing,
 }
 
+impl Error {
+    /// The same, found in what follows so many bytes.
+    pub(super) fn after(self, bytes: usize) -> Error {
+        match self {
+            Error::Unexpected(at) => Error::Unexpected(bytes + at),
+            error => error,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,8 +94,7 @@ impl<'a> Value<'a> {
 
     /// The string, if it is one.
     pub fn as_bytes(&self) -> Option<&'a [u8]> {
-        let (len, start) = string_head(self.0, 0).ok()?;
-        self.0.get(start..start + len)
+        string(self.0).ok().map(|(text, _)| text)
     }
 
     /// The string, if it is one of UTF-8.
@@ -163,10 +172,11 @@ impl<'a> Iterator for Dict<'a> {
 
 /// Splits the first value off bytes that were checked before; `None` at the closing `e`.
 fn take<'a>(bytes: &mut &'a [u8]) -> Option<Value<'a>> {
-    if matches!(bytes.first(), None | Some(b'e')) {
-        return None;
-    }
-    let end = skip(bytes)?;
+    let end = match bytes.first()? {
+        b'e' => return None,
+        b'0'..=b'9' => bytes.len() - string(bytes).ok()?.1.len(),
+        _ => skip(bytes)?,
+    };
     let (value, rest) = bytes.split_at(end);
     *bytes = rest;
     Some(Value(value))
@@ -174,65 +184,62 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Option<Value<'a>> {
 
 /// The end of the value at the start of checked bytes.
 fn skip(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
+    let mut rest = bytes;
     let mut depth = 0usize;
     loop {
-        match bytes.get(at)? {
-            b'd' | b'l' => {
+        rest = match rest {
+            [b'd' | b'l', inside @ ..] => {
                 depth += 1;
-                at += 1;
+                inside
             }
-            b'e' => {
+            [b'e', after @ ..] => {
                 depth = depth.checked_sub(1)?;
-                at += 1;
+                after
             }
-            b'i' => at += 1 + bytes[at..].iter().position(|&b| b == b'e')?,
-            _ => {
-                let (len, start) = string_head(bytes, at).ok()?;
-                at = start + len;
+            [b'i', digits @ ..] => {
+                let end = digits.iter().position(|&b| b == b'e')?;
+                &digits[end + 1..]
             }
-        }
+            _ => string(rest).ok()?.1,
+        };
         if depth == 0 {
-            return (at <= bytes.len()).then_some(at);
+            return Some(bytes.len() - rest.len());
         }
     }
 }
 
-/// Length and start of the string whose head stands at `at`. The end lies within `bytes`.
+/// The string at the start of `bytes`, and what follows it.
 #[inline]
-pub(super) fn string_head(bytes: &[u8], at: usize) -> Result<(usize, usize), Error> {
+pub(super) fn string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     // Nearly all are of less than a hundred bytes.
-    let head = bytes.get(at..).unwrap_or_default();
-    let (len, start) = match *head {
-        [a @ b'0'..=b'9', b':', ..] => (usize::from(a - b'0'), at + 2),
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', b':', ..] => {
-            (usize::from(a - b'0') * 10 + usize::from(b - b'0'), at + 3)
+    let (len, text) = match bytes {
+        [a @ b'0'..=b'9', b':', text @ ..] => (usize::from(a - b'0'), text),
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', b':', text @ ..] => {
+            (usize::from(a - b'0') * 10 + usize::from(b - b'0'), text)
         }
-        _ => return long_string_head(bytes, at),
+        _ => return long_string(bytes),
     };
-    if bytes.len() - start < len { Err(Error::Truncated) } else { Ok((len, start)) }
+    text.split_at_checked(len).ok_or(Error::Truncated)
 }
 
-fn long_string_head(bytes: &[u8], at: usize) -> Result<(usize, usize), Error> {
+fn long_string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let mut len = 0usize;
-    let mut i = at;
-    loop {
-        match bytes.get(i) {
-            None => return Err(Error::Truncated),
-            Some(b':') if i > at => break,
-            Some(digit @ b'0'..=b'9') => {
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b':' if at > 0 => {
+                return bytes[at + 1..].split_at_checked(len).ok_or(Error::Truncated);
+            }
+            digit @ b'0'..=b'9' => {
                 len = len
                     .checked_mul(10)
                     .and_then(|len| len.checked_add(usize::from(digit - b'0')))
                     .filter(|&len| len <= i64::MAX as usize)
                     .ok_or(Error::Overflow)?;
-                i += 1;
             }
-            Some(_) => return Err(Error::Unexpected(i)),
+            _ => return Err(Error::Unexpected(at)),
         }
     }
-    let start = i + 1;
-    if bytes.len() - start < len { Err(Error::Truncated) } else { Ok((len, start)) }
+    Err(Error::Truncated)
 }
 
 /// An optional minus and at least one digit, within i64.
@@ -304,8 +311,8 @@ pub(super) fn validate(
                 }
                 b'i' => at = int_end(bytes, at)?,
                 b'0'..=b'9' => {
-                    let (len, start) = string_head(bytes, at)?;
-                    at = start + len;
+                    let (_, rest) = string(&bytes[at..]).map_err(|error| error.after(at))?;
+                    at = bytes.len() - rest.len();
                 }
                 _ => return Err(Error::Unexpected(at)),
             }
@@ -356,12 +363,13 @@ fn canonical(bytes: &[u8]) -> bool {
                 at += len + 1;
             }
             _ => {
-                let Ok((len, start)) = string_head(bytes, at) else { return false };
-                if byte == b'0' && start - at > 2 {
+                let Ok((string, rest)) = string(&bytes[at..]) else { return false };
+                let end = bytes.len() - rest.len();
+                if byte == b'0' && end - string.len() - at > 2 {
                     return false;
                 }
-                text = Some(&bytes[start..start + len]);
-                at = start + len;
+                text = Some(string);
+                at = end;
             }
         }
         if let Some(Open::Dict { last_key, wants_key }) = open.last_mut() {

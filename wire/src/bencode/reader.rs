@@ -1,13 +1,13 @@
 //! The decoder for who knows what to expect: checks and reads in one pass.
 
-use super::decode::{Error, Limits, Value, int_end, string_head, validate};
+use super::decode::{Error, Limits, Value, int_end, string, validate};
 
 /// Reads a message's values one after the other and checks each as it is read. When
 /// [`Reader::finish`] is reached without an error, the message was within its limits, as
 /// [`Value::parse`] would have found it.
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    whole: &'a [u8],
+    rest: &'a [u8],
     depth_left: usize,
     items_left: usize,
 }
@@ -22,31 +22,32 @@ impl<'a> Reader<'a> {
             return Err(Error::TooLarge);
         }
         let (depth_left, items_left) = (limits.depth_max, limits.items_max);
-        Ok(Reader { bytes, at: 0, depth_left, items_left })
+        Ok(Reader { whole: bytes, rest: bytes, depth_left, items_left })
     }
 
     /// Where the reader is, for [`Reader::since`].
     pub fn position(&self) -> usize {
-        self.at
+        self.whole.len() - self.rest.len()
     }
 
     /// The value that began at `position` and ended here.
     pub fn since(&self, position: usize) -> Value<'a> {
-        Value(self.bytes.get(position..self.at).unwrap_or_default())
+        Value(self.whole.get(position..self.position()).unwrap_or_default())
     }
 
     /// Enters the next value if it is a dict; its keys follow by [`Reader::key`]. False, and nothing
     /// is read, if it is something else.
+    #[inline]
     pub fn enter_dict(&mut self) -> Result<bool, Error> {
-        match self.bytes.get(self.at) {
-            None => Err(Error::Truncated),
-            Some(b'd') => {
+        match self.rest {
+            [] => Err(Error::Truncated),
+            [b'd', inside @ ..] => {
                 self.count_item()?;
                 self.depth_left = self.depth_left.checked_sub(1).ok_or(Error::TooLarge)?;
-                self.at += 1;
+                self.rest = inside;
                 Ok(true)
             }
-            Some(_) => Ok(false),
+            _ => Ok(false),
         }
     }
 
@@ -54,57 +55,58 @@ impl<'a> Reader<'a> {
     /// the dict.
     #[inline]
     pub fn key(&mut self) -> Result<Option<&'a [u8]>, Error> {
-        match self.bytes.get(self.at) {
-            Some(b'0'..=b'9') => self.string().map(Some),
-            Some(b'e') => {
-                self.at += 1;
+        match self.rest {
+            [] => Err(Error::Truncated),
+            [b'e', after @ ..] => {
+                self.rest = after;
                 self.depth_left += 1;
                 Ok(None)
             }
-            None => Err(Error::Truncated),
-            Some(_) => {
-                self.count_item()?;
-                Err(Error::Unexpected(self.at))
-            }
+            _ => self.string().map(Some),
         }
     }
 
     /// The next value if it is a string; what else it is, is checked and passed over.
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<&'a [u8]>, Error> {
-        match self.bytes.get(self.at) {
-            Some(b'0'..=b'9') => self.string().map(Some),
+        match self.rest {
+            [b'0'..=b'9', ..] => self.string().map(Some),
             _ => self.value().map(|_| None),
         }
     }
 
     /// The next value if it is an integer; what else it is, is checked and passed over.
     pub fn int(&mut self) -> Result<Option<i64>, Error> {
-        self.value().map(|value| value.as_int())
+        match *self.rest {
+            // A flag, or a digit that stands for one.
+            [b'i', digit @ b'0'..=b'9', b'e', ref after @ ..] => {
+                self.count_item()?;
+                self.rest = after;
+                Ok(Some(i64::from(digit - b'0')))
+            }
+            _ => self.value().map(|value| value.as_int()),
+        }
     }
 
     /// The next value, of any kind.
     pub fn value(&mut self) -> Result<Value<'a>, Error> {
-        let start = self.at;
-        match self.bytes.get(start) {
+        let (start, from) = (self.rest, self.position());
+        let at = |error: Error| error.after(from);
+        match start.first() {
             None => return Err(Error::Truncated),
             Some(b'0'..=b'9') => {
                 self.string()?;
             }
             Some(b'i') => {
                 self.count_item()?;
-                self.at = int_end(self.bytes, start)?;
+                self.rest = &start[int_end(start, 0).map_err(at)?..];
             }
             Some(_) => {
-                let rest = &self.bytes[start..];
-                match validate(rest, self.depth_left, &mut self.items_left) {
-                    Ok(len) => self.at = start + len,
-                    Err(Error::Unexpected(at)) => return Err(Error::Unexpected(start + at)),
-                    Err(error) => return Err(error),
-                }
+                let end = validate(start, self.depth_left, &mut self.items_left).map_err(at)?;
+                self.rest = &start[end..];
             }
         }
-        Ok(self.since(start))
+        Ok(Value(&start[..start.len() - self.rest.len()]))
     }
 
     /// The end of the message.
@@ -112,16 +114,16 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Bytes are left.
     pub fn finish(self) -> Result<(), Error> {
-        if self.at == self.bytes.len() { Ok(()) } else { Err(Error::Trailing) }
+        if self.rest.is_empty() { Ok(()) } else { Err(Error::Trailing) }
     }
 
-    /// The string that begins here, at a digit.
+    /// The string that begins here.
     #[inline]
     fn string(&mut self) -> Result<&'a [u8], Error> {
         self.count_item()?;
-        let (len, start) = string_head(self.bytes, self.at)?;
-        self.at = start + len;
-        self.bytes.get(start..self.at).ok_or(Error::Truncated)
+        let (text, rest) = string(self.rest).map_err(|error| error.after(self.position()))?;
+        self.rest = rest;
+        Ok(text)
     }
 
     #[inline]
