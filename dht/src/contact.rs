@@ -1,7 +1,7 @@
 //! One entry of a routing table, small enough for millions of simulated ones.
 
 use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::NodeId;
@@ -120,6 +120,7 @@ const _: () = assert!(size_of::<Contact<V6>>() <= 48);
 const ANSWERED: u8 = 1;
 const ID_FITS: u8 = 2;
 const PINGED: u8 = 4;
+const LOCAL: u8 = 8;
 
 impl<A: Address> Contact<A> {
     /// Whether it answered and did not fail since: fit to be told to others.
@@ -129,8 +130,9 @@ impl<A: Address> Contact<A> {
 
     /// A node that was only heard of.
     pub(crate) fn new(id: NodeId, addr: A, via: SocketId) -> Contact<A> {
-        let fits = crate::security::fits(&id, addr.get().ip());
-        let flags = if fits { ID_FITS } else { 0 };
+        let ip = addr.get().ip();
+        let fits = if crate::security::fits(&id, ip) { ID_FITS } else { 0 };
+        let flags = fits | if AddrScope::of(ip) == AddrScope::Local { LOCAL } else { 0 };
         Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags, via }
     }
 
@@ -169,11 +171,7 @@ impl<A: Address> Contact<A> {
     }
 
     pub(crate) fn scope(&self) -> AddrScope {
-        AddrScope::of(self.ip())
-    }
-
-    pub(crate) fn ip(&self) -> IpAddr {
-        self.addr.get().ip()
+        if self.flags & LOCAL != 0 { AddrScope::Local } else { AddrScope::Global }
     }
 
     /// It answered.

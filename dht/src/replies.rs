@@ -9,7 +9,6 @@ use wire::{Id, InfoHash, NodeId};
 use crate::item::Item;
 use crate::node::Node;
 use crate::server::{Answer, Says};
-use crate::table::Ranked;
 use crate::tokens::TOKEN_LEN;
 
 /// Nodes of a family in one reply, whatever k is: 8 of both families are 512 bytes.
@@ -152,11 +151,11 @@ impl Node {
         let k = self.config.k.min(NODES_MAX);
         let to = answer.asker.from;
         let by = Family::of(&to);
-        let Scratch { ranked, nodes, nodes6, .. } = scratch;
+        let Scratch { nodes, nodes6, .. } = scratch;
         for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
             out.clear();
             if want.wants(family, by) {
-                self.tables.closest_compact(family, target, k, to, ranked, out);
+                self.tables.closest_compact(family, target, k, &to, out);
             }
         }
         scratch.shorten(room);
@@ -167,7 +166,6 @@ impl Node {
 /// What answers are made from, kept for its room, so that no answer needs an allocation.
 #[derive(Clone, Default)]
 pub(crate) struct Scratch {
-    ranked: Ranked,
     /// Compact node infos, and of which families any are to be told.
     nodes: Vec<u8>,
     nodes6: Vec<u8>,

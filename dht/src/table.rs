@@ -66,9 +66,6 @@ struct Rules {
     enforce_ids: bool,
 }
 
-/// Contacts by their distance, each an index into the table's vector.
-pub(crate) type Ranked = Vec<((u128, u32), u32)>;
-
 /// Which contacts [`Table::closest`] may return.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wanted {
@@ -328,7 +325,9 @@ impl<A: Address> Table<A> {
         self.buckets.push(Bucket { start, len, changed_secs, searched: false });
     }
 
+    /// Lists a contact; a replacement of its id is none any more.
     fn insert(&mut self, bucket: usize, contact: Contact<A>) {
+        self.spare.retain(|c| c.id != contact.id);
         let at = self.spot(bucket, &contact.id).unwrap_or_else(|at| at);
         self.contacts.insert(at, contact);
         self.resize(bucket, true);
@@ -392,48 +391,55 @@ impl<A: Address> Table<A> {
         wanted: Wanted,
         out: &mut Vec<(NodeInfo, SocketId)>,
     ) {
-        let mut ranked = Vec::new();
         let fit = |c: &Contact<A>| match wanted {
             Wanted::Proven => c.is_proven(),
             Wanted::Usable => c.fails < self.rules.fails_max,
             Wanted::Any => true,
         };
-        self.rank(target, n, fit, &mut ranked);
-        let contacts = ranked.iter().map(|(_, at)| &self.contacts[*at as usize]);
-        out.extend(contacts.map(|c| (NodeInfo { id: c.id, addr: c.addr.get() }, c.via)));
+        self.walk(target, n, fit, |c| {
+            out.push((NodeInfo { id: c.id, addr: c.addr.get() }, c.via));
+        });
     }
 
     /// Appends the compact node infos of the `n` contacts closest to `target` that are fit to be
-    /// told and that `fit` admits, closest first. `ranked` is kept by the caller for its room.
+    /// told and that `fit` admits, closest first.
     pub(crate) fn closest_compact(
         &self,
         target: &NodeId,
         n: usize,
-        fit: impl Fn(&A) -> bool,
-        ranked: &mut Ranked,
+        fit: impl Fn(&Contact<A>) -> bool,
         out: &mut Vec<u8>,
     ) {
-        ranked.clear();
-        self.rank(target, n, |c| c.is_proven() && fit(&c.addr), ranked);
-        for (_, at) in ranked.iter() {
-            let contact = &self.contacts[*at as usize];
-            out.extend_from_slice(contact.id.as_bytes());
-            out.extend_from_slice(contact.addr.compact());
-        }
+        self.walk(
+            target,
+            n,
+            |c| c.is_proven() && fit(c),
+            |c| {
+                out.extend_from_slice(c.id.as_bytes());
+                out.extend_from_slice(c.addr.compact());
+            },
+        );
     }
 
-    /// Ranks the `n` fit contacts closest to `target`. Visits buckets in the order of their
-    /// distance: O(buckets + log of a bucket + n).
-    fn rank(
+    /// Tells of the `n` fit contacts closest to `target`, closest first. Visits buckets in the order
+    /// of their distance: O(buckets + log of a bucket + n).
+    fn walk(
         &self,
         target: &NodeId,
         n: usize,
         fit: impl Fn(&Contact<A>) -> bool,
-        ranked: &mut Ranked,
+        mut tell: impl FnMut(&Contact<A>),
     ) {
+        let mut left = n;
         let mut visit = |bucket: usize| {
-            self.rank_bucket(bucket, target, n, &fit, ranked);
-            ranked.len() == n
+            left == 0
+                || self.walk_bucket(bucket, target, |contact| {
+                    if fit(contact) {
+                        tell(contact);
+                        left -= 1;
+                    }
+                    left == 0
+                })
         };
         // Contacts beyond the target's bucket differ from it in the target's bit; among them, a
         // bucket is closer than all deeper ones if the target differs from us in its bit.
@@ -447,42 +453,32 @@ impl<A: Address> Table<A> {
             || (0..home).rev().any(visit);
     }
 
-    /// Ranks the contacts of a bucket, which stand in the order of their ids: halves that share a
-    /// longer prefix with the target come first, and only what few are left is sorted.
-    fn rank_bucket(
+    /// Visits the contacts of a bucket in the order of their distance until one is the last that is
+    /// wanted; returns whether one was. As they stand in the order of their ids, those that share
+    /// more bits with the target are always one end of what is left.
+    fn walk_bucket(
         &self,
         bucket: usize,
         target: &NodeId,
-        n: usize,
-        fit: &impl Fn(&Contact<A>) -> bool,
-        ranked: &mut Ranked,
-    ) {
-        /// Contacts that are cheaper to sort than to split.
-        const FEW: usize = 8;
-        let mut halves: ArrayVec<(Range<usize>, u32), { Id::BITS as usize + 1 }> = ArrayVec::new();
-        halves.push((self.range(bucket), bucket as u32));
-        while let Some((range, bit)) = halves.pop() {
-            if range.len() > FEW && bit < Id::BITS {
-                let ones = self.contacts[range.clone()].partition_point(|c| !c.id.bit(bit));
-                let middle = range.start + ones;
-                let (zeros, ones) = (range.start..middle, middle..range.end);
-                let (near, far) = if target.bit(bit) { (ones, zeros) } else { (zeros, ones) };
-                halves.push((far, bit + 1));
-                halves.push((near, bit + 1));
-                continue;
+        mut visit: impl FnMut(&Contact<A>) -> bool,
+    ) -> bool {
+        let mut far: ArrayVec<&[Contact<A>], { Id::BITS as usize }> = ArrayVec::new();
+        let mut part = &self.contacts[self.range(bucket)];
+        loop {
+            while let [first, .., last] = part {
+                // The first bit in which they differ: neither side is empty.
+                let bit = first.id.common_prefix(&last.id);
+                let (zeros, ones) = part.split_at(part.partition_point(|c| !c.id.bit(bit)));
+                let (near, other) = if target.bit(bit) { (ones, zeros) } else { (zeros, ones) };
+                far.push(other);
+                part = near;
             }
-            let start = ranked.len();
-            for (at, contact) in range.clone().zip(&self.contacts[range]) {
-                if fit(contact) {
-                    let distance = contact.id.distance_words(target);
-                    let spot = ranked[start..].iter().rposition(|(other, _)| *other <= distance);
-                    let spot = spot.map_or(start, |spot| start + spot + 1);
-                    ranked.insert(spot, (distance, at as u32));
-                }
+            if part.first().is_some_and(&mut visit) {
+                return true;
             }
-            ranked.truncate(n);
-            if ranked.len() == n {
-                return;
+            match far.pop() {
+                Some(next) => part = next,
+                None => return false,
             }
         }
     }
@@ -583,7 +579,8 @@ mod tests {
                 assert_eq!(table.bucket_of(&table.contacts[at].id), bucket);
             }
             assert!(table.range(bucket).len() <= table.capacity(bucket));
-            assert!(table.contacts[table.range(bucket)].is_sorted_by_key(|c| c.id));
+            let contacts = &table.contacts[table.range(bucket)];
+            assert!(contacts.is_sorted_by(|a, b| a.id < b.id), "in order, and each id once");
         }
         assert!(table.spare.len() <= table.rules.spare_max);
     }
@@ -635,6 +632,26 @@ mod tests {
         assert!(table.find(&victim.id).is_some());
         assert_eq!(hear(&mut table, later, &node(0x80, 20)), Heard::Added);
         assert!(table.find(&victim.id).is_none());
+        check(&table);
+    }
+
+    #[test]
+    fn a_spare_that_was_listed_since_is_not_listed_twice() {
+        let mut table = table();
+        for n in 0..9 {
+            hear(&mut table, NOW, &node(0x80, n));
+        }
+        assert_eq!(table.spare_len(), 1);
+        let (spare, left) = (node(0x80, 8), node(0x80, 3));
+        table.evict(&left.id, &left.addr);
+        let moved = NodeInfo { id: spare.id, addr: "99.1.1.1:1".parse().unwrap() };
+        assert_eq!(hear(&mut table, NOW, &moved), Heard::Added);
+        let victim = node(0x80, 5);
+        for _ in 0..2 {
+            table.on_failure(NOW, &victim.id, &victim.addr);
+        }
+        check(&table);
+        table.move_to(NOW, wire::Id([0x80; 20]));
         check(&table);
     }
 
@@ -864,7 +881,7 @@ mod tests {
                     }
                 }
                 check(&table);
-                let mut addrs: Vec<_> = table.contacts.iter().map(|c| c.ip()).collect();
+                let mut addrs: Vec<_> = table.contacts.iter().map(|c| c.addr.get().ip()).collect();
                 addrs.sort();
                 addrs.dedup();
                 prop_assert_eq!(addrs.len(), table.contacts.len(), "one contact an address");

@@ -10,9 +10,9 @@ use wire::scope::AddrScope;
 use wire::time::Time;
 
 use crate::config::Config;
-use crate::contact::{Address, V4, V6};
+use crate::contact::{Address, Contact, V4, V6};
 use crate::node::ContactInfo;
-use crate::table::{Heard, Ranked, Table, Wanted};
+use crate::table::{Heard, Table, Wanted};
 use crate::{NodeInfo, SocketId};
 
 /// Nodes with the socket to reach them by.
@@ -140,29 +140,23 @@ impl Tables {
         family: Family,
         target: &NodeId,
         n: usize,
-        asker: SocketAddr,
-        ranked: &mut Ranked,
+        asker: &SocketAddr,
         out: &mut Vec<u8>,
     ) {
         fn compact<A: Address>(
             table: &Table<A>,
             target: &NodeId,
             n: usize,
-            asker: SocketAddr,
-            ranked: &mut Ranked,
+            asker: &SocketAddr,
             out: &mut Vec<u8>,
         ) {
-            let (own, scope) = (A::new(&asker), AddrScope::of(asker.ip()));
-            let fit = |addr: &A| {
-                Some(*addr) != own
-                    && (scope == AddrScope::Local
-                        || AddrScope::of(addr.get().ip()).acceptable_from(scope))
-            };
-            table.closest_compact(target, n, fit, ranked, out);
+            let (own, scope) = (A::new(asker), AddrScope::of(asker.ip()));
+            let fit = |c: &Contact<A>| Some(c.addr) != own && c.scope().acceptable_from(scope);
+            table.closest_compact(target, n, fit, out);
         }
         match (family, &self.v4, &self.v6) {
-            (Family::V4, Some(table), _) => compact(table, target, n, asker, ranked, out),
-            (Family::V6, _, Some(table)) => compact(table, target, n, asker, ranked, out),
+            (Family::V4, Some(table), _) => compact(table, target, n, asker, out),
+            (Family::V6, _, Some(table)) => compact(table, target, n, asker, out),
             _ => {}
         }
     }
