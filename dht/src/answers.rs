@@ -26,7 +26,9 @@ impl Node {
             self.stats.dropped_address += 1;
             return;
         }
-        let message = match Message::parse(bytes) {
+        // By reference, for it is large.
+        let parsed = Message::parse(bytes);
+        let message = match &parsed {
             Ok(message) => message,
             Err(why) => {
                 *match why {
@@ -51,7 +53,7 @@ impl Node {
             }
             Body::Reply(_) | Body::Error(_) => {
                 match self.transactions.answer(head.tid, from, local) {
-                    Some(transaction) => self.on_answer(transaction, &message),
+                    Some(transaction) => self.on_answer(transaction, message),
                     None => self.stats.dropped_unsolicited += 1,
                 }
             }

@@ -155,7 +155,7 @@ impl Node {
     pub(crate) fn scraped(&mut self, lookup: LookupId, search: &mut Search) {
         let (info_hash, mut nodes) = (search.target, search.holders);
         let peers: Vec<_> = search.peers().map(|peer| peer.ip()).collect();
-        let own = self.store.scrape(self.now, &info_hash);
+        let own = self.store.find(&info_hash).map(|at| self.store.scrape(self.now, at));
         let Finds::Scrape(finds) = &mut search.finds else { return };
         if let Some((seeds, peers)) = &own {
             finds.seeds.unite(&seeds.0);

@@ -98,14 +98,15 @@ impl PeerStore {
         self.peers
     }
 
-    fn place(&self, info_hash: &InfoHash) -> Option<usize> {
+    /// Where a torrent stands, until something is stored or expires.
+    pub(crate) fn find(&self, info_hash: &InfoHash) -> Option<usize> {
         self.places.get(info_hash).map(|at| at as usize)
     }
 
-    /// Whether an announce for this torrent could be stored.
-    pub(crate) fn has_room(&self, info_hash: &InfoHash) -> bool {
+    /// Whether an announce could be stored, for the torrent that stands there or for a new one.
+    pub(crate) fn has_room(&self, swarm: Option<usize>) -> bool {
         self.peers < self.bounds.peers
-            && match self.place(info_hash) {
+            && match swarm {
                 Some(at) => {
                     let swarm = &self.swarms[at];
                     swarm.v4.len() + swarm.v6.len() < self.bounds.per_torrent
@@ -123,16 +124,17 @@ impl PeerStore {
         seed: bool,
     ) -> bool {
         let announced_secs = secs(now);
-        if let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at])
+        let known = self.find(info_hash);
+        if let Some(swarm) = known.map(|at| &mut self.swarms[at])
             && (renew(&mut swarm.v4, announced_secs, &peer, seed, self.bounds.ports)
                 || renew(&mut swarm.v6, announced_secs, &peer, seed, self.bounds.ports))
         {
             return true;
         }
-        if !self.has_room(info_hash) || !self.shares.take(peer.ip()) {
+        if !self.has_room(known) || !self.shares.take(peer.ip()) {
             return false;
         }
-        let at = self.place(info_hash).unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
             let at = self.swarms.len();
             self.swarms.push(Swarm { info_hash: *info_hash, v4: Vec::new(), v6: Vec::new() });
             self.places.insert(*info_hash, at as u32);
@@ -148,18 +150,14 @@ impl PeerStore {
         true
     }
 
-    /// The filters of the seeds and of the other peers of a torrent (BEP 33); `None` if it has none.
-    pub(crate) fn scrape(
-        &self,
-        now: Time,
-        info_hash: &InfoHash,
-    ) -> Option<(BloomFilter, BloomFilter)> {
-        let swarm = &self.swarms[self.place(info_hash)?];
+    /// The filters of the seeds and of the other peers of a torrent (BEP 33).
+    pub(crate) fn scrape(&self, now: Time, swarm: usize) -> (BloomFilter, BloomFilter) {
+        let swarm = &self.swarms[swarm];
         let since = secs(now).saturating_sub(self.bounds.peer_secs);
         let (mut seeds, mut peers) = (BloomFilter::default(), BloomFilter::default());
         fill(&swarm.v4, since, &mut seeds, &mut peers);
         fill(&swarm.v6, since, &mut seeds, &mut peers);
-        Some((seeds, peers))
+        (seeds, peers)
     }
 
     /// Info-hashes of torrents, 20 bytes each, and for how many seconds the answer stays the same
@@ -191,14 +189,14 @@ impl PeerStore {
     pub(crate) fn sample(
         &mut self,
         now: Time,
-        info_hash: &InfoHash,
+        swarm: usize,
         family: Family,
         n: usize,
         noseed: bool,
         rng: &mut Rng,
         out: &mut Vec<SocketAddr>,
     ) {
-        let Some(swarm) = self.place(info_hash).map(|at| &mut self.swarms[at]) else { return };
+        let swarm = &mut self.swarms[swarm];
         let since = secs(now).saturating_sub(self.bounds.peer_secs);
         match family {
             Family::V4 => pick(&mut swarm.v4, since, n, noseed, rng, out),
@@ -329,7 +327,8 @@ mod tests {
     fn sample(store: &mut PeerStore, now: Time, family: Family, n: usize) -> Vec<SocketAddr> {
         let mut out = Vec::new();
         let mut rng = Rng::new(&seed_from_u64(now.as_micros()));
-        store.sample(now, &hash(1), family, n, false, &mut rng, &mut out);
+        let Some(swarm) = store.find(&hash(1)) else { return out };
+        store.sample(now, swarm, family, n, false, &mut rng, &mut out);
         out
     }
 
@@ -343,11 +342,11 @@ mod tests {
         for n in 0..9 {
             assert_eq!(store.announce(NOW, &hash(1), peer(n, 1), false), n < 5, "{n}");
         }
-        assert!(!store.has_room(&hash(1)));
+        assert!(!store.has_room(store.find(&hash(1))));
         assert!(store.announce(NOW, &hash(1), peer(2, 1), false));
         assert!(store.announce(NOW, &hash(2), peer(1, 1), false));
         assert!(store.announce(NOW, &hash(3), peer(1, 1), false));
-        assert!(!store.has_room(&hash(4)));
+        assert!(!store.has_room(None));
         assert!(!store.announce(NOW, &hash(4), peer(1, 1), false));
         assert!(store.announce(NOW, &hash(3), peer(2, 1), false));
         assert!(store.announce(NOW, &hash(3), peer(3, 1), false));

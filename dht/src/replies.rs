@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use wire::compact::Family;
 use wire::krpc::{self, Filters, Head, ItemReply, Reply, Samples, Want};
-use wire::{Id, InfoHash, NodeId};
+use wire::{Id, NodeId};
 
 use crate::item::Item;
 use crate::node::Node;
@@ -44,24 +44,29 @@ impl Node {
             read_only: false,
             ip: Some(answer.asker.from),
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
         let room = answer.room();
-        match answer.says {
-            Says::Id => Reply { id: self.id, ..Reply::default() }.encode(&head, buf),
+        let mut scratch = match answer.says {
+            Says::Id => return Reply { id: self.id, ..Reply::default() }.encode(&head, buf),
             Says::Error { code, text } => {
-                krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
+                return krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
             }
+            _ => std::mem::take(&mut self.scratch),
+        };
+        match answer.says {
+            Says::Id | Says::Error { .. } => {}
             Says::Nodes { target, want } => {
                 self.find_nodes(answer, &target, want, room, &mut scratch);
                 scratch.reply(self.id).encode(&head, buf);
             }
             Says::Peers { info_hash, want, noseed, scrape } => {
-                let wanted = scrape && room > FILTERS_LEN;
-                let filters = wanted.then(|| self.store.scrape(self.now, &info_hash)).flatten();
+                let swarm = self.store.find(&info_hash);
+                let wanted = swarm.filter(|_| scrape && room > FILTERS_LEN);
+                let filters = wanted.map(|at| self.store.scrape(self.now, at));
                 let room = room - if filters.is_some() { FILTERS_LEN } else { 0 };
                 self.find_nodes(answer, &info_hash, want, room, &mut scratch);
-                self.find_peers(answer, &info_hash, noseed, room, &mut scratch);
-                let token = self.peer_token(answer, &info_hash);
+                self.find_peers(answer, swarm, noseed, room, &mut scratch);
+                // BEP 33: none when an announce would not be stored.
+                let token = self.store.has_room(swarm).then(|| self.token(answer, &info_hash));
                 let filters = filters
                     .as_ref()
                     .map(|(seeds, peers)| Filters { seeds: &seeds.0, peers: &peers.0 });
@@ -99,27 +104,26 @@ impl Node {
         self.scratch = scratch;
     }
 
-    /// The token for an announce; BEP 33: none when it would not be stored.
-    fn peer_token(&self, answer: &Answer, info_hash: &InfoHash) -> Option<[u8; TOKEN_LEN]> {
-        let token = || self.tokens.make(self.now, answer.asker.from.ip(), info_hash);
-        self.store.has_room(info_hash).then(token)
+    fn token(&self, answer: &Answer, key: &Id) -> [u8; TOKEN_LEN] {
+        self.tokens.make(self.now, answer.asker.from.ip(), key)
     }
 
     /// Peers of the torrent, as many as the nodes leave room for.
     fn find_peers(
         &mut self,
         answer: &Answer,
-        info_hash: &InfoHash,
+        swarm: Option<usize>,
         noseed: bool,
         room: usize,
         scratch: &mut Scratch,
     ) {
+        scratch.values.clear();
+        let Some(swarm) = swarm else { return };
         let family = Family::of(&answer.asker.from);
         let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
         let n = room.saturating_sub(scratch.nodes.len() + scratch.nodes6.len()) / value;
         let (now, rng, values) = (self.now, &mut self.rng, &mut scratch.values);
-        values.clear();
-        self.store.sample(now, info_hash, family, n, noseed, rng, values);
+        self.store.sample(now, swarm, family, n, noseed, rng, values);
     }
 
     /// Info-hashes, as many as eight nodes leave room for.
@@ -135,7 +139,7 @@ impl Node {
     /// The token for a put; none when nothing would be stored.
     fn item_token(&mut self, answer: &Answer, target: &Id) -> Option<[u8; TOKEN_LEN]> {
         let room = self.items.has_room(self.now, target, &self.id, &mut self.rng);
-        room.then(|| self.tokens.make(self.now, answer.asker.from.ip(), target))
+        room.then(|| self.token(answer, target))
     }
 
     /// The nodes to tell of each family that the asker wants: the k closest proven contacts without

@@ -202,10 +202,11 @@ impl Node {
     /// Reports the peers that were announced to ourselves.
     fn own_peers(&mut self, id: LookupId, search: &mut Search) {
         let Some(&from) = self.config.sockets.first() else { return };
+        let Some(swarm) = self.store.find(&search.target) else { return };
         let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
         for family in self.tables.families() {
-            let (hash, rng, left) = (&search.target, &mut self.rng, n - peers.len());
-            self.store.sample(self.now, hash, family, left, false, rng, &mut peers);
+            let (rng, left) = (&mut self.rng, n - peers.len());
+            self.store.sample(self.now, swarm, family, left, false, rng, &mut peers);
         }
         if !peers.is_empty() {
             search.peers.extend(&peers);

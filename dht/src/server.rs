@@ -83,7 +83,8 @@ impl Node {
     }
 
     fn answer(&mut self, asker: &Asker, head: &Head<'_>, says: Says) {
-        let tid = head.tid.iter().copied().take(TID_LEN_MAX).collect();
+        // None is longer: such a message was dropped.
+        let tid = ArrayVec::try_from(head.tid).unwrap_or_default();
         self.out.push_back(Outgoing::Answer(Answer { asker: *asker, tid, says }));
     }
 

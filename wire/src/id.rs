@@ -1,13 +1,21 @@
 //! The 160-bit key space of BEP 5, in which node ids and info-hashes live side by side.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::rng::Rng;
 
 /// A 160-bit key: a node id or an info-hash (BEP 5, "Overview").
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Id(pub [u8; 20]);
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // All keys are as long: no length is needed to tell them apart.
+        state.write(&self.0);
+    }
+}
 
 /// The id of a DHT node.
 pub type NodeId = Id;

@@ -150,19 +150,22 @@ impl<'a> Found<'a> {
                 self.reply = Some(ReplyBody::read(reader)?);
                 return Ok(());
             }
-            b"e" => {
-                self.error.get_or_insert(reader.value()?);
-                return Ok(());
-            }
+            [letter] => match letter {
+                b'q' => &mut self.name,
+                b't' => &mut self.tid,
+                b'v' => &mut self.version,
+                b'y' => &mut self.kind,
+                b'e' => {
+                    self.error.get_or_insert(reader.value()?);
+                    return Ok(());
+                }
+                _ => return reader.value().map(drop),
+            },
+            b"ip" => &mut self.ip,
             b"ro" => {
                 self.read_only.get_or_insert(reader.int()?);
                 return Ok(());
             }
-            b"ip" => &mut self.ip,
-            b"q" => &mut self.name,
-            b"t" => &mut self.tid,
-            b"v" => &mut self.version,
-            b"y" => &mut self.kind,
             _ => return reader.value().map(drop),
         };
         let text = reader.bytes()?;
@@ -170,7 +173,7 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn message(self) -> Result<Message<'a>, Dropped> {
+    fn message(&self) -> Result<Message<'a>, Dropped> {
         let tid = self.tid.flatten().ok_or(Dropped::Malformed)?;
         if tid.len() > TID_LEN_MAX {
             return Err(Dropped::LongTid);

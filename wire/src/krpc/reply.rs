@@ -296,8 +296,17 @@ impl Reply<'_> {
         if !self.values.is_empty() {
             out.extend_from_slice(b"6:valuesl");
             for addr in self.values {
-                out.extend_from_slice(if addr.is_ipv4() { b"6:" } else { b"18:" });
-                compact::put_addr(out, addr);
+                match addr {
+                    SocketAddr::V4(addr) => {
+                        let ([a, b, c, d], [e, f]) =
+                            (addr.ip().octets(), addr.port().to_be_bytes());
+                        out.extend_from_slice(&[b'6', b':', a, b, c, d, e, f]);
+                    }
+                    SocketAddr::V6(_) => {
+                        out.extend_from_slice(b"18:");
+                        compact::put_addr(out, addr);
+                    }
+                }
             }
             out.push(b'e');
         }
