@@ -38,6 +38,10 @@ pub struct Config {
     /// and stores and eight times for peers, asks so many more of those it heard of, in case it was led
     /// astray. Default 16: twice k.
     pub lookup_more_max: u32,
+    /// Paths that lookups take beside the first, disjoint from it and from each other (Baumgart and Mies
+    /// 2007, "S/Kademlia"): of nodes and peers, and of items. Default 0 and 4: for some ten queries more,
+    /// an item is found where the contacts close to it are all adversaries.
+    pub lookup_paths: [u8; 2],
     /// Candidates that a lookup remembers. Default 100 (libtorrent, traversal_algorithm.cpp).
     pub lookup_candidates_max: usize,
     /// Nodes that are looked at in one reply. Default 32; BEP 5 allows 8, mainline sends 20.
@@ -214,6 +218,7 @@ const DEFAULTS: Config = Config {
     alpha: 4,
     lookup_spare: 2,
     lookup_more_max: 16,
+    lookup_paths: [0, 4],
     lookup_candidates_max: 100,
     reply_nodes_max: 32,
     lookup_peers_max: 5_000,

@@ -4,6 +4,11 @@
 //! whom to ask next. While it converges, at most alpha queries wait for an answer. Once a reply
 //! brings nothing new among the k closest, all of these that were not asked are asked at once. A
 //! query that is late frees its place, and still counts if its answer comes.
+//!
+//! It may take further paths beside this one (Baumgart and Mies 2007, "S/Kademlia: A practicable
+//! approach towards secure key-based routing"): each begins at contacts of its own, and follows only
+//! what those tell whom it asked. Whoever leads one path astray has no part in the others. When all
+//! have ended, their candidates become those of one lookup.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,7 +39,12 @@ pub struct Rules {
     pub more: u32,
     /// Nodes nearer to this id than this part of the key space are not believed in.
     pub shunned: Option<(Id, f64)>,
+    /// Paths beside the first.
+    pub paths: u8,
 }
+
+/// A path beside the first asks one node at a time, and ends once so many of its closest answered.
+const PATH_ANSWERS: usize = 2;
 
 /// How long a query is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +105,7 @@ impl State {
 
 /// The queries of a lookup that have no answer.
 struct Pending {
-    /// Those that are not late.
+    /// Those of the first path that are not late.
     in_time: usize,
     /// Whether any is over.
     over: bool,
@@ -118,6 +128,8 @@ struct Candidate {
     hops: u32,
     /// Its usual round trip in milliseconds, if it is a contact of ours that answered before.
     rtt_ms: Option<u16>,
+    /// The path that heard of it: 0 is the first.
+    path: u8,
 }
 
 impl Candidate {
@@ -141,6 +153,8 @@ pub struct Lookup {
     candidates: Vec<Candidate>,
     converged: bool,
     extended: bool,
+    /// Whether paths beside the first have not ended.
+    split: bool,
     more_asked: u32,
     next_key: u32,
     asked: u32,
@@ -156,6 +170,7 @@ impl Lookup {
             candidates: Vec::new(),
             converged: false,
             extended: false,
+            split: rules.paths > 0,
             more_asked: 0,
             next_key: 0,
             asked: 0,
@@ -165,20 +180,25 @@ impl Lookup {
 
     /// Hears of a node. Returns whether it is now among the k closest that may answer.
     pub fn add(&mut self, node: NodeInfo, via: SocketId) -> bool {
-        self.add_after(node, via, 0)
+        self.add_after(node, via, 0, 0)
+    }
+
+    /// Hears of a contact of ours from which one of the paths begins; 0 is the first.
+    pub fn add_to_path(&mut self, path: u8, node: NodeInfo, via: SocketId) {
+        self.add_after(node, via, 0, path);
     }
 
     /// Hears of a contact of ours with this usual round trip.
     pub fn add_contact(&mut self, node: NodeInfo, via: SocketId, rtt_ms: Option<u16>) {
         let key = Key(self.next_key);
-        self.add_after(node, via, 0);
+        self.add_after(node, via, 0, 0);
         if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
             candidate.rtt_ms = rtt_ms;
         }
     }
 
-    /// Hears of a node from one that is `hops` queries away.
-    fn add_after(&mut self, node: NodeInfo, via: SocketId, hops: u32) -> bool {
+    /// Hears of a node from one of this path that is `hops` queries away.
+    fn add_after(&mut self, node: NodeInfo, via: SocketId, hops: u32, path: u8) -> bool {
         let shunned = self
             .rules
             .shunned
@@ -187,14 +207,14 @@ impl Lookup {
             return false;
         }
         let distance = node.id.distance(&self.target);
-        let rank = self.insert(distance, true, node.addr, via, hops + 1);
+        let rank = self.insert(distance, true, node.addr, via, hops + 1, path);
         rank < self.rules.candidates_max && self.alive_before(rank) < self.rules.k
     }
 
     /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
     pub fn add_seed(&mut self, addr: SocketAddr, via: SocketId) {
         if !self.candidates.iter().any(|c| c.addr == addr) {
-            self.insert(Id([0xff; 20]), false, addr, via, 1);
+            self.insert(Id([0xff; 20]), false, addr, via, 1, 0);
         }
     }
 
@@ -217,6 +237,7 @@ impl Lookup {
         addr: SocketAddr,
         via: SocketId,
         hops: u32,
+        path: u8,
     ) -> usize {
         let rank = self.candidates.partition_point(|c| c.distance <= distance);
         let key = Key(self.next_key);
@@ -224,7 +245,7 @@ impl Lookup {
         let state = State::New;
         let (token, rtt_ms, extra) = (None, None, false);
         let candidate =
-            Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms };
+            Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms, path };
         self.candidates.insert(rank, candidate);
         self.candidates.truncate(self.rules.candidates_max);
         rank
@@ -237,19 +258,43 @@ impl Lookup {
     /// What to do now. A query that is asked now is late and over by `patience`; a `patient` lookup
     /// waits on even then.
     pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
-        let Pending { in_time, over, next } = self.pending(now);
+        let pending = self.pending(now);
+        if self.extended {
+            return self.next_extra(now, patience, &pending);
+        }
+        let step = self.next_of_first(now, patience, patient, &pending);
+        if !self.split || matches!(step, Step::Ask { .. }) {
+            return step;
+        }
+        match (self.next_beside(now, patience, pending.next), step) {
+            (Some(beside), _) => beside,
+            (None, Step::Done) => {
+                self.split = false;
+                self.next(now, patience, patient)
+            }
+            (None, step) => step,
+        }
+    }
+
+    /// What to do on the first path, or on the only one.
+    fn next_of_first(
+        &mut self,
+        now: Time,
+        patience: Patience,
+        patient: bool,
+        pending: &Pending,
+    ) -> Step {
+        let &Pending { in_time, over, next } = pending;
         // Some of the closest will not answer: the next in line are asked with them.
         let reach = self.rules.k + if self.converged { self.rules.spare } else { 0 };
         let places = if self.converged { reach } else { self.rules.alpha };
-        if self.extended {
-            return self.next_extra(now, patience, in_time, next);
-        }
         if let Some(step) = self.first_step(now, patience, in_time) {
             return step;
         }
         let (mut ranked, mut answered) = (0, 0);
         let mut waiting = over && patient;
-        for candidate in &mut self.candidates {
+        let split = self.split;
+        for candidate in self.candidates.iter_mut().filter(|c| !split || c.path == 0) {
             match candidate.state {
                 State::Failed | State::Over => continue,
                 // The next in line stands in for a late one, and both are waited for.
@@ -282,6 +327,27 @@ impl Lookup {
         }
     }
 
+    /// What to do on the paths beside the first; `None` once they have ended.
+    fn next_beside(&mut self, now: Time, patience: Patience, next: Option<Time>) -> Option<Step> {
+        let mut waiting = false;
+        for path in 1..=self.rules.paths {
+            let asking = |c: &Candidate| c.path == path && matches!(c.state, State::Asked { .. });
+            if self.candidates.iter().any(asking) {
+                waiting = true;
+                continue;
+            }
+            let alive = |c: &&mut Candidate| {
+                c.path == path && matches!(c.state, State::New | State::Answered)
+            };
+            let mut closest = self.candidates.iter_mut().filter(alive).take(PATH_ANSWERS);
+            if let Some(candidate) = closest.find(|c| c.state == State::New) {
+                self.asked += 1;
+                return Some(candidate.ask(&self.target, now, patience));
+            }
+        }
+        waiting.then_some(Step::Wait(next))
+    }
+
     /// Whether the k-th closest that answered is farther away than it should be.
     fn is_far(&self) -> bool {
         let mut answered = self.candidates.iter().filter(|c| c.state == State::Answered);
@@ -292,7 +358,8 @@ impl Lookup {
     /// Whoever answered may have been in league, and have told of their own kind only: while there are
     /// fewer nodes than there should be, others are asked, alpha at once.
     fn ask_more(&mut self, now: Time, patience: Patience, in_time: usize) -> Option<Step> {
-        if in_time >= self.rules.alpha || self.more_asked >= self.rules.more || !self.is_far() {
+        let full = in_time >= self.rules.alpha || self.more_asked >= self.rules.more;
+        if full || self.split || !self.is_far() {
             return None;
         }
         let next = self.candidates.iter_mut().find(|c| c.state == State::New)?;
@@ -308,20 +375,15 @@ impl Lookup {
         self.candidates.retain(|c| c.state != State::New);
         for (node, via) in nodes {
             let key = Key(self.next_key);
-            self.add_after(node, via, 0);
+            self.add_after(node, via, 0, 0);
             if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
                 candidate.extra = true;
             }
         }
     }
 
-    fn next_extra(
-        &mut self,
-        now: Time,
-        patience: Patience,
-        in_time: usize,
-        next: Option<Time>,
-    ) -> Step {
+    fn next_extra(&mut self, now: Time, patience: Patience, pending: &Pending) -> Step {
+        let &Pending { in_time, next, .. } = pending;
         let extras = || self.candidates.iter().filter(|c| c.extra);
         let waiting = extras().any(|c| matches!(c.state, State::Asked { .. } | State::Late { .. }));
         let new = self.candidates.iter_mut().find(|c| c.extra && c.state == State::New);
@@ -342,7 +404,7 @@ impl Lookup {
         if self.answered > 0 || in_time >= self.rules.alpha {
             return None;
         }
-        let closest = self.candidates.iter_mut().take(self.rules.k);
+        let closest = self.candidates.iter_mut().filter(|c| c.path == 0).take(self.rules.k);
         let quickest = closest
             .filter(|c| c.state == State::New && c.rtt_ms.is_some())
             .min_by_key(|c| c.rtt_ms)?;
@@ -366,7 +428,7 @@ impl Lookup {
             }
             let due = match candidate.state {
                 State::Asked { late_at, .. } => {
-                    pending.in_time += 1;
+                    pending.in_time += usize::from(!self.split || candidate.path == 0);
                     late_at
                 }
                 State::Late { over_at } => over_at,
@@ -422,7 +484,7 @@ impl Lookup {
         candidate.known = true;
         candidate.state = State::Answered;
         candidate.token = token.map(Box::from);
-        let hops = candidate.hops;
+        let (hops, path) = (candidate.hops, candidate.path);
         if !was_known {
             // A bootstrap contact may turn out to be a node that was known by its id.
             self.candidates.retain(|c| c.distance != candidate.distance);
@@ -437,9 +499,11 @@ impl Lookup {
         nodes.truncate(self.rules.k);
         let mut closer = false;
         for node in nodes.iter() {
-            closer |= self.add_after(*node, via, hops);
+            closer |= self.add_after(*node, via, hops, path);
         }
-        self.converged = was_known && !closer;
+        if path == 0 || !self.split {
+            self.converged = was_known && !closer;
+        }
     }
 
     /// The query to the node named by `key` waits for its turn: it has a place, and is not late.
@@ -521,8 +585,16 @@ mod tests {
     use std::collections::BTreeMap;
     use wire::rng::{Rng, seed_from_u64};
 
-    const RULES: Rules =
-        Rules { k: 8, alpha: 4, spare: 2, candidates_max: 100, far: None, more: 16, shunned: None };
+    const RULES: Rules = Rules {
+        k: 8,
+        alpha: 4,
+        spare: 2,
+        candidates_max: 100,
+        far: None,
+        more: 16,
+        shunned: None,
+        paths: 0,
+    };
     const LATE: Duration = Duration::from_millis(200);
     const SOFT: Patience = Patience { late: LATE, over: Duration::from_millis(400) };
     const HARD: Duration = Duration::from_secs(4);
@@ -591,11 +663,15 @@ mod tests {
         lookup: Lookup,
     }
 
-    /// Drives a lookup against a world and checks what must always hold.
-    fn run(world: &World, target: Id, start: &[NodeInfo]) -> Run {
-        let mut lookup = Lookup::new(target, RULES);
+    /// Drives a lookup against a world and checks what must always hold. Paths beside the first begin
+    /// at the last nodes of the world.
+    fn run(world: &World, target: Id, start: &[NodeInfo], paths: u8) -> Run {
+        let mut lookup = Lookup::new(target, Rules { paths, ..RULES });
         for node in start {
             lookup.add(*node, VIA);
+        }
+        for (path, node) in (1..=paths).zip(world.nodes.iter().rev()) {
+            lookup.add_to_path(path, *node, VIA);
         }
         let mut now = Time::from_secs(1);
         let begin = now;
@@ -612,7 +688,7 @@ mod tests {
                     let in_time = sent.iter().filter(|(at, _)| *at + LATE > now).count();
                     let k = RULES.k + RULES.spare;
                     let places = if lookup.converged() { k } else { RULES.alpha };
-                    assert!(in_time < places, "{in_time} in flight");
+                    assert!(in_time < places + usize::from(paths), "{in_time} in flight");
                     sent.push((now, key));
                     pending.push(match world.manners[&addr] {
                         Manner::Answers(rtt) => (now + rtt, key, id),
@@ -657,11 +733,12 @@ mod tests {
             size in 1u32..150,
             silent in prop_oneof![Just(0u32), 0u32..60],
             first in 1usize..8,
+            paths in 0u8..4,
         ) {
             let world = World::new(seed, size, silent);
             let target = Id::random(&mut Rng::new(&seed_from_u64(seed ^ 1)));
             let start: Vec<_> = world.nodes.iter().take(first).copied().collect();
-            let done = run(&world, target, &start);
+            let done = run(&world, target, &start, paths);
             let closest: Vec<_> = done.lookup.closest().map(|(node, ..)| node).collect();
             prop_assert!(closest.len() <= RULES.k);
             for pair in closest.windows(2) {
@@ -716,7 +793,7 @@ mod tests {
             *manner = Manner::Answers(Duration::from_millis(50));
         }
         let target = Id([0x5a; 20]);
-        let done = run(&world, target, &world.nodes[..8]);
+        let done = run(&world, target, &world.nodes[..8], 0);
         assert!(done.time <= Duration::from_millis(400), "{:?}", done.time);
         assert!(done.asked.len() <= 40, "{}", done.asked.len());
     }
@@ -743,6 +820,40 @@ mod tests {
         assert_eq!(drain(&mut lookup).0, 4 + RULES.spare);
         let (_, _, token) = lookup.closest().next().unwrap();
         assert_eq!(token, Some(&b"tok"[..]));
+    }
+
+    #[test]
+    fn what_leads_one_path_astray_leaves_the_others_alone() {
+        let mut rng = Rng::new(&seed_from_u64(6));
+        let target = Id::random(&mut rng);
+        let near = |bits: u32, rng: &mut Rng, n| {
+            let mut node = node(n, rng);
+            (0..bits).for_each(|bit| node.id.set_bit(bit, target.bit(bit)));
+            node
+        };
+        let liar = near(0, &mut rng, 1);
+        let mut league: Vec<_> = (10..18).map(|n| near(8, &mut rng, n)).collect();
+        league.iter_mut().for_each(|node| node.id.set_bit(8, !target.bit(8)));
+        let honest = near(0, &mut rng, 2);
+        // Nearer to it, and known to the honest only.
+        let hidden: Vec<_> = (20..28).map(|n| near(12, &mut rng, n)).collect();
+        let found = |paths: u8| {
+            let mut lookup = Lookup::new(target, Rules { paths, ..RULES });
+            lookup.add(liar, VIA);
+            if paths > 0 {
+                lookup.add_to_path(1, honest, VIA);
+            }
+            while let Step::Ask { key, id: Some(id), .. } = lookup.next(Time::ZERO, SOFT, true) {
+                let mut told = if id == liar.id || league.iter().any(|n| n.id == id) {
+                    league.clone()
+                } else {
+                    hidden.clone()
+                };
+                lookup.on_reply(key, id, None, &mut told, VIA);
+            }
+            lookup.closest().filter(|(node, ..)| hidden.contains(node)).count()
+        };
+        assert_eq!((found(0), found(1)), (0, 8));
     }
 
     #[test]

@@ -56,11 +56,19 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
+    /// Whether an item is stored or looked for.
+    pub(crate) fn is_of_items(self) -> bool {
+        matches!(self, Goal::Get { .. } | Goal::CountItem | Goal::Put { .. })
+    }
+
     /// Whether something is stored at the end: better at the right nodes than soon.
     pub(crate) fn stores(self) -> bool {
         matches!(self, Goal::Announce { .. } | Goal::Put { .. })
     }
 }
+
+/// Contacts that a path begins at: one may not answer.
+const PATH_CONTACTS: usize = 2;
 
 /// A lookup of one or two families.
 #[derive(Clone)]
@@ -138,6 +146,7 @@ impl Node {
             far: None,
             more: self.config.lookup_more_max,
             shunned: None,
+            paths: self.config.lookup_paths[usize::from(goal.is_of_items())],
         };
         let mut search = Box::new(Search {
             goal,
@@ -188,6 +197,7 @@ impl Node {
             }
         }
         self.found = found;
+        self.begin_paths(search);
         if !usable || search.goal == Goal::Bootstrap {
             for &seed in self.bootstrap.contacts() {
                 if let (Some(via), Some(side)) =
@@ -197,6 +207,23 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Lets the paths beside the first begin at contacts anywhere in the table: whoever crowds the part
+    /// of it that is close to the target is as rare there as everywhere.
+    fn begin_paths(&mut self, search: &mut Search) {
+        let paths = usize::from(self.config.lookup_paths[usize::from(search.goal.is_of_items())]);
+        let mut found = std::mem::take(&mut self.found);
+        for family in self.tables.families().filter(|_| paths > 0) {
+            found.clear();
+            self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
+            if let Some(side) = search.side(family) {
+                for (n, (node, via)) in found.drain(..).enumerate() {
+                    side.add_to_path(1 + (n % paths) as u8, node, via);
+                }
+            }
+        }
+        self.found = found;
     }
 
     /// Reports the peers that were announced to ourselves.

@@ -401,6 +401,19 @@ impl<A: Address> Table<A> {
         });
     }
 
+    /// Appends `n` contacts that are fit to be asked, any as likely as the others.
+    pub(crate) fn sample(&self, n: usize, rng: &mut Rng, out: &mut Vec<(NodeInfo, SocketId)>) {
+        let usable = || self.contacts.iter().filter(|c| c.fails < self.rules.fails_max);
+        let (mut left, mut wanted) = (usable().count(), n);
+        for contact in usable() {
+            if rng.index(left) < wanted {
+                out.push((NodeInfo { id: contact.id, addr: contact.addr.get() }, contact.via));
+                wanted -= 1;
+            }
+            left -= 1;
+        }
+    }
+
     /// Appends the compact node infos of the `n` contacts closest to `target` that are fit to be
     /// told and that `fit` admits, closest first.
     pub(crate) fn closest_compact(

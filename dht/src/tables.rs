@@ -133,6 +133,15 @@ impl Tables {
         }
     }
 
+    /// Appends `n` contacts of `family`, any as likely as the others.
+    pub(crate) fn sample(&self, family: Family, n: usize, rng: &mut Rng, out: &mut Found) {
+        match (family, &self.v4, &self.v6) {
+            (Family::V4, Some(table), _) => table.sample(n, rng, out),
+            (Family::V6, _, Some(table)) => table.sample(n, rng, out),
+            _ => {}
+        }
+    }
+
     /// Appends the compact node infos of the `n` contacts of `family` closest to `target` that may
     /// be told to `asker`: itself is none of them, nor is a local one told from afar.
     pub(crate) fn closest_compact(

@@ -1,6 +1,6 @@
 //! An overlay in which adversaries stand before keys, and others store and look for items there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -117,7 +117,8 @@ impl EclipseScenario {
         let joined = Time::ZERO + JOIN_EVERY * self.nodes;
         let ring = Rc::new(Ring {
             nodes: (0..self.sybils)
-                .map(|n| (self.sybil_id(&key, &mut rng), addr(&world, self.nodes + n)))
+                .map(|n| addr(&world, self.nodes + n))
+                .map(|addr| (self.sybil_id(&key, addr.ip(), &mut rng), addr))
                 .collect(),
             honest: (0..self.nodes).map(|n| addr(&world, n)).collect(),
         });
@@ -163,13 +164,15 @@ impl EclipseScenario {
         (0..self.items).filter_map(item).collect()
     }
 
-    /// An id next to the key, nearer than any honest node by chance; or any.
-    fn sybil_id(&self, key: &Id, rng: &mut Rng) -> NodeId {
-        let mut id = NodeId::random(rng);
-        if self.aimed {
-            let shared = self.nodes.max(2).ilog2() + 4;
-            (0..shared).for_each(|bit| id.set_bit(bit, key.bit(bit)));
+    /// An id next to the key, nearer than any honest node by chance; or any that its address allows
+    /// (BEP 42).
+    fn sybil_id(&self, key: &Id, ip: IpAddr, rng: &mut Rng) -> NodeId {
+        if !self.aimed {
+            return dht::make_id(ip, rng);
         }
+        let mut id = NodeId::random(rng);
+        let shared = self.nodes.max(2).ilog2() + 4;
+        (0..shared).for_each(|bit| id.set_bit(bit, key.bit(bit)));
         id
     }
 }
