@@ -10,11 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{Args, Failure, note};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     start_log(args.common.verbose, args.common.quiet);
-    match args.run().await {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -22,6 +21,14 @@ async fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(args.run());
+    // A name server that does not answer is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Logs to stderr: warnings, more with each `-v`, errors only with `-q`; `RUST_LOG` wins.

@@ -1,12 +1,14 @@
 //! `dht-node ping`
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 use dht::Event;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::session::Session;
+use super::session::{Session, UNNAMED};
 use super::{Common, Failure, Patience, host_port};
 
 #[derive(Args, Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct Ping {
 
 impl Ping {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let addr = resolve(&self.node).await?;
+        let addr = resolve(&self.node, self.patience).await?;
         let mut session = Session::start(common, self.patience, false)?;
         let now = session.driver.now();
         let mut ping = session.driver.node_mut().ping(now, addr);
@@ -50,10 +52,12 @@ impl Ping {
     }
 }
 
-async fn resolve(name: &str) -> Result<SocketAddr, Failure> {
-    let failed = |error: String| {
+async fn resolve(name: &str, patience: Patience) -> Result<SocketAddr, Failure> {
+    let failed = |error: &str| {
         Failure::Network(format!("cannot resolve {name}: {error}\n  give the node's IP address"))
     };
-    let mut addrs = tokio::net::lookup_host(name).await.map_err(|e| failed(e.to_string()))?;
-    addrs.next().ok_or_else(|| failed("no address".into()))
+    let limit = Duration::from_secs_f64(patience.timeout);
+    let found = timeout(limit, tokio::net::lookup_host(name)).await;
+    let mut addrs = found.map_err(|_| failed(UNNAMED))?.map_err(|e| failed(&e.to_string()))?;
+    addrs.next().ok_or_else(|| failed("no address"))
 }

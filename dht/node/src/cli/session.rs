@@ -14,6 +14,8 @@ use super::{Common, Failure, Patience};
 
 /// How often the line of progress is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Why a name has no address when time is up.
+pub(crate) const UNNAMED: &str = "the name server does not answer";
 
 /// A read-only node (BEP 43), the command's deadline, and where its results go.
 pub(crate) struct Session {
@@ -126,15 +128,19 @@ impl Session {
         if self.contacts == 0 || failed.len() < self.contacts {
             return Ok(());
         }
-        let lines: Vec<_> =
-            failed.iter().map(|(name, error)| format!("cannot resolve {name}: {error}")).collect();
-        let hint = "check the network, or name a node by address with --bootstrap";
-        Err(Failure::Network(format!("{}\n  {hint}", lines.join("\n       "))))
+        Err(unresolved(failed))
     }
 
     /// Why nothing came.
     pub(crate) fn nothing(&self, what: &str) -> Failure {
         let stats = self.driver.node().stats();
+        if self.contacts > 0 && self.driver.unresolved().count() == self.contacts {
+            let why = self.driver.unresolved().map(|(name, error)| match error {
+                "" => (name, UNNAMED),
+                _ => (name, error),
+            });
+            return unresolved(why);
+        }
         let mut text = what.to_owned();
         if stats.answered + stats.errors == 0 {
             let secs = self.started.elapsed().as_secs_f64();
@@ -149,6 +155,14 @@ impl Session {
         }
         Failure::Nothing(text)
     }
+}
+
+/// No bootstrap contact has an address, for these reasons.
+fn unresolved<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Failure {
+    let line = |(name, error): (&str, &str)| format!("cannot resolve {name}: {error}");
+    let lines: Vec<_> = names.into_iter().map(line).collect();
+    let hint = "check the network, or name a node by address with --bootstrap";
+    Failure::Network(format!("{}\n  {hint}", lines.join("\n       ")))
 }
 
 /// Counters of a lookup in words.
