@@ -1,8 +1,7 @@
 //! `dht-node bootstrap`
 
-use std::fs::{self, File, TryLockError};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,6 +15,7 @@ use wire::compact::Family;
 use super::output::Output;
 use super::session::bind;
 use super::status::{StatusSocket, describe, words};
+use super::store::Store;
 use super::{Common, Failure};
 
 /// The port that most nodes of the public DHT use.
@@ -160,38 +160,4 @@ fn say_end(driver: &Driver, out: &mut Output) {
         "event": "stopped", "contacts_v4": v4, "contacts_v6": v6, "received": received, "sent": sent,
     });
     let _ = out.summary(&text, json);
-}
-
-/// The data folder, which one process at a time may use.
-struct Store {
-    file: StateFile,
-    _lock: File,
-}
-
-impl Store {
-    fn open(folder: &Path) -> Result<Store, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::Internal(format!("cannot use data folder {}: {error}", folder.display()))
-        };
-        fs::create_dir_all(folder).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Store { file: StateFile::new(folder.join("dht.state")), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Failure::Internal(format!(
-                "data folder {} is in use by another dht-node\n  stop that one, or give this one \
-                 a folder of its own",
-                folder.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
-        }
-    }
-
-    /// What was saved. What cannot be read costs only the warm start.
-    fn load(&self) -> Option<Snapshot> {
-        let loaded = self.file.load_or_set_aside();
-        loaded.unwrap_or_else(|error| {
-            tracing::warn!(%error, "starting cold");
-            None
-        })
-    }
 }

@@ -15,6 +15,7 @@ mod scrape;
 mod session;
 mod size;
 mod status;
+mod store;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,43 @@
+//! The data folder of a node.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use dht::Snapshot;
+use dht::driver::StateFile;
+
+use super::Failure;
+
+/// The data folder, which one process at a time may use.
+pub(super) struct Store {
+    pub(super) file: StateFile,
+    _lock: File,
+}
+
+impl Store {
+    pub(super) fn open(folder: &Path) -> Result<Store, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::Internal(format!("cannot use data folder {}: {error}", folder.display()))
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Store { file: StateFile::new(folder.join("dht.state")), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::Internal(format!(
+                "data folder {} is in use by another dht-node\n  stop that one, or give this one \
+                 a folder of its own",
+                folder.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// What was saved. What cannot be read costs only the warm start.
+    pub(super) fn load(&self) -> Option<Snapshot> {
+        let loaded = self.file.load_or_set_aside();
+        loaded.unwrap_or_else(|error| {
+            tracing::warn!(%error, "starting cold");
+            None
+        })
+    }
+}
