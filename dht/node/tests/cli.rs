@@ -116,6 +116,11 @@ fn an_overlay_is_founded_joined_asked_and_started_again() {
     let found = run_until_done(&["lookup", "--bootstrap", &again.addr, HASH]);
     assert_eq!(text(&found.stdout), "127.0.0.1:7001\n");
 
+    // What it saved is enough for other commands too, while it runs.
+    let kept = path("7");
+    let found = run(&["lookup", "--data-dir", kept.to_str().unwrap(), HASH]);
+    assert_eq!(text(&found.stdout), "127.0.0.1:7001\n", "{}", text(&found.stderr));
+
     let second =
         run(&["bootstrap", "--bind", "127.0.0.1:0", "--data-dir", path("7").to_str().unwrap()]);
     assert_eq!(second.status.code(), Some(1));
@@ -125,6 +130,9 @@ fn an_overlay_is_founded_joined_asked_and_started_again() {
 #[test]
 fn failures_have_their_exit_codes_and_say_what_to_do() {
     let long = format!("{}:1", "x".repeat(70));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Running::start(folder.path(), None).stop(), 0);
+    let alone = folder.path().to_str().unwrap();
     let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let silent = free.local_addr().unwrap().to_string();
     for (args, code, hint) in [
@@ -145,6 +153,8 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
             "no node",
         ),
         (vec!["ping", &silent, "--timeout", "0.3"], 3, "no answer from"),
+        (vec!["lookup", "--data-dir", "/none", HASH], 1, "/none/dht.state does not exist"),
+        (vec!["lookup", "--data-dir", alone, HASH], 1, "no contacts are saved"),
         (vec!["lookup", "--bind", &silent, "--bootstrap", &silent, HASH], 4, "another --bind"),
         (vec!["lookup", "--bootstrap", &long, HASH], 4, "by address"),
         (vec!["ping", &long], 4, "IP address"),

@@ -1,7 +1,6 @@
 //! `dht-node bootstrap`
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -26,7 +25,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(300);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without --bootstrap and --public the node asks nobody but the contacts that it saved: it founds an
-overlay of its own, which others join by naming its address. On SIGUSR1 it says how it is; with a
+overlay of its own, which others join by naming its address. With --data-dir it keeps its id and its
+contacts, to start warm the next time; without, nothing. On SIGUSR1 it says how it is; with a
 data folder `dht-node status` asks it.
 
 Examples:
@@ -34,11 +34,6 @@ Examples:
   dht-node bootstrap --bind 127.0.0.1:6882 --data-dir ./second --bootstrap 127.0.0.1:6881
   dht-node bootstrap --public --data-dir ./node")]
 pub(crate) struct Bootstrap {
-    /// Keep id and contacts in this folder, to start warm and under the same id. It is made if it
-    /// does not exist. Without it nothing is kept.
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-
     /// Join the public DHT by its well-known bootstrap hosts.
     #[arg(long, conflicts_with = "bootstrap")]
     public: bool,
@@ -50,7 +45,8 @@ pub(crate) struct Bootstrap {
 
 impl Bootstrap {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let store = self.data_dir.as_deref().map(Store::open).transpose()?;
+        let data_dir = common.data_dir.as_deref();
+        let store = data_dir.map(Store::open).transpose()?;
         let mut config = DriverConfig::default();
         config.node.external_ip = self.external_ip;
         config.bootstrap = match self.public {
@@ -62,7 +58,7 @@ impl Bootstrap {
         let mut out = Output::new(common);
         say_ready(&driver, &mut out)?;
         // Not worth failing for: a folder's path may be too long for a socket.
-        let status = self.data_dir.as_deref().and_then(|folder| {
+        let status = data_dir.and_then(|folder| {
             StatusSocket::bind(folder)
                 .inspect_err(|error| tracing::warn!(%error, "`dht-node status` will not work"))
                 .ok()

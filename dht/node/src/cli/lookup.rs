@@ -10,8 +10,10 @@ use super::{Common, Failure, Patience, id};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
-  dht-node lookup --bootstrap 127.0.0.1:6881 2c6b6858d61da9543d4231a71db4b1c9264b0685")]
+Examples:
+  dht-node lookup --bootstrap 127.0.0.1:6881 2c6b6858d61da9543d4231a71db4b1c9264b0685
+  dht-node lookup --data-dir ./node 2c6b6858d61da9543d4231a71db4b1c9264b0685
+      ... by the contacts that a node saved there, with no name to resolve")]
 pub(crate) struct Lookup {
     /// The torrent's info-hash: 40 hexadecimal digits.
     #[arg(value_name = "INFO_HASH", value_parser = id)]

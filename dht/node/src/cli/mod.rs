@@ -18,6 +18,7 @@ mod status;
 mod store;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use wire::Id;
@@ -60,6 +61,11 @@ pub(crate) struct Common {
     /// Use this UDP address; repeatable, one for each family. Port 0 lets the system choose.
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     bind: Vec<SocketAddr>,
+
+    /// The folder where `bootstrap` keeps id and contacts; it is made if it does not exist. Other
+    /// commands ask the contacts that were saved there, and not the public bootstrap hosts.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 
     /// Print one JSON object a line.
     #[arg(long, global = true)]

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
 use dht::{Event, LookupId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
+use wire::Id;
 
 use super::output::Output;
+use super::store::saved;
 use super::{Common, Failure, Patience};
 
 /// How often the line of progress is drawn.
@@ -23,12 +26,13 @@ pub(crate) struct Session {
     pub(crate) out: Output,
     started: Instant,
     deadline: Instant,
-    contacts: usize,
+    /// Bootstrap contacts, while nobody else is known.
+    named: usize,
 }
 
 impl Session {
-    /// Binds the sockets and names the bootstrap contacts; `needs_contacts` is false for a command
-    /// that says itself whom to ask.
+    /// Binds the sockets and names the saved and the bootstrap contacts; `needs_contacts` is false for
+    /// a command that says itself whom to ask.
     pub(crate) fn start(
         common: &Common,
         patience: Patience,
@@ -38,19 +42,28 @@ impl Session {
         let mut config = DriverConfig::default();
         config.node.read_only = true;
         config.node.lookup_wait_ms = timeout.as_millis() as u64;
+        let folder = common.data_dir.as_deref().filter(|_| needs_contacts);
+        config.snapshot = folder.map(saved).transpose()?;
+        // The node that saved its contacts may run.
+        config.node.id = Some(Id(rand::random()));
+        let known = config.snapshot.as_ref().is_some_and(|saved| !saved.contacts.is_empty());
         config.bootstrap = match &common.bootstrap[..] {
             _ if !needs_contacts => Vec::new(),
-            [] => PUBLIC_BOOTSTRAP.map(String::from).to_vec(),
+            [] if known => Vec::new(),
+            [] => match folder {
+                Some(folder) => return Err(nobody_saved(folder)),
+                None => PUBLIC_BOOTSTRAP.map(String::from).to_vec(),
+            },
             given => given.to_vec(),
         };
-        let contacts = config.bootstrap.len();
+        let named = if known { 0 } else { config.bootstrap.len() };
         let started = Instant::now();
         Ok(Session {
             driver: bind(config, &common.bind, 0)?,
             out: Output::new(common),
             started,
             deadline: started + timeout,
-            contacts,
+            named,
         })
     }
 
@@ -125,7 +138,7 @@ impl Session {
     fn check_names(&self) -> Result<(), Failure> {
         let failed: Vec<_> =
             self.driver.unresolved().filter(|(_, error)| !error.is_empty()).collect();
-        if self.contacts == 0 || failed.len() < self.contacts {
+        if self.named == 0 || failed.len() < self.named {
             return Ok(());
         }
         Err(unresolved(failed))
@@ -134,7 +147,7 @@ impl Session {
     /// Why nothing came.
     pub(crate) fn nothing(&self, what: &str) -> Failure {
         let stats = self.driver.node().stats();
-        if self.contacts > 0 && self.driver.unresolved().count() == self.contacts {
+        if self.named > 0 && self.driver.unresolved().count() == self.named {
             let why = self.driver.unresolved().map(|(name, error)| match error {
                 "" => (name, UNNAMED),
                 _ => (name, error),
@@ -155,6 +168,11 @@ impl Session {
         }
         Failure::Nothing(text)
     }
+}
+
+fn nobody_saved(folder: &Path) -> Failure {
+    let hint = "name a node with --bootstrap HOST:PORT";
+    Failure::Internal(format!("no contacts are saved in {}\n  {hint}", folder.display()))
 }
 
 /// No bootstrap contact has an address, for these reasons.

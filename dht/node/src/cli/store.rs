@@ -8,7 +8,22 @@ use dht::driver::StateFile;
 
 use super::Failure;
 
-/// The data folder, which one process at a time may use.
+/// The file with id and contacts.
+const FILE: &str = "dht.state";
+
+/// What a node saved in its data folder. It may run meanwhile: the file is replaced as a whole.
+pub(super) fn saved(folder: &Path) -> Result<Snapshot, Failure> {
+    let file = StateFile::new(folder.join(FILE));
+    file.load()?.ok_or_else(|| {
+        Failure::Internal(format!(
+            "{} does not exist\n  is it the data folder of a `dht-node bootstrap`, which saves every \
+             five minutes and at its end?",
+            file.path().display()
+        ))
+    })
+}
+
+/// The data folder, which one process at a time may change.
 pub(super) struct Store {
     pub(super) file: StateFile,
     _lock: File,
@@ -22,7 +37,7 @@ impl Store {
         fs::create_dir_all(folder).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Store { file: StateFile::new(folder.join("dht.state")), _lock: lock }),
+            Ok(()) => Ok(Store { file: StateFile::new(folder.join(FILE)), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::Internal(format!(
                 "data folder {} is in use by another dht-node\n  stop that one, or give this one \
                  a folder of its own",
