@@ -436,9 +436,20 @@ impl Node {
 
     // Shared by the parts
 
-    /// Time never goes back.
+    /// Time never goes back. After a sleep what is past its time is forgotten before anything is told.
     pub(crate) fn advance(&mut self, now: Time) {
+        let slept =
+            now.since(self.now) > std::time::Duration::from_millis(self.config.maintenance_ms);
         self.now = self.now.max(now);
+        if slept {
+            self.expire();
+        }
+    }
+
+    /// Forgets what others stored and did not store again in time.
+    fn expire(&mut self) {
+        self.store.expire(self.now);
+        self.items.expire(self.now);
     }
 
     /// The socket to reach `addr` by when nothing else is known: of its family, and of its scope
@@ -495,10 +506,14 @@ impl Node {
         if let Some(at) = self.bootstrap.neighbours_at() {
             self.maintenance_at = self.maintenance_at.min(at);
         }
-        self.store.expire(now);
-        self.items.expire(now);
-        if !self.tables.has_usable() && !self.bootstrap.contacts().is_empty() {
-            self.bootstrap.schedule(now);
+        self.expire();
+        if !self.tables.has_usable() {
+            // All failed, as when the network is away. Who has no other than those asks them again
+            // after pauses that grow.
+            let named = !self.bootstrap.contacts().is_empty();
+            if named || (self.tables.len() > 0 && self.bootstrap.due().is_none()) {
+                self.bootstrap.schedule(now);
+            }
         }
     }
 

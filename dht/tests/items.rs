@@ -198,7 +198,9 @@ fn scrapes_tell_seeds_and_peers_apart() {
 
 #[test]
 fn samples_stay_for_their_interval_and_are_fair() {
-    let mut bench = server();
+    // None of the torrents is forgotten meanwhile.
+    let config = Config { store_peer_secs: u32::MAX, ..server().node.config().clone() };
+    let mut bench = Bench::with(config);
     let method = Method::SampleInfohashes { target: HASH, want: WANT };
     let sample = |bench: &mut Bench| {
         let reply = ask(bench, asker(), method);

@@ -13,7 +13,27 @@ pub struct Host {
     pub node: Node,
     pub sockets: Vec<SocketAddr>,
     pub up: bool,
+    /// Whether nothing goes to it or comes from it, while it runs.
+    pub cut: bool,
     pub events: Vec<Event>,
+    /// How far its clock is before the others', and how far behind.
+    pub ahead: Duration,
+    pub behind: Duration,
+}
+
+impl Host {
+    /// What its clock shows when the others' show `now`.
+    pub fn clock(&self, now: Time) -> Time {
+        let micros = (now + self.ahead).as_micros();
+        Time::from_micros(micros.saturating_sub(self.behind.as_micros() as u64))
+    }
+
+    /// When it wants to be woken, on the others' clocks.
+    fn timeout(&self) -> Option<Time> {
+        let (at, _) = self.node.poll_timeout()?;
+        let micros = (at + self.behind).as_micros();
+        Some(Time::from_micros(micros.saturating_sub(self.ahead.as_micros() as u64)))
+    }
 }
 
 pub struct Net {
@@ -54,8 +74,24 @@ impl Net {
             self.routes.insert(*addr, (index, SocketId(id as u8)));
         }
         let node = Node::new(config, &seed_from_u64(index as u64), self.now);
-        self.hosts.push(Host { node, sockets, up: true, events: Vec::new() });
+        let (events, none) = (Vec::new(), Duration::ZERO);
+        self.hosts.push(Host {
+            node,
+            sockets,
+            up: true,
+            cut: false,
+            events,
+            ahead: none,
+            behind: none,
+        });
         index
+    }
+
+    /// From now on datagrams of a node come from this address, and go there.
+    pub fn move_to(&mut self, index: usize, addr: SocketAddr) {
+        let old = std::mem::replace(&mut self.hosts[index].sockets[0], addr);
+        self.routes.remove(&old);
+        self.routes.insert(addr, (index, SocketId(0)));
     }
 
     /// `count` nodes that all bootstrap from the first, and the time to do so.
@@ -96,7 +132,8 @@ impl Net {
 
     /// Does to a node what `command` says, now.
     pub fn command<T>(&mut self, index: usize, command: impl FnOnce(&mut Node, Time) -> T) -> T {
-        let out = command(&mut self.hosts[index].node, self.now);
+        let now = self.hosts[index].clock(self.now);
+        let out = command(&mut self.hosts[index].node, now);
         self.drain(index);
         out
     }
@@ -111,7 +148,7 @@ impl Net {
         while let Some(Transmit { via, to, len }) = host.node.poll_transmit(&mut buf) {
             assert_eq!(len, buf.len());
             assert!(len <= 1024, "datagram of {len} bytes");
-            if !host.up {
+            if !host.up || host.cut {
                 continue;
             }
             let from = host.sockets[usize::from(via.0)];
@@ -128,7 +165,7 @@ impl Net {
     fn step(&mut self, end: Time) -> bool {
         let datagram = self.flying.first_key_value().map(|((at, _), _)| *at);
         let timers = self.hosts.iter().enumerate().filter(|(_, host)| host.up);
-        let timer = timers.filter_map(|(i, h)| h.node.poll_timeout().map(|(at, _)| (at, i))).min();
+        let timer = timers.filter_map(|(i, h)| h.timeout().map(|at| (at, i))).min();
         let next = datagram.into_iter().chain(timer.map(|(at, _)| at)).min();
         let Some(at) = next.filter(|at| *at <= end) else { return false };
         self.now = self.now.max(at);
@@ -136,12 +173,15 @@ impl Net {
             if let Some((_, (from, to, bytes))) = self.flying.pop_first()
                 && let Some(&(index, local)) = self.routes.get(&to)
                 && self.hosts[index].up
+                && !self.hosts[index].cut
             {
-                self.hosts[index].node.handle_datagram(self.now, local, from, &bytes);
+                let now = self.hosts[index].clock(self.now);
+                self.hosts[index].node.handle_datagram(now, local, from, &bytes);
                 self.drain(index);
             }
         } else if let Some((_, index)) = timer {
-            self.hosts[index].node.handle_timeout(self.now);
+            let now = self.hosts[index].clock(self.now);
+            self.hosts[index].node.handle_timeout(now);
             self.drain(index);
         }
         true
