@@ -74,10 +74,42 @@ async fn items_are_put_and_found_and_swarms_counted() {
     let counted = reader.scrape(HASH).await.unwrap();
     assert_eq!((counted.seeds, counted.peers), (1, 0));
     // Whom nobody answers is told so.
-    let alone = local().start().unwrap();
+    let alone = local().config(|c| c.lookup_wait_ms = 100).start().unwrap();
     assert!(matches!(alone.get(item(1).key(), None).await, Err(DhtError::NobodyToAsk)));
     assert!(matches!(alone.put(item(1), None).await, Err(DhtError::NobodyToAsk)));
     assert!(matches!(alone.scrape(HASH).await, Err(DhtError::NobodyToAsk)));
+}
+
+#[tokio::test]
+async fn nodes_tell_samples_of_the_torrents_that_they_know() {
+    let testnet = Testnet::new(12).await.unwrap();
+    let (a, b) = (joined(&testnet, local()).await, joined(&testnet, local()).await);
+    assert!(
+        b.sample_infohashes(HASH).await.unwrap().iter().all(|node| node.info_hashes.is_empty())
+    );
+    let others = [Id([0x76; 20]), HASH];
+    for info_hash in others {
+        a.announce(info_hash, 4321).await.unwrap();
+    }
+    // Another asks: of those that b asked it waits for the interval that they told.
+    let c = joined(&testnet, local()).await;
+    let told = c.sample_infohashes(HASH).await.unwrap();
+    assert!(told.len() >= 8, "{told:?}");
+    let knows = |info_hash: InfoHash| {
+        told.iter().filter(|node| node.info_hashes.contains(&info_hash)).count()
+    };
+    assert!(others.iter().all(|info_hash| knows(*info_hash) >= 1), "{told:?}");
+    let mut known = testnet.bootstrap_addrs().to_vec();
+    known.extend([addr_of(&a).await, addr_of(&b).await]);
+    for node in &told {
+        assert_eq!(node.num, node.info_hashes.len() as u64);
+        assert_eq!(node.interval, Duration::from_secs(21_600));
+        assert!(node.info_hashes.iter().all(|info_hash| others.contains(info_hash)));
+        assert!(known.contains(&node.from.addr), "{node:?}");
+    }
+    assert!(b.sample_infohashes(HASH).await.unwrap().len() < told.len(), "asked before");
+    let alone = local().config(|c| c.lookup_wait_ms = 100).start().unwrap();
+    assert!(matches!(alone.sample_infohashes(HASH).await, Err(DhtError::NobodyToAsk)));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use foreign::Foreign;
 use foreign::ForeignQueue;
 pub use handle::{
-    Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong, Scraped, Stored,
+    Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong, Samples, Scraped, Stored,
 };
 use resolve::Resolver;
 pub use socket::BindError;

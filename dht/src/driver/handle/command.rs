@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use wire::{InfoHash, NodeId};
+use wire::{Id, InfoHash, NodeId};
 
 use super::DhtError;
 use crate::driver::DriverStats;
@@ -43,6 +43,10 @@ pub(super) enum Command {
     Scrape {
         info_hash: InfoHash,
         end: Reply<Result<Scraped, DhtError>>,
+    },
+    Sample {
+        target: Id,
+        end: Reply<Result<Vec<Samples>, DhtError>>,
     },
     Ping {
         addr: SocketAddr,
@@ -106,6 +110,19 @@ pub struct Scraped {
     pub seeds: u32,
     /// Addresses of other peers.
     pub peers: u32,
+}
+
+/// What a node told of the torrents that it knows peers of (BEP 51).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Samples {
+    /// The node.
+    pub from: NodeInfo,
+    /// Torrents that it says it knows.
+    pub num: u64,
+    /// Time until it gives other samples; it is not asked before.
+    pub interval: Duration,
+    /// The samples.
+    pub info_hashes: Vec<InfoHash>,
 }
 
 /// The answer to a ping.

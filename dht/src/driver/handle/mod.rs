@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
-use wire::{InfoHash, NodeId};
+use wire::{Id, InfoHash, NodeId};
 
 use crate::{ContactInfo, Item, ItemKey, Snapshot};
 
 pub use builder::Builder;
-pub use command::{Announced, Info, LookupSummary, Pong, Scraped, Stored};
+pub use command::{Announced, Info, LookupSummary, Pong, Samples, Scraped, Stored};
 use command::{Command, Reply};
 pub use error::DhtError;
 pub use peers::Peers;
@@ -127,6 +127,13 @@ impl Dht {
     /// Counts the seeds and the peers of a torrent (BEP 33).
     pub async fn scrape(&self, info_hash: InfoHash) -> Result<Scraped, DhtError> {
         self.ask(|end| Command::Scrape { info_hash, end }).await?
+    }
+
+    /// Asks the nodes on the way to an id which torrents they know (BEP 51, "sample_infohashes"), each
+    /// that gave samples before only after the interval that it told. That none gave any is no error,
+    /// and that none answered is one.
+    pub async fn sample_infohashes(&self, target: Id) -> Result<Vec<Samples>, DhtError> {
+        self.ask(|end| Command::Sample { target, end }).await?
     }
 
     /// Looks for the nodes closest to an id (BEP 5, "find_node"), which the summary has. That no node

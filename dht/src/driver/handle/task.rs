@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use wire::compact::Family;
 
-use super::command::{Announced, Command, Info, LookupSummary, Pong, Reply, Scraped, Stored};
+use super::command::{
+    Announced, Command, Info, LookupSummary, Pong, Reply, Samples, Scraped, Stored,
+};
 use super::error::DhtError;
 use super::saver::{Saver, due, warn_unsaved};
 use crate::driver::Driver;
@@ -47,6 +50,10 @@ enum Waiter {
         lookup: Option<LookupSummary>,
         end: Reply<Result<Scraped, DhtError>>,
     },
+    Samples {
+        found: Vec<Samples>,
+        end: Reply<Result<Vec<Samples>, DhtError>>,
+    },
 }
 
 impl Waiter {
@@ -55,6 +62,7 @@ impl Waiter {
             Waiter::Item { end, .. } => end.is_closed(),
             Waiter::Put { end, .. } => end.is_closed(),
             Waiter::Scrape { end, .. } => end.is_closed(),
+            Waiter::Samples { end, .. } => end.is_closed(),
             Waiter::Peers { end, .. } | Waiter::Nodes(end) => end.is_closed(),
             Waiter::Announce { end, .. } => end.is_closed(),
         }
@@ -140,6 +148,10 @@ impl Task {
                 let lookup = node.scrape(now, info_hash);
                 self.wait(lookup, Waiter::Scrape { lookup: None, end });
             }
+            Command::Sample { target, end } => {
+                let lookup = node.sample_infohashes(now, target);
+                self.wait(lookup, Waiter::Samples { found: Vec::new(), end });
+            }
             Command::Ping { addr, end } => {
                 let ping = node.ping(now, addr);
                 self.pings.insert(ping, end);
@@ -203,7 +215,12 @@ impl Task {
             Event::Scraped { lookup, nodes, seeds, peers, .. } => {
                 self.on_scraped(lookup, Scraped { nodes, seeds, peers });
             }
-            Event::SamplesFound { .. } => {}
+            Event::SamplesFound { lookup, from, num, interval_secs, info_hashes } => {
+                if let Some(Waiter::Samples { found, .. }) = self.lookups.get_mut(&lookup) {
+                    let interval = Duration::from_secs(interval_secs.into());
+                    found.push(Samples { from, num, interval, info_hashes });
+                }
+            }
             Event::PingReply { ping, node, rtt } => self.on_ping(ping, Ok(Pong { node, rtt })),
             Event::PingFailed { ping, addr } => {
                 self.on_ping(ping, Err(DhtError::PingUnanswered(addr)));
@@ -253,6 +270,9 @@ impl Task {
             }
             Some(Waiter::Scrape { end, .. }) => {
                 self.lookups.insert(lookup, Waiter::Scrape { lookup: Some(summary), end });
+            }
+            Some(Waiter::Samples { found, end }) => {
+                let _ = end.send(self.unless_unanswered(&summary, found));
             }
             None => {}
         }
