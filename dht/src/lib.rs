@@ -76,7 +76,7 @@ pub use event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Tr
 pub use item::{Item, ItemError, ItemKey, SALT_BYTES_MAX, SigningKey, VALUE_BYTES_MAX};
 pub use node::{ContactInfo, Node};
 pub use security::{fits, make_id};
-pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot, SnapshotError};
+pub use snapshot::{SNAPSHOT_BYTES_MAX, SNAPSHOT_CONTACTS_MAX, Snapshot, SnapshotError};
 pub use stats::Stats;
 pub use tokens::{TOKEN_LEN, Tokens};
 /// The formats and small types that a node speaks in.

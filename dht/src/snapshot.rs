@@ -9,11 +9,11 @@ use crate::NodeInfo;
 
 const MAGIC: &[u8; 8] = b"TLDHTSNP";
 const VERSION: u8 = 1;
-/// Contacts of a family that are written or read: far above what two tables of 160 buckets of 8
+/// Contacts of a family that a snapshot keeps, the first: far above what two tables of 160 buckets of 8
 /// hold in any network.
-const CONTACTS_MAX: usize = 4096;
+pub const SNAPSHOT_CONTACTS_MAX: usize = 4096;
 /// Bytes of a file: everything else is refused before it is looked at.
-pub const SNAPSHOT_BYTES_MAX: usize = 8 + 1 + 20 + 2 + 2 + CONTACTS_MAX * (26 + 38) + 4;
+pub const SNAPSHOT_BYTES_MAX: usize = 8 + 1 + 20 + 2 + 2 + SNAPSHOT_CONTACTS_MAX * (26 + 38) + 4;
 
 /// A node's id and contacts.
 ///
@@ -59,7 +59,7 @@ impl Snapshot {
         out.extend_from_slice(self.id.as_bytes());
         let of = |family| {
             let fits = move |c: &&NodeInfo| Family::of(&c.addr) == family;
-            self.contacts.iter().filter(fits).take(CONTACTS_MAX)
+            self.contacts.iter().filter(fits).take(SNAPSHOT_CONTACTS_MAX)
         };
         for family in [Family::V4, Family::V6] {
             out.extend_from_slice(&(of(family).count() as u16).to_be_bytes());
@@ -150,6 +150,6 @@ mod tests {
             .collect();
         let bytes = Snapshot { id: Id::ZERO, contacts }.encode();
         assert!(bytes.len() <= SNAPSHOT_BYTES_MAX);
-        assert_eq!(Snapshot::decode(&bytes).unwrap().contacts.len(), CONTACTS_MAX);
+        assert_eq!(Snapshot::decode(&bytes).unwrap().contacts.len(), SNAPSHOT_CONTACTS_MAX);
     }
 }

@@ -153,6 +153,14 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
             "no node",
         ),
         (vec!["ping", &silent, "--timeout", "0.3"], 3, "no answer from"),
+        (vec!["contacts"], 2, "--data-dir DIR"),
+        (vec!["contacts", "--data-dir", "/none"], 1, "/none/dht.state does not exist"),
+        (vec!["contacts", "import", "--data-dir", alone, "/none"], 1, "/none: No such file"),
+        (
+            vec!["contacts", "import", "--data-dir", alone, "/dev/zero"],
+            2,
+            "more than 4194304 bytes",
+        ),
         (vec!["lookup", "--data-dir", "/none", HASH], 1, "/none/dht.state does not exist"),
         (vec!["lookup", "--data-dir", alone, HASH], 1, "no contacts are saved"),
         (vec!["lookup", "--bind", &silent, "--bootstrap", &silent, HASH], 4, "another --bind"),
@@ -165,6 +173,65 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         assert!(stderr.contains(hint), "{args:?}: {stderr}");
         assert!(out.stdout.is_empty());
     }
+}
+
+#[test]
+fn contacts_go_from_one_node_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let first = Running::start(Path::new(&path("first")), None);
+    let second = Running::start(Path::new(&path("second")), Some(&first.addr));
+    let id = second.id.clone();
+    assert!(
+        run_until_done(&["find-node", "--bootstrap", &second.addr, &first.id]).status.success()
+    );
+    assert_eq!(second.stop(), 0);
+    let printed = run(&["contacts", "--data-dir", &path("second")]);
+    assert_eq!(text(&printed.stdout), format!("{} {}\n", first.id, first.addr));
+    assert_eq!(text(&printed.stderr), format!("1 contact of node {id}\n"));
+    let printed = text(&run(&["contacts", "--data-dir", &path("second"), "--json"]).stdout);
+    let told: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&told[0]["id"], &told[0]["addr"]), (&first.id[..].into(), &first.addr[..].into()));
+    assert_eq!((&told[1]["id"], &told[1]["contacts"]), (&id.into(), &1.into()));
+
+    // By standard input into a folder that is not there yet, by a file into one that is.
+    let list = format!("# known\n{} {}\n\n{HASH} 127.0.0.1:9", first.id, first.addr);
+    let mut child = command(&["contacts", "import", "--data-dir", &path("third")])
+        .stdin(Stdio::piped())
+        .spawn();
+    let child = child.as_mut().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), list.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    std::fs::write(path("list"), &list).unwrap();
+    let again = run(&["contacts", "import", "--data-dir", &path("third"), &path("list"), "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&told["imported"], &told["contacts"]), (&2.into(), &2.into()));
+
+    let third = Running::start(Path::new(&path("third")), None);
+    assert_eq!(told["id"], third.id);
+    let nodes = run_until_done(&["find-node", "-q", "--bootstrap", &third.addr, &first.id]);
+    assert!(text(&nodes.stdout).starts_with(&format!("{} {}\n", first.id, first.addr)));
+    let refused = run(&["contacts", "import", "--data-dir", &path("third"), &path("list")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("in use by another dht-node"));
+
+    // A wrong list changes nothing, and is told by its lines.
+    std::fs::write(path("wrong"), format!("{list}\n{HASH}\n{HASH} 1.2.3.4:0\nxyz 1.2.3.4:5"))
+        .unwrap();
+    for name in ["second", "fourth"] {
+        let wrong = run(&["contacts", "import", "--data-dir", &path(name), &path("wrong")]);
+        let said = text(&wrong.stderr);
+        assert_eq!(wrong.status.code(), Some(2), "{said}");
+        for line in ["line 5: not an id", "line 6: no node can", "line 7: ", "nothing is imported"]
+        {
+            assert!(said.contains(line), "{said}");
+        }
+    }
+    assert!(
+        text(&run(&["contacts", "--data-dir", &path("second")]).stderr).starts_with("1 contact ")
+    );
+    assert!(!Path::new(&path("fourth")).exists());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod announce;
 mod bootstrap;
+mod contacts;
 mod failure;
 mod find_node;
 mod get;
@@ -114,6 +115,8 @@ enum Command {
     Size(size::Size),
     /// Ask a running node how it is.
     Status(status::Status),
+    /// Print the contacts that a node saved, or add to them.
+    Contacts(contacts::Contacts),
 }
 
 impl Args {
@@ -133,6 +136,7 @@ impl Args {
             Command::Keygen(command) => command.run(&common),
             Command::Size(command) => command.run(&common).await,
             Command::Status(command) => command.run(&common),
+            Command::Contacts(command) => command.run(&common),
         }
     }
 }
