@@ -321,12 +321,7 @@ impl Node {
     /// Does what is due by `now`.
     pub fn handle_timeout(&mut self, now: Time) {
         self.advance(now);
-        while let Some(overdue) = self.transactions.overdue(self.now) {
-            match overdue {
-                Overdue::Late(lookup) => self.pump(lookup),
-                Overdue::Failed(transaction) => self.on_timeout(transaction),
-            }
-        }
+        self.fail_overdue();
         if self.flow.due().is_some_and(|at| at <= self.now) {
             self.release_held();
         }
@@ -436,13 +431,25 @@ impl Node {
 
     // Shared by the parts
 
-    /// Time never goes back. After a sleep what is past its time is forgotten before anything is told.
+    /// Time never goes back. After a sleep what is past its time is forgotten before anything is told,
+    /// and an answer that was slept through is none.
     pub(crate) fn advance(&mut self, now: Time) {
         let slept =
             now.since(self.now) > std::time::Duration::from_millis(self.config.maintenance_ms);
         self.now = self.now.max(now);
         if slept {
             self.expire();
+            self.fail_overdue();
+        }
+    }
+
+    /// Tells lookups which queries are late, and everybody which have failed.
+    fn fail_overdue(&mut self) {
+        while let Some(overdue) = self.transactions.overdue(self.now) {
+            match overdue {
+                Overdue::Late(lookup) => self.pump(lookup),
+                Overdue::Failed(transaction) => self.on_timeout(transaction),
+            }
         }
     }
 

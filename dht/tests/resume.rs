@@ -2,11 +2,13 @@
 //! no more for it than they do each day.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod net;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bench::{Bench, body, id};
 use dht::wire::{Id, InfoHash};
 use dht::{Config, Event, SocketId, Status, fits};
 use net::Net;
@@ -176,6 +178,18 @@ fn what_is_past_its_time_is_not_told_though_no_timeout_came_before() {
     assert_eq!(told(&mut net), yes);
     net.hosts[keeper].ahead = Duration::from_secs(45 * 60 + 1);
     assert_eq!(told(&mut net), [[false; 3]; 3]);
+}
+
+#[test]
+fn an_answer_that_was_slept_through_is_no_measure_of_anything() {
+    let mut bench = Bench::new();
+    bench.node.ping(bench.now, global(1));
+    let asked = bench.asked();
+    // It lies in the socket, and is read before any timeout is handled.
+    bench.now += HALF_A_DAY;
+    bench.reply(&asked[0], &body(id(7), b""));
+    assert!(matches!(bench.events()[..], [Event::PingFailed { .. }]));
+    assert_eq!(bench.node.table_len(Family::V4), 0, "it answered half a day ago");
 }
 
 #[test]
