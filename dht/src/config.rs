@@ -173,7 +173,7 @@ pub struct Config {
     /// cannot use up what it may ask. Default 600 s, as long as a token is valid.
     pub verified_secs: u32,
     /// Verified addresses (v6: /64) that are remembered, of one /24 (/48) at most 16. Default 4,096:
-    /// 32 KiB.
+    /// at most 32 KiB.
     pub verified_max: usize,
     /// Bytes of answers a second to all Global addresses, half of them for verified ones only.
     /// Default 1,000,000: 3,000 answers; libtorrent has 8,000 bytes. `u32::MAX`: no bound.
@@ -197,7 +197,8 @@ pub struct Config {
     pub query_burst_ms: u32,
     /// How long a router remembers a flow. Default 30 s, the least that is usual for UDP.
     pub flow_secs: u32,
-    /// Flows that are remembered, so that they do not count as new. Default 8,192: 64 KiB.
+    /// Flows that are remembered, so that they do not count as new. Default 8,192: at most
+    /// 64 KiB.
     pub flows_remembered_max: usize,
     /// Queries that wait for their turn; those beyond fail at once. Default 4,096: 40 s' worth of
     /// flows, after which a lookup has no use for them.

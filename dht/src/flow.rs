@@ -98,6 +98,11 @@ impl Flow {
         }
     }
 
+    /// Forgets flows that routers have forgotten.
+    pub(crate) fn tidy(&mut self, now: Time) {
+        self.contacted.tidy(now, self.contacted_secs);
+    }
+
     /// When the first of the queries that wait may go.
     pub(crate) fn due(&self) -> Option<Time> {
         self.due

@@ -12,6 +12,7 @@ use wire::{Id, NodeId};
 use crate::config::Config;
 use crate::contact::secs;
 use crate::item::Item;
+use crate::room;
 use crate::shares::Shares;
 
 #[derive(Clone)]
@@ -142,7 +143,7 @@ impl ItemStore {
         self.bytes += len;
         self.places.insert(target, self.items.len() as u32);
         let (put_secs, putters) = (secs(now), putter_bit(from));
-        self.items.push(Stored { target, item, put_secs, by: from, putters });
+        room::push(&mut self.items, Stored { target, item, put_secs, by: from, putters });
         Ok(())
     }
 
@@ -241,6 +242,7 @@ impl ItemStore {
                 self.remove(&target);
             }
         }
+        room::give_back(&mut self.items);
     }
 }
 

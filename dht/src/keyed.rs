@@ -1,4 +1,4 @@
-//! Tables of a fixed size, keyed so that a stranger cannot choose addresses that meet in them.
+//! Tables of a bounded size, keyed so that a stranger cannot choose addresses that meet in them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,11 +21,6 @@ pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
 /// traversal_algorithm.cpp).
 pub(crate) fn network(ip: IpAddr) -> u64 {
     networks(ip)[if ip.is_ipv4() { 1 } else { 0 }]
-}
-
-/// The network that one owner may have whole: a /24 or a /48.
-pub(crate) fn site(ip: IpAddr) -> u64 {
-    networks(ip)[if ip.is_ipv4() { 1 } else { 2 }]
 }
 
 /// Hash functions that nobody can predict who does not know the node's seed.
@@ -72,14 +67,19 @@ fn fold(a: u64, b: u64) -> u64 {
 /// Slots of a set: one cache line of tags.
 const WAYS: usize = 16;
 
-/// Whom something happened with lately. In a set that is full of them the oldest is forgotten.
+/// Whom something happened with lately. It grows by need, to a fixed size: in a set that is full of
+/// them then the oldest is forgotten.
 #[derive(Clone)]
 pub(crate) struct Recent {
-    sets: Box<[Set]>,
+    sets: Vec<Set>,
+    sets_max: usize,
+    /// Slots that are not empty.
+    len: usize,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Set {
+    /// The set's name in the upper half, of which the set's place is a part.
     tags: [u32; WAYS],
     /// Seconds on the node's clock, plus one; 0 if the slot is empty.
     seen: [u32; WAYS],
@@ -88,13 +88,14 @@ struct Set {
 impl Recent {
     /// Room for about `len`.
     pub(crate) fn new(len: usize) -> Recent {
-        let sets = len.div_ceil(WAYS).clamp(1, 1 << 16).next_power_of_two();
-        Recent { sets: vec![Set::default(); sets].into() }
+        let sets_max = len.div_ceil(WAYS).clamp(1, 1 << 16).next_power_of_two();
+        Recent { sets: vec![Set::default()], sets_max, len: 0 }
     }
 
     /// Whether `tag` was marked in the set within `max_secs`.
     pub(crate) fn has(&self, now: Time, set: u64, tag: u32, max_secs: u32) -> bool {
-        let set = &self.sets[self.index(set)];
+        let tag = full_tag(set, tag);
+        let set = &self.sets[self.index(tag)];
         let since = secs(now).saturating_add(2).saturating_sub(max_secs).max(1);
         // Without a branch for each slot, for most askers are in none.
         let found = set.tags.iter().fold(0, |found, &other| found | u32::from(other == tag));
@@ -102,17 +103,60 @@ impl Recent {
     }
 
     pub(crate) fn mark(&mut self, now: Time, set: u64, tag: u32) {
-        let index = self.index(set);
+        let (tag, seen) = (full_tag(set, tag), secs(now).saturating_add(1));
+        while !self.put(tag, seen) {
+            let Some(larger) = self.resized(self.sets.len() * 2) else { return };
+            *self = larger;
+        }
+    }
+
+    /// Forgets what was marked longer than `max_secs` ago, and the room that it took.
+    pub(crate) fn tidy(&mut self, now: Time, max_secs: u32) {
+        let since = secs(now).saturating_add(2).saturating_sub(max_secs);
+        for set in &mut self.sets {
+            for seen in set.seen.iter_mut().filter(|seen| (1..since).contains(*seen)) {
+                *seen = 0;
+                self.len -= 1;
+            }
+        }
+        // An eighth: as many again will find room.
+        while self.sets.len() > 1 && self.len * 8 <= self.sets.len() * WAYS {
+            let Some(smaller) = self.resized(self.sets.len() / 2) else { break };
+            *self = smaller;
+        }
+    }
+
+    /// Puts a tag where it belongs; false if another would have to go and there can be more room.
+    fn put(&mut self, tag: u32, seen: u32) -> bool {
+        let (index, can_grow) = (self.index(tag), self.sets.len() < self.sets_max);
         let set = &mut self.sets[index];
         let same = (0..WAYS).find(|&at| set.tags[at] == tag && set.seen[at] > 0);
         let at = same.or_else(|| (0..WAYS).min_by_key(|&at| set.seen[at])).unwrap_or(0);
-        set.tags[at] = tag;
-        set.seen[at] = secs(now).saturating_add(1);
+        let is_full = set.seen[at] > 0;
+        if same.is_none() && is_full && can_grow {
+            return false;
+        }
+        self.len += usize::from(!is_full);
+        (set.tags[at], set.seen[at]) = (tag, seen);
+        true
     }
 
-    fn index(&self, set: u64) -> usize {
-        set as usize & (self.sets.len() - 1)
+    /// The same with so many sets; `None` if they are too few.
+    fn resized(&self, sets: usize) -> Option<Recent> {
+        let mut resized = Recent { sets: vec![Set::default(); sets], len: 0, ..*self };
+        let slots = self.sets.iter().flat_map(|set| set.tags.into_iter().zip(set.seen));
+        let mut taken = slots.filter(|(_, seen)| *seen > 0);
+        taken.all(|(tag, seen)| resized.put(tag, seen)).then_some(resized)
     }
+
+    fn index(&self, tag: u32) -> usize {
+        (tag >> 16) as usize & (self.sets.len() - 1)
+    }
+}
+
+/// What a slot holds: half of it says where it belongs, however many sets there are.
+fn full_tag(set: u64, tag: u32) -> u32 {
+    (set as u32) << 16 | tag & 0xffff
 }
 
 /// Units a second, of which some may come at once.
@@ -215,6 +259,34 @@ mod tests {
         assert!(recent.has(at(201), 3, 7, 600), "marked again, it is not the oldest");
         assert!(!recent.has(at(201), 3, 100, 600));
         assert!(recent.has(at(201), 3, 101, 600) && recent.has(at(201), 3, 999, 600));
+    }
+
+    #[test]
+    fn room_comes_by_need_and_goes_when_it_is_no_longer_needed() {
+        let (mut recent, mut rng) = (Recent::new(4_096), Rng::new(&[3; 32]));
+        let at = Time::from_secs;
+        let all: Vec<(u64, u32)> = (0..1_000).map(|_| (rng.u64(), rng.u32())).collect();
+        let known = |recent: &Recent, now| {
+            all.iter().filter(|(set, tag)| recent.has(now, *set, *tag, 600)).count()
+        };
+        for (n, (set, tag)) in all.iter().enumerate() {
+            recent.mark(at(n as u64 / 10), *set, *tag);
+            assert!(recent.sets.len() <= 1 || recent.sets.len() * WAYS <= 8 * (n + 1));
+        }
+        assert!(known(&recent, at(100)) >= 998, "{}", known(&recent, at(100)));
+        let sets = recent.sets.len();
+        recent.tidy(at(600), 600);
+        assert!(known(&recent, at(600)) >= 988 && recent.sets.len() == sets);
+        recent.tidy(at(690), 600);
+        assert_eq!(known(&recent, at(690)), 90, "the last hundred, but those of the first second");
+        assert!(recent.sets.len() * WAYS <= 16 * 90, "{}", recent.sets.len());
+        recent.tidy(at(700), 600);
+        assert_eq!((recent.sets.len(), recent.len), (1, 0));
+        // However many come, there is a bound.
+        for _ in 0..100_000 {
+            recent.mark(at(700), rng.u64(), rng.u32());
+        }
+        assert_eq!((recent.sets.len(), recent.len), (4_096 / WAYS, 4_096));
     }
 
     #[test]

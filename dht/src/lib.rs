@@ -55,6 +55,7 @@ mod peer_store;
 mod queries;
 mod quota;
 mod replies;
+mod room;
 mod rtt;
 mod search;
 mod security;

@@ -514,6 +514,7 @@ impl Node {
             self.maintenance_at = self.maintenance_at.min(at);
         }
         self.expire();
+        self.flow.tidy(now);
         if !self.tables.has_usable() {
             // All failed, as when the network is away. Who has no other than those asks them again
             // after pauses that grow.

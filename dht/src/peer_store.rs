@@ -13,6 +13,7 @@ use wire::time::Time;
 
 use crate::config::Config;
 use crate::contact::{Address, V4, V6, secs};
+use crate::room;
 use crate::shares::Shares;
 
 /// A peer and when it was last announced, in seconds on the node's clock.
@@ -136,15 +137,16 @@ impl PeerStore {
         }
         let at = known.unwrap_or_else(|| {
             let at = self.swarms.len();
-            self.swarms.push(Swarm { info_hash: *info_hash, v4: Vec::new(), v6: Vec::new() });
+            let swarm = Swarm { info_hash: *info_hash, v4: Vec::new(), v6: Vec::new() };
+            room::push(&mut self.swarms, swarm);
             self.places.insert(*info_hash, at as u32);
             at
         });
         let swarm = &mut self.swarms[at];
         if let Some(addr) = V4::new(&peer) {
-            swarm.v4.push(Stored { addr, seed, announced_secs });
+            room::push(&mut swarm.v4, Stored { addr, seed, announced_secs });
         } else if let Some(addr) = V6::new(&peer) {
-            swarm.v6.push(Stored { addr, seed, announced_secs });
+            room::push(&mut swarm.v6, Stored { addr, seed, announced_secs });
         }
         self.peers += 1;
         true
@@ -227,6 +229,7 @@ impl PeerStore {
                 }
             }
         }
+        room::give_back(swarms);
     }
 }
 
@@ -300,6 +303,7 @@ fn drop_before<A: Address>(swarm: &mut Vec<Stored<A>>, since: u32, gone: &mut im
         }
         keep
     });
+    room::give_back(swarm);
 }
 
 #[cfg(test)]

@@ -1,55 +1,84 @@
 //! How much of a store each address and each neighbourhood of addresses holds.
 
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::map::IdMap;
 use wire::rng::Rng;
 use wire::scope::{AddrScope, owner};
 
-use crate::keyed::site;
-
 /// Counts what is stored for each owner of an address (v6: of a /64) and for each /24 (v6: /48).
 /// Local addresses share no prefix with strangers: they count for themselves only.
 #[derive(Clone)]
 pub(crate) struct Shares {
-    held: IdMap<IpAddr>,
-    held_by_prefix: IdMap<(bool, u64)>,
+    owners: Held,
+    prefixes: Held,
     owner_max: u32,
     prefix_max: u32,
 }
 
+/// How much addresses hold; those of v4 apart, for they need a quarter of the room.
+#[derive(Clone)]
+struct Held {
+    v4: IdMap<Ipv4Addr>,
+    v6: IdMap<Ipv6Addr>,
+}
+
 impl Shares {
     pub(crate) fn new(owner_max: u32, prefix_max: u32, rng: &mut Rng) -> Shares {
-        let (held, held_by_prefix) = (IdMap::new(rng), IdMap::new(rng));
-        Shares { held, held_by_prefix, owner_max, prefix_max }
+        let (owners, prefixes) = (Held::new(rng), Held::new(rng));
+        Shares { owners, prefixes, owner_max, prefix_max }
     }
 
     /// Counts one more for `ip`, unless it or its prefix has its share.
     pub(crate) fn take(&mut self, ip: IpAddr) -> bool {
-        if !more(&mut self.held, owner(ip), self.owner_max) {
+        if !self.owners.more(owner(ip), self.owner_max) {
             return false;
         }
-        let prefix = prefix(ip);
-        let room = prefix.is_none_or(|p| more(&mut self.held_by_prefix, p, self.prefix_max));
+        let room = prefix(ip).is_none_or(|prefix| self.prefixes.more(prefix, self.prefix_max));
         if !room {
-            less(&mut self.held, owner(ip));
+            self.owners.less(owner(ip));
         }
         room
     }
 
     /// Counts one less for `ip`.
     pub(crate) fn give_back(&mut self, ip: IpAddr) {
-        less(&mut self.held, owner(ip));
+        self.owners.less(owner(ip));
         if let Some(prefix) = prefix(ip) {
-            less(&mut self.held_by_prefix, prefix);
+            self.prefixes.less(prefix);
         }
     }
 
     /// Owners that hold anything.
     #[cfg(test)]
     pub(crate) fn owners(&self) -> usize {
-        self.held.len()
+        self.owners.len()
+    }
+}
+
+impl Held {
+    fn new(rng: &mut Rng) -> Held {
+        Held { v4: IdMap::new(rng), v6: IdMap::new(rng) }
+    }
+
+    fn more(&mut self, ip: IpAddr, max: u32) -> bool {
+        match ip {
+            IpAddr::V4(ip) => more(&mut self.v4, ip, max),
+            IpAddr::V6(ip) => more(&mut self.v6, ip, max),
+        }
+    }
+
+    fn less(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => less(&mut self.v4, ip),
+            IpAddr::V6(ip) => less(&mut self.v6, ip),
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
     }
 }
 
@@ -67,15 +96,17 @@ fn less<K: Hash + Eq>(held: &mut IdMap<K>, key: K) {
     }
 }
 
-/// The /24 or /48 of a Global address, and of which family it is.
-fn prefix(ip: IpAddr) -> Option<(bool, u64)> {
-    (AddrScope::of(ip) == AddrScope::Global).then(|| (ip.is_ipv4(), site(ip)))
+/// The /24 or /48 of a Global address, by its first one.
+fn prefix(ip: IpAddr) -> Option<IpAddr> {
+    (AddrScope::of(ip) == AddrScope::Global).then(|| match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv6Addr;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -107,6 +138,6 @@ mod tests {
         assert!(all.iter().all(|ip| shares.take(*ip)));
         all.iter().for_each(|ip| shares.give_back(*ip));
         shares.give_back(ip("9.9.9.9"));
-        assert_eq!((shares.held.len(), shares.held_by_prefix.len()), (0, 0));
+        assert_eq!((shares.owners.len(), shares.prefixes.len()), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ use wire::{Id, NodeId};
 
 use crate::config::Config;
 use crate::contact::{Address, Contact, Status, secs};
-use crate::{NodeInfo, SocketId};
+use crate::{NodeInfo, SocketId, room};
 
 /// A bucket's own part; its contacts stand in the table.
 #[derive(Clone, Copy, Default)]
@@ -304,7 +304,7 @@ impl<A: Address> Table<A> {
             self.spare.remove(0);
         }
         if self.rules.spare_max > 0 {
-            self.spare.push(contact);
+            room::push(&mut self.spare, contact);
         }
     }
 
@@ -322,13 +322,14 @@ impl<A: Address> Table<A> {
         // The lookup that searched it was for our own id, which is in the other part now.
         self.buckets[depth].searched = false;
         let (start, len) = (start + stay, total - stay);
-        self.buckets.push(Bucket { start, len, changed_secs, searched: false });
+        room::push(&mut self.buckets, Bucket { start, len, changed_secs, searched: false });
     }
 
     /// Lists a contact; a replacement of its id is none any more.
     fn insert(&mut self, bucket: usize, contact: Contact<A>) {
         self.spare.retain(|c| c.id != contact.id);
         let at = self.spot(bucket, &contact.id).unwrap_or_else(|at| at);
+        room::make(&mut self.contacts);
         self.contacts.insert(at, contact);
         self.resize(bucket, true);
     }

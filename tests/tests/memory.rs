@@ -1,5 +1,6 @@
 //! Memory in bytes: what strangers send makes neither a node nor a session grow beyond a bound.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use client::{Action, Config as ClientConfig, ConnId, Identity, Payload, Session,
 use dht::{Config as NodeConfig, Node, SocketId};
 use harness::allocations::{Counting, Meter};
 use wire::Id;
+use wire::bencode::{Limits, Value};
 use wire::ext::{ExtHandshake, MetadataMessage, Pex, PexPeer};
-use wire::krpc::{Body, GetPeersReply, Head, Message as Krpc, Method, Query, Reply, Want};
+use wire::krpc::{Body, GetPeersReply, Head, Message as Krpc, Method, Put, Query, Reply, Want};
 use wire::peer::{Handshake, Message, Reserved};
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
@@ -117,6 +119,117 @@ fn a_node_whose_caller_does_not_send_does_not_grow() {
     }
     assert!(node.stats().dropped_busy > 90_000);
     assert!(meter.peak() < 512 * KIB, "{}", meter.peak());
+}
+
+/// Who answers at an address, and under which id.
+type Overlay = BTreeMap<SocketAddr, Id>;
+
+/// Lets `secs` pass for a node whose queries are answered as by nodes that know no others.
+fn rest(node: &mut Node, overlay: &Overlay, from: Time, secs: u64) -> Time {
+    let (end, mut now, mut buf) = (from + Duration::from_secs(secs), from, Vec::new());
+    loop {
+        let mut answers = Vec::new();
+        while let Some(transmit) = node.poll_transmit(&mut buf) {
+            let message = Krpc::parse(&buf).expect("what it writes can be read");
+            if let (Body::Query(_), Some(id)) = (&message.body, overlay.get(&transmit.to)) {
+                let (mut out, head) =
+                    (Vec::new(), Head { tid: message.head.tid, ..Head::default() });
+                Reply { id: *id, ..Reply::default() }.encode(&head, &mut out);
+                answers.push((transmit.to, out));
+            }
+        }
+        while node.poll_event().is_some() {}
+        if answers.is_empty() {
+            match node.poll_timeout() {
+                Some((at, _)) if at <= end => now = now.max(at),
+                _ => return end,
+            }
+            node.handle_timeout(now);
+        }
+        for (from, bytes) in answers {
+            node.handle_datagram(now, SocketId(0), from, &bytes);
+        }
+    }
+}
+
+/// The nodes of an overlay of so many that a node may come to know: of those that share exactly as
+/// many bits with it as many as there are, but at most `each`.
+fn overlay(own: &Id, nodes: u32, each: u32, rng: &mut Rng) -> Overlay {
+    let mut overlay = Overlay::new();
+    for depth in 0..u32::BITS {
+        for _ in 0..(nodes.unbounded_shr(depth + 1)).min(each) {
+            let mut id = Id::random(rng);
+            (0..depth).for_each(|bit| id.set_bit(bit, own.bit(bit)));
+            id.set_bit(depth, !own.bit(depth));
+            overlay.insert(stranger(overlay.len() as u32), id);
+        }
+    }
+    overlay
+}
+
+#[test]
+fn a_node_of_a_million_takes_little_at_rest() {
+    let mut rng = Rng::new(&seed_from_u64(5));
+    let meter = Meter::start();
+    let mut node = Box::new(node());
+    let made = meter.live();
+    let overlay = overlay(&node.id(), 1_000_000, 100, &mut rng);
+    let theirs = meter.live() - made;
+    for addr in overlay.keys() {
+        node.add_contact(Time::ZERO, *addr);
+        rest(&mut node, &overlay, Time::ZERO, 0);
+    }
+    let filled = meter.live() - theirs;
+    let (contacts, spares) = (node.contacts().len(), node.replacements_len());
+    rest(&mut node, &overlay, Time::ZERO, 3600);
+    let held = meter.live() - theirs;
+    assert!((200..260).contains(&contacts) && spares == 64, "{contacts}, {spares}");
+    assert_eq!(node.contacts().len(), contacts, "they answer");
+    let inline = size_of::<Node>();
+    assert!(
+        held < 96 * KIB,
+        "{held} bytes, of which {inline} in the node itself; {made} when it was made, {filled} when \
+         it was filled"
+    );
+}
+
+#[test]
+fn what_others_store_takes_few_bytes_more_than_it_has() {
+    let mut config = NodeConfig::new(vec![SocketAddr::from(([60, 1, 1, 1], 6881))]).unlimited();
+    config.store_torrents_max = 10_000;
+    let mut node = Node::new(config, &seed_from_u64(1), Time::ZERO);
+    let mut rng = Rng::new(&seed_from_u64(6));
+    let hashes: Vec<Id> = (0..10_000).map(|_| Id::random(&mut rng)).collect();
+    let whole = Meter::start();
+    for n in 0..100_000u32 {
+        let (id, from) = (Id::random(&mut rng), stranger(n));
+        let info_hash = hashes[n as usize % hashes.len()];
+        let ask = query(id, Method::get_peers(info_hash, Want::default()));
+        let token = feed(&mut node, Time::ZERO, from, &ask).expect("there is room");
+        feed(&mut node, Time::ZERO, from, &query(id, Method::announce_peer(info_hash, 1, &token)));
+    }
+    let peers = whole.live();
+    assert_eq!(node.stored(), (10_000, 100_000));
+    assert!(peers < 6_000_000, "{peers} bytes for 100,000 peers");
+
+    let meter = Meter::start();
+    for n in 0..10_000u32 {
+        let (id, from) = (Id::random(&mut rng), stranger(n));
+        let value = format!("97:{n:097}");
+        let value = Value::parse(value.as_bytes(), Limits::KRPC).expect("bencode");
+        let target = Put { token: b"", value, signed: None }.target();
+        let ask = query(id, Method::Get { target, seq: None, want: Want::default() });
+        let token = feed(&mut node, Time::ZERO, from, &ask).expect("there is room");
+        let put = Put { token: &token, value, signed: None };
+        feed(&mut node, Time::ZERO, from, &query(id, Method::Put(put)));
+    }
+    let items = meter.live();
+    assert_eq!(node.stored_items(), (10_000, 1_000_000));
+    assert!(items < 3_000_000, "{items} bytes for 10,000 items of 100 bytes");
+
+    node.handle_timeout(Time::from_secs(3 * 3600));
+    assert_eq!((node.stored(), node.stored_items()), ((0, 0), (0, 0)));
+    assert!(whole.live() < 64 * KIB, "{} bytes are left of nothing", whole.live());
 }
 
 // The session
