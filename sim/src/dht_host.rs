@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht::{Config, Event, Item, ItemKey, LookupId, Node, SocketId};
-use wire::InfoHash;
 use wire::rng::Seed;
 use wire::time::Time;
+use wire::{InfoHash, NodeId};
 
 use crate::host::Host;
 
@@ -52,6 +52,8 @@ pub struct LookupOutcome {
     pub asked: u32,
     /// The peers found.
     pub peers: Vec<SocketAddr>,
+    /// The closest nodes that answered.
+    pub closest: Vec<NodeId>,
 }
 
 /// A DHT node on a host of a world.
@@ -64,12 +66,12 @@ pub struct DhtHost {
 }
 
 impl DhtHost {
-    /// A node at `addr` with the default numbers. Its id fits its address (BEP 42).
-    pub fn new(addr: SocketAddr, seed: &Seed) -> DhtHost {
+    /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
+    pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
         let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
         let config = config.among_thousands();
         DhtHost {
-            node: Node::new(config, seed, Time::ZERO),
+            node: Node::new(config, seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
@@ -123,6 +125,7 @@ impl Host for DhtHost {
                     hops: 0,
                     asked: 0,
                     peers: Vec::new(),
+                    closest: Vec::new(),
                 };
                 self.lookups.insert(self.node.get_peers(now, info_hash), outcome);
             }
@@ -159,7 +162,7 @@ impl Host for DhtHost {
                         outcome.found = true;
                     }
                 }
-                Event::LookupDone { lookup, asked, hops, .. } => {
+                Event::LookupDone { lookup, asked, hops, closest, .. } => {
                     if let Some(outcome) = self.gets.get_mut(&lookup) {
                         outcome.asked = asked;
                     }
@@ -167,6 +170,7 @@ impl Host for DhtHost {
                         outcome.ended = Some(now.since(outcome.started));
                         outcome.asked = asked;
                         outcome.hops = hops;
+                        outcome.closest = closest.iter().map(|node| node.id).collect();
                     }
                 }
                 Event::Announced { accepted, .. } => {

@@ -7,7 +7,7 @@ use sim::{Access, LinkConfig};
 
 fn dht(seed: u64, loss: f64) -> DhtScenario {
     let links = LinkConfig { loss, ..LinkConfig::default() };
-    DhtScenario { nodes: 100, lookups: 50, dead: 0.0, seed, links }
+    DhtScenario { nodes: 100, lookups: 50, dead: 0.0, churn: Duration::ZERO, seed, links }
 }
 
 fn swarm(seed: u64) -> SwarmScenario {
@@ -35,6 +35,7 @@ fn every_announced_info_hash_is_found() {
         assert!((1.0..4.0).contains(&report.hops.mean), "seed {seed}: {:?}", report.hops);
         if loss == 0.0 {
             assert_eq!(report.kept_by_mean, 8.0, "seed {seed}");
+            assert!(report.closest.mean > 7.95, "seed {seed}: {:?}", report.found_closest);
             assert_eq!((report.counters.lost, report.counters.unroutable), (0, 0));
         } else {
             assert!(report.counters.lost > 0);
@@ -49,6 +50,36 @@ fn a_fifth_of_silent_nodes_hides_nothing() {
         assert_eq!(report.found, 50, "seed {seed}: {report:?}");
         assert!(report.end_ms.max < 4_000.0, "nobody waits for the hard timeout: {report:?}");
     }
+}
+
+/// Half of the nodes stay for half an hour, a quarter of those that are there falls silent at once,
+/// and two datagrams of a hundred are lost.
+fn restless(nodes: u32, lookups: u32) -> DhtScenario {
+    let churn = Duration::from_secs(30 * 60);
+    DhtScenario { nodes, lookups, dead: 0.25, churn, ..dht(7, 0.02) }
+}
+
+fn finds_most_of_the_closest(scenario: &DhtScenario) {
+    let report = scenario.run(|_| {});
+    // Of those that were there, half left in half an hour.
+    let left = f64::from(report.left) / f64::from(scenario.nodes);
+    assert!((0.69..0.8).contains(&left), "{report:?}");
+    assert!((0.38..0.5).contains(&report.dead_contacts), "{report:?}");
+    // Who looks may leave before the end.
+    assert!(report.closest.count as u32 >= scenario.lookups * 99 / 100, "{report:?}");
+    assert!(report.closest.mean >= 7.0, "{report:?}");
+    assert!(report.found >= scenario.lookups * 98 / 100, "{report:?}");
+}
+
+#[test]
+fn lookups_find_most_of_the_closest_though_nodes_come_and_go() {
+    finds_most_of_the_closest(&restless(500, 500));
+}
+
+#[test]
+#[ignore = "tier 2: 84 s in release mode"]
+fn lookups_among_ten_thousand_find_most_of_the_closest_though_nodes_come_and_go() {
+    finds_most_of_the_closest(&restless(10_000, 1_000));
 }
 
 #[test]
@@ -67,6 +98,13 @@ fn a_seed_replays_and_another_does_not() {
     let dht_trace = |seed| dht(seed, 0.02).run(|_| {}).trace_hash;
     assert_eq!(dht_trace(5), dht_trace(5));
     assert_ne!(dht_trace(5), dht_trace(6));
+    let churned = |seed| {
+        let churn = Duration::from_secs(120);
+        let report = DhtScenario { churn, ..dht(seed, 0.02) }.run(|_| {});
+        (report.trace_hash, report.found_closest)
+    };
+    assert_eq!(churned(5), churned(5));
+    assert_ne!(churned(5), churned(6));
     let swarm_trace = |seed| run(&swarm(seed)).trace_hash;
     assert_eq!(swarm_trace(5), swarm_trace(5));
     assert_ne!(swarm_trace(5), swarm_trace(6));

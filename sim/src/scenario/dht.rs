@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::rng::{Rng, child_seed, seed_from_u64};
+use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
-use wire::{Id, InfoHash};
+use wire::{Id, InfoHash, NodeId};
 
 use crate::{
     Counters, DhtCommand, DhtHost, HostId, LinkConfig, LookupOutcome, Summary, TraceHash, World,
@@ -23,6 +23,12 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The TCP port that is announced.
 const PEER_PORT: u16 = 6999;
 
+/// Of the nodes that leave within a median session, as a share of all: the logarithm of 2, for each is
+/// as likely to leave at any moment.
+const LEAVE_A_MEDIAN: f64 = std::f64::consts::LN_2;
+/// Nodes that a lookup is to find.
+const CLOSEST: usize = 8;
+
 /// The overlay: each node joins by one that is there; then each info-hash is announced by one node
 /// and looked for by another.
 #[derive(Clone, Debug)]
@@ -34,6 +40,9 @@ pub struct DhtScenario {
     /// Share of the nodes that fall silent between the announces and the lookups; who looks is
     /// none of them.
     pub dead: f64,
+    /// How long half of the nodes stay; for each that leaves another one comes. So it goes for a
+    /// whole such time before the announces, and to the end. Zero: all stay.
+    pub churn: Duration,
     /// Names the run.
     pub seed: u64,
     /// The links.
@@ -47,6 +56,15 @@ pub struct DhtReport {
     pub found: u32,
     /// All lookups.
     pub lookups: u32,
+    /// Lookups that ended, by how many of the [`closest`](Self::closest) they found.
+    pub found_closest: [u32; CLOSEST + 1],
+    /// How many of the 8 nodes that are closest to the key, of those that lived from its start to its
+    /// end, a lookup found.
+    pub closest: Summary,
+    /// Nodes that left and others that came, before the lookups and during them.
+    pub left: u32,
+    /// Share of the contacts of living nodes that were dead when the lookups began.
+    pub dead_contacts: f64,
     /// Queries one after the other that led to the closest node.
     pub hops: Summary,
     /// Nodes asked in a lookup.
@@ -57,7 +75,7 @@ pub struct DhtReport {
     pub end_ms: Summary,
     /// Nodes that kept each announce.
     pub kept_by_mean: f64,
-    /// Contacts in a routing table.
+    /// Contacts in a routing table of a living node.
     pub contacts: Summary,
     /// Datagrams sent from the start of the lookups on, a lookup.
     pub packets_per_lookup: f64,
@@ -74,55 +92,48 @@ impl DhtScenario {
     pub fn run(&self, mut progress: impl FnMut(f64)) -> DhtReport {
         let seed = seed_from_u64(self.seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
-        let mut world: World<DhtHost> = World::new(self.links.clone(), &seed);
-        for n in 0..self.nodes {
-            let addr = world.addresses().addr(HostId(n));
-            let id = world.add_host(DhtHost::new(addr, &child_seed(&seed, "host", n.into())));
-            if n > 0 {
-                let entry = world.addresses().addr(HostId(rng.below(n)));
-                world.command(Time::ZERO + JOIN_EVERY * n, id, DhtCommand::Bootstrap(entry));
-            }
-        }
+        let mut overlay = Overlay::new(self, &seed, &mut rng);
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
-        let announce_at = Time::ZERO + JOIN_EVERY * self.nodes + SETTLE;
+        let churned_at = Time::ZERO + JOIN_EVERY * self.nodes + SETTLE;
+        let announce_at = churned_at + self.churn;
         let lookup_at = announce_at + ASK_EVERY * self.lookups + GRACE;
         let end = lookup_at + ASK_EVERY * self.lookups + GRACE;
+        let mut tell = |now: Time| progress(now.as_secs_f64() / end.as_secs_f64());
+        overlay.run_to(churned_at, &mut tell);
+        if !self.churn.is_zero() {
+            let every = self.churn.as_secs_f64() / (f64::from(self.nodes) * LEAVE_A_MEDIAN);
+            overlay.leave_every = Some(Duration::from_micros((every * 1e6).max(1.0) as u64));
+            overlay.leave_at = churned_at;
+        }
         let mut owners: BTreeMap<InfoHash, SocketAddr> = BTreeMap::new();
         for (n, hash) in (0..).zip(&hashes) {
-            let owner = HostId(rng.below(self.nodes));
-            let addr = SocketAddr::new(world.addresses().addr(owner).ip(), PEER_PORT);
+            overlay.run_to(announce_at + ASK_EVERY * n, &mut tell);
+            let owner = overlay.living[rng.index(overlay.living.len())];
+            let addr = SocketAddr::new(overlay.world.addresses().addr(owner).ip(), PEER_PORT);
             owners.insert(*hash, addr);
-            let command = DhtCommand::Announce(*hash, PEER_PORT);
-            world.command(announce_at + ASK_EVERY * n, owner, command);
+            overlay.command(owner, DhtCommand::Announce(*hash, PEER_PORT));
         }
-        let mut order: Vec<u32> = (0..self.nodes).collect();
-        rng.shuffle(&mut order);
-        let alive = (self.nodes - (f64::from(self.nodes) * self.dead) as u32).max(1);
-        let (alive, dead) = order.split_at(alive as usize);
+        overlay.run_to(lookup_at, &mut tell);
+        overlay.silence(self.dead, &mut rng);
+        let (before, dead_contacts) = (overlay.world.counters().sent, overlay.dead_contacts());
         for (n, hash) in (0..).zip(&hashes) {
-            let asker = HostId(alive[rng.index(alive.len())]);
-            world.command(lookup_at + ASK_EVERY * n, asker, DhtCommand::Lookup(*hash));
+            overlay.run_to(lookup_at + ASK_EVERY * n, &mut tell);
+            let asker = overlay.living[rng.index(overlay.living.len())];
+            overlay.command(asker, DhtCommand::Lookup(*hash));
         }
-        let mut run_to = |world: &mut World<DhtHost>, to: Time| {
-            while world.now() < to {
-                world.run_until((world.now() + Duration::from_secs(1)).min(to));
-                progress(world.now().as_secs_f64() / end.as_secs_f64());
-            }
-        };
-        run_to(&mut world, lookup_at);
-        dead.iter().for_each(|id| world.stop_host(HostId(*id)));
-        let before = world.counters().sent;
-        run_to(&mut world, end);
-        self.report(&world, &owners, before)
+        overlay.run_to(end, &mut tell);
+        DhtReport { dead_contacts, ..self.report(&overlay, &owners, before) }
     }
 
     fn report(
         &self,
-        world: &World<DhtHost>,
+        overlay: &Overlay,
         owners: &BTreeMap<InfoHash, SocketAddr>,
         sent_before: u64,
     ) -> DhtReport {
+        let world = &overlay.world;
         let hosts = || world.hosts().map(|(_, host, _)| host);
+        let living = || world.hosts().filter(|(_, _, alive)| *alive).map(|(_, host, _)| host);
         let outcomes: Vec<&LookupOutcome> = hosts().flat_map(DhtHost::lookups).collect();
         let finds = |o: &&&LookupOutcome| {
             owners.get(&o.info_hash).is_some_and(|owner| o.peers.contains(owner))
@@ -131,20 +142,160 @@ impl DhtScenario {
         let (announces, kept) =
             hosts().map(DhtHost::announces).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let ended = || outcomes.iter().filter(|o| o.ended.is_some());
+        let mut found_closest = [0; CLOSEST + 1];
+        for (_, host, _) in world.hosts() {
+            for outcome in host.lookups().filter(|o| o.ended.is_some()) {
+                found_closest[overlay.closest_found(&host.node().id(), outcome)] += 1;
+            }
+        }
+        let each = (0..).zip(found_closest).flat_map(|(n, of)| (0..of).map(move |_| f64::from(n)));
         DhtReport {
             found: outcomes.iter().filter(finds).count() as u32,
             lookups: self.lookups,
+            found_closest,
+            closest: Summary::of(each),
+            left: overlay.left,
+            dead_contacts: 0.0,
             hops: Summary::of(ended().map(|o| f64::from(o.hops))),
             asked: Summary::of(ended().map(|o| f64::from(o.asked))),
             first_peer_ms: Summary::of(outcomes.iter().filter_map(|o| o.first_peer).map(ms)),
             end_ms: Summary::of(outcomes.iter().filter_map(|o| o.ended).map(ms)),
             kept_by_mean: f64::from(kept) / f64::from(announces.max(1)),
-            contacts: Summary::of(hosts().map(|h| h.node().contacts().len() as f64)),
+            contacts: Summary::of(living().map(|h| h.node().contacts().len() as f64)),
             packets_per_lookup: (world.counters().sent - sent_before) as f64
                 / f64::from(self.lookups.max(1)),
             counters: *world.counters(),
             virtual_time: world.now(),
             trace_hash: world.trace_hash(),
         }
+    }
+}
+
+/// A world of nodes, some of which leave.
+struct Overlay {
+    world: World<DhtHost>,
+    seed: Seed,
+    /// Who leaves, and by whom others come.
+    rng: Rng,
+    living: Vec<HostId>,
+    lives: Vec<Life>,
+    left: u32,
+    leave_every: Option<Duration>,
+    leave_at: Time,
+}
+
+/// A node from its first word to its last.
+struct Life {
+    id: NodeId,
+    joined: Time,
+    ended: Option<Time>,
+}
+
+impl Overlay {
+    /// The first nodes, which join one after the other.
+    fn new(scenario: &DhtScenario, seed: &Seed, rng: &mut Rng) -> Overlay {
+        let mut overlay = Overlay {
+            world: World::new(scenario.links.clone(), seed),
+            seed: *seed,
+            rng: Rng::new(&child_seed(seed, "churn", 0)),
+            living: Vec::new(),
+            lives: Vec::new(),
+            left: 0,
+            leave_every: None,
+            leave_at: Time::ZERO,
+        };
+        for n in 0..scenario.nodes {
+            let entry = (n > 0).then(|| HostId(rng.below(n)));
+            overlay.join(Time::ZERO + JOIN_EVERY * n, entry);
+        }
+        overlay
+    }
+
+    /// Adds a node that joins by `entry` at `at`.
+    fn join(&mut self, at: Time, entry: Option<HostId>) {
+        let n = self.world.len() as u32;
+        let addr = self.world.addresses().addr(HostId(n));
+        let host = DhtHost::new(addr, &child_seed(&self.seed, "host", n.into()), self.world.now());
+        self.lives.push(Life { id: host.node().id(), joined: at, ended: None });
+        let id = self.world.add_host(host);
+        self.living.push(id);
+        if let Some(entry) = entry {
+            let entry = self.world.addresses().addr(entry);
+            self.world.command(at, id, DhtCommand::Bootstrap(entry));
+        }
+    }
+
+    fn command(&mut self, host: HostId, command: DhtCommand) {
+        self.world.command(self.world.now(), host, command);
+    }
+
+    /// Lets time pass until `to`, and nodes leave and come meanwhile.
+    fn run_to(&mut self, to: Time, tell: &mut impl FnMut(Time)) {
+        while self.world.now() < to {
+            let second = (self.world.now() + Duration::from_secs(1)).min(to);
+            while let Some(every) = self.leave_every.filter(|_| self.leave_at <= second) {
+                self.world.run_until(self.leave_at);
+                self.replace_one();
+                self.leave_at += every;
+            }
+            self.world.run_until(second);
+            tell(second);
+        }
+    }
+
+    /// One leaves, whoever it is; another one comes.
+    fn replace_one(&mut self) {
+        let at = self.rng.index(self.living.len());
+        let gone = self.living.swap_remove(at);
+        self.stop(gone);
+        self.left += 1;
+        let entry = (!self.living.is_empty()).then(|| self.rng.index(self.living.len()));
+        let entry = entry.map(|at| self.living[at]);
+        self.join(self.world.now(), entry);
+    }
+
+    fn stop(&mut self, host: HostId) {
+        self.world.stop_host(host);
+        self.lives[host.0 as usize].ended = Some(self.world.now());
+    }
+
+    /// A share of the nodes falls silent; one stays.
+    fn silence(&mut self, share: f64, rng: &mut Rng) {
+        rng.shuffle(&mut self.living);
+        let stay = self.living.len() - (self.living.len() as f64 * share) as usize;
+        for host in self.living.split_off(stay.max(1)) {
+            self.stop(host);
+        }
+    }
+
+    /// Share of the contacts of the living that are dead.
+    fn dead_contacts(&self) -> f64 {
+        let (mut all, mut dead) = (0u32, 0u32);
+        for host in &self.living {
+            for contact in self.world.host(*host).node().contacts() {
+                let of = self.world.addresses().host(&contact.node.addr);
+                all += 1;
+                dead += u32::from(of.is_none_or(|of| self.lives[of.0 as usize].ended.is_some()));
+            }
+        }
+        f64::from(dead) / f64::from(all.max(1))
+    }
+
+    /// How many of the nodes that are closest to its key, but for the one that looks, a lookup found.
+    fn closest_found(&self, asker: &NodeId, outcome: &LookupOutcome) -> usize {
+        let (from, to) = (outcome.started, outcome.started + outcome.ended.unwrap_or_default());
+        let there = |life: &&Life| {
+            life.joined <= from && life.ended.is_none_or(|ended| ended > to) && life.id != *asker
+        };
+        let key = outcome.info_hash;
+        let mut nodes: Vec<_> =
+            self.lives.iter().filter(there).map(|life| life.id.distance_words(&key)).collect();
+        if nodes.len() > CLOSEST {
+            nodes.select_nth_unstable(CLOSEST);
+            nodes.truncate(CLOSEST);
+        }
+        let found =
+            |distance: &_| outcome.closest.iter().any(|id| id.distance_words(&key) == *distance);
+        nodes.iter().filter(|distance| found(distance)).count()
     }
 }

@@ -107,7 +107,8 @@ impl EclipseScenario {
         let mut world: World<Actor> = World::new(self.links.clone(), &seed);
         let addr = |world: &World<Actor>, n| world.addresses().addr(HostId(n));
         for n in 0..self.nodes {
-            let host = DhtHost::new(addr(&world, n), &child_seed(&seed, "host", n.into()));
+            let host =
+                DhtHost::new(addr(&world, n), &child_seed(&seed, "host", n.into()), Time::ZERO);
             let id = world.add_host(Actor::Node(Box::new(host)));
             if n > 0 {
                 let entry = addr(&world, rng.below(n));

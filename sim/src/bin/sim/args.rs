@@ -15,10 +15,11 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   sim dht --nodes 1000 --lookups 1000 --seed 7
+  sim dht --nodes 1000 --lookups 1000 --churn 30 --dead 0.4 --loss 0.02
   sim swarm --peers 50 --pieces 200 --seed 7 --json
 
 Exit codes:
-  0 everything was found, everyone finished   2 wrong usage   3 not so";
+  0 everything was found, everyone finished   2 wrong usage   3 not so, as when nodes leave";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -58,6 +59,9 @@ pub struct Dht {
     /// Share of the nodes that fall silent before the lookups
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub dead: f64,
+    /// How long half of the nodes stay before they leave and others come, in minutes; 0: all stay
+    #[arg(long, default_value_t = 0.0, value_name = "MINUTES", value_parser = minutes)]
+    pub churn: f64,
     #[command(flatten)]
     pub run: Run,
 }
@@ -94,6 +98,11 @@ pub struct Swarm {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, |share| (0.0..=1.0).contains(&share), "a share lies between 0 and 1")
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let fits = |minutes| minutes == 0.0 || (0.1..=1e5).contains(&minutes);
+    number(text, fits, "a session takes 0.1 to 100000 minutes, or 0 for no end")
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -40,6 +40,7 @@ fn dht(args: &Dht) -> bool {
         nodes: args.nodes,
         lookups: args.lookups,
         dead: args.dead,
+        churn: Duration::from_secs_f64(args.churn * 60.0),
         seed: args.run.seed,
         links: links(&args.run),
     };
@@ -82,12 +83,20 @@ fn print_dht(scenario: &DhtScenario, report: &DhtReport, wall: Duration) {
         report.lookups
     );
     let mut table = Table::new("");
+    table.row("closest found, of 8", &report.closest);
     table.row("hops", &report.hops);
     table.row("nodes asked", &report.asked);
     table.row("first peer, ms", &report.first_peer_ms);
     table.row("end, ms", &report.end_ms);
     table.row("contacts a node", &report.contacts);
     say!("{table}");
+    let found = report.found_closest.map(|lookups| lookups.to_string());
+    say!("lookups that found 0 to 8 of the closest: {}", found.join(" "));
+    say!(
+        "{} nodes left and others came; {:.1} % of the contacts were dead when the lookups began",
+        report.left,
+        report.dead_contacts * 100.0
+    );
     say!("each announce kept by {:.1} nodes", report.kept_by_mean);
     say!(
         "{} datagrams, {:.0} a lookup; {} s of virtual time in {:.2} s",
@@ -108,6 +117,11 @@ fn dht_json(scenario: &DhtScenario, report: &DhtReport, wall: Duration) -> Value
         "seed": scenario.seed,
         "loss": scenario.links.loss,
         "dead": scenario.dead,
+        "churn_s": scenario.churn.as_secs_f64(),
+        "left": report.left,
+        "dead_contacts": report.dead_contacts,
+        "closest_found": output::summary(&report.closest),
+        "lookups_by_closest_found": report.found_closest,
         "found_ratio": f64::from(report.found) / f64::from(report.lookups.max(1)),
         "hops_mean": report.hops.mean,
         "asked_mean": report.asked.mean,
