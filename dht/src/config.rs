@@ -166,7 +166,7 @@ pub struct Config {
     /// How much of these may come at once. Default 5,000 ms' worth; libtorrent counts over 10 s.
     pub quota_burst_ms: u32,
     /// Counters a row, rounded up to a power of two: two rows for each width, for strangers and for
-    /// verified addresses. Default 512: 51 KiB in all, and room for 10,000 answers a second before
+    /// verified addresses. There are fewer while fewer will do. Default 512: at most 51 KiB, and room for 10,000 answers a second before
     /// strangers are refused for each other's queries.
     pub quota_counters: usize,
     /// An address that answered us or showed a token is verified for this long: forged sources

@@ -515,6 +515,7 @@ impl Node {
         }
         self.expire();
         self.flow.tidy(now);
+        self.quota.tidy(now);
         if !self.tables.has_usable() {
             // All failed, as when the network is away. Who has no other than those asks them again
             // after pauses that grow.

@@ -3,7 +3,8 @@
 //! What a network asked for is kept in count-min sketches: a few counters stand for all networks, and
 //! the lesser of the two that a network falls on is nearly its own. Addresses that proved to
 //! receive what is sent to them have counters and a share of the node's budget of their own, which
-//! forged sources never touch. Nothing here allocates after the start.
+//! forged sources never touch. All of these grow by need, to a bound, and give back what they need no
+//! more.
 
 use std::net::IpAddr;
 
@@ -16,6 +17,8 @@ use crate::keyed::{Keys, Rate, Recent, nanos, unit_ns};
 
 /// Rows of a sketch, each with another hash.
 const ROWS: usize = 2;
+/// Counters of a row at first: enough for some hundred answers a second.
+const COUNTERS_MIN: usize = 16;
 
 /// What was granted to a query.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,7 @@ struct Sketch {
     /// When what a network asked for is worked off; row after row, width after width.
     due_ns: Box<[u64]>,
     mask: usize,
+    len_max: usize,
 }
 
 /// What queries cost: the same for all sketches.
@@ -64,8 +68,29 @@ struct Costs {
 
 impl Sketch {
     fn new(len: usize) -> Sketch {
-        let len = len.clamp(1, 1 << 20).next_power_of_two();
-        Sketch { due_ns: vec![0; 3 * ROWS * len].into(), mask: len - 1 }
+        let len_max = len.clamp(1, 1 << 20).next_power_of_two();
+        let len = len_max.min(COUNTERS_MIN);
+        Sketch { due_ns: vec![0; 3 * ROWS * len].into(), mask: len - 1, len_max }
+    }
+
+    /// Twice as many counters: each stands for half of its networks, and so does its copy.
+    fn double(&mut self) {
+        let rows = self.due_ns.chunks(self.mask + 1);
+        self.due_ns = rows.flat_map(|row| [row, row]).flatten().copied().collect();
+        self.mask = self.mask * 2 + 1;
+    }
+
+    /// Half as many counters, as long as at most one of 32 is in use.
+    fn tidy(&mut self, now_ns: u64) {
+        while self.mask >= COUNTERS_MIN
+            && self.due_ns.iter().filter(|due| **due > now_ns).count() * 32 <= self.due_ns.len()
+        {
+            let half = self.mask.div_ceil(2);
+            let rows = self.due_ns.chunks(self.mask + 1).map(|row| row.split_at(half));
+            let greater = rows.flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| *a.max(b)));
+            self.due_ns = greater.collect();
+            self.mask = half - 1;
+        }
     }
 
     /// Charges an answer of `bytes` to the networks with these hashes, unless one of them is over
@@ -80,14 +105,22 @@ impl Sketch {
     ) -> bool {
         let len = self.mask + 1;
         let latest = now_ns.saturating_add(costs.burst_ns);
-        let (mut places, mut dues, mut over) = ([[0; ROWS]; 3], [0; 3], false);
+        let crowded_from = now_ns.saturating_add(costs.burst_ns / 8);
+        let (mut places, mut dues) = ([[0; ROWS]; 3], [0; 3]);
+        let (mut over, mut crowded) = (false, false);
         for (width, &hash) in hashes.iter().enumerate() {
             let first = width * ROWS * len + (hash as usize & self.mask);
             let second = (width * ROWS + 1) * len + ((hash >> 32) as usize & self.mask);
             // The lesser of two counters: the other one may count somebody else as well.
             let due = self.due_ns[first].min(self.due_ns[second]);
             over |= due > latest;
+            crowded |= due > crowded_from;
             (places[width], dues[width]) = ([first, second], due.max(now_ns));
+        }
+        // Long before others use up what this one could have: a copy has what its counter had.
+        if crowded && len < self.len_max {
+            self.double();
+            return self.charge(now_ns, hashes, costs, bytes, always);
         }
         if over && !always {
             return false;
@@ -219,6 +252,14 @@ impl Quota {
         }
     }
 
+    /// Gives back room that is needed no more.
+    pub(crate) fn tidy(&mut self, now: Time) {
+        self.verified.tidy(now, self.verified_secs);
+        for sketch in [&mut self.strangers, &mut self.proven, &mut self.items] {
+            sketch.tidy(nanos(now));
+        }
+    }
+
     /// `ip` proved that it receives what is sent to it.
     pub(crate) fn verify(&mut self, now: Time, ip: IpAddr) {
         let (set, tag) = slot(ip, &self.keys.networks(ip));
@@ -329,6 +370,33 @@ mod tests {
         assert_eq!(answered(&mut q, NOW, honest, 300), 41);
         // Nor do the verified take more than they may.
         assert_eq!(q.admit(NOW, honest, 30).unwrap_err(), Refusal::Quota);
+    }
+
+    #[test]
+    fn counters_come_by_need_and_go_when_it_is_over() {
+        let mut q = quota(|c| c.quota_counters = 512);
+        let len = |q: &Quota| q.strangers.mask + 1;
+        let ask = |q: &mut Quota, ms: u64, n: u32| {
+            let [_, a, b, c] = n.to_be_bytes();
+            q.admit(NOW + Duration::from_millis(ms), [20 + a, b, c, 1].into(), 30).is_ok()
+        };
+        // Thirty a second from everywhere fit into the fewest.
+        assert!((0..300).all(|n| ask(&mut q, u64::from(n) * 33, n * 97)));
+        assert_eq!(len(&q), COUNTERS_MIN);
+        // Forty of each of many networks at once do not: nobody is refused for another.
+        let now = 10_000;
+        assert!((0..6_000).all(|n| ask(&mut q, now + u64::from(n) / 6, n * 97)));
+        assert!((32..=512).contains(&len(&q)), "{}", len(&q));
+        // Who asks too much is still charged all of it after the change.
+        assert_eq!(answered(&mut q, NOW + Duration::from_secs(20), [8, 1, 1, 1], 100), 41);
+        q.tidy(NOW + Duration::from_secs(20));
+        assert!(!ask_from(&mut q, 20, [8, 1, 1, 1]), "nor is anything forgiven");
+        q.tidy(NOW + Duration::from_secs(600));
+        assert_eq!(len(&q), COUNTERS_MIN);
+    }
+
+    fn ask_from(quota: &mut Quota, secs: u64, ip: [u8; 4]) -> bool {
+        quota.admit(NOW + Duration::from_secs(secs), ip.into(), 10).is_ok()
     }
 
     #[test]

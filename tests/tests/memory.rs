@@ -187,7 +187,7 @@ fn a_node_of_a_million_takes_little_at_rest() {
     assert_eq!(node.contacts().len(), contacts, "they answer");
     let inline = size_of::<Node>();
     assert!(
-        held < 96 * KIB,
+        held < 28 * KIB,
         "{held} bytes, of which {inline} in the node itself; {made} when it was made, {filled} when \
          it was filled"
     );
