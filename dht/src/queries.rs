@@ -65,9 +65,14 @@ impl Node {
         turn
     }
 
+    /// Whether a further node can be verified now.
+    pub(crate) fn may_verify(&self) -> bool {
+        self.verifying.len() < self.config.verifying_max
+    }
+
     /// Pings a node that is listed if it answers, unless that is going on.
     pub(crate) fn verify(&mut self, addr: SocketAddr, via: SocketId, expected: Option<NodeId>) {
-        if self.verifying.len() < self.config.verifying_max && self.verifying.insert(addr) {
+        if self.may_verify() && self.verifying.insert(addr) {
             self.ask(addr, via, expected, Ask::Ping, Purpose::Verify);
         }
     }

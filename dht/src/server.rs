@@ -70,7 +70,9 @@ impl Node {
         self.answer(&asker, head, says);
         if !head.read_only && query.id != NodeId::ZERO {
             let node = NodeInfo { id: query.id, addr: from };
-            if self.may_ask(&from) && self.tables.on_query(self.now, &node) {
+            // Most strangers come while as many as may be are being asked: they cost nothing more.
+            let may_be = self.may_verify();
+            if self.tables.on_query(self.now, &node, may_be) {
                 self.verify(from, via, Some(query.id));
             }
         }

@@ -196,9 +196,9 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// A node asked us. Returns whether it should be asked in turn: it is not known to answer and
-    /// could be listed if it does.
-    pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo) -> bool {
+    /// A node asked us. Returns whether it should be asked in turn, if anybody `may_be`: it is not known
+    /// to answer and could be listed if it does.
+    pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo, may_be: bool) -> bool {
         let Some(addr) = A::new(&node.addr) else { return false };
         if let Some(at) = self.find(&node.id) {
             let contact = &mut self.contacts[at];
@@ -207,7 +207,7 @@ impl<A: Address> Table<A> {
             }
             return self.status(&self.contacts[at], now) != Status::Good;
         }
-        if node.id == self.own || node.id == NodeId::ZERO {
+        if !may_be || node.id == self.own || node.id == NodeId::ZERO {
             return false;
         }
         let bucket = self.bucket_of(&node.id);
@@ -679,7 +679,7 @@ mod tests {
         assert_eq!(status(&table, at(14)), Status::Good);
         assert_eq!(status(&table, at(15)), Status::Questionable);
         // It asked us: good for another 15 minutes, as it answered once.
-        assert!(!table.on_query(at(15), &node));
+        assert!(!table.on_query(at(15), &node, true));
         assert_eq!(status(&table, at(29)), Status::Good);
         let mut due = Vec::new();
         table.questionable(at(31), 8, &mut due);
@@ -692,7 +692,7 @@ mod tests {
         table.on_failure(at(31), &node.id, &node.addr);
         assert_eq!(status(&table, at(31)), Status::Bad);
         assert!(!table.has_usable());
-        assert!(table.on_query(at(32), &node), "a bad one that asks is worth a ping");
+        assert!(table.on_query(at(32), &node, true), "a bad one that asks is worth a ping");
         hear(&mut table, at(32), &node);
         assert_eq!(status(&table, at(32)), Status::Good);
     }
@@ -790,7 +790,7 @@ mod tests {
         let mut table = Table::<V4>::new(wire::Id([3; 20]), &config());
         for id in [wire::Id([3; 20]), wire::Id::ZERO] {
             let node = NodeInfo { id, addr: "8.8.8.8:1".parse().unwrap() };
-            assert!(!table.on_query(NOW, &node));
+            assert!(!table.on_query(NOW, &node, true));
             assert_eq!(hear(&mut table, NOW, &node), Heard::Refused);
         }
     }
@@ -887,7 +887,7 @@ mod tests {
                     }
                     3 => table.on_failure(now, &node.id, &node.addr),
                     4 => {
-                        table.on_query(now, &node);
+                        table.on_query(now, &node, true);
                     }
                     _ => {
                         table.evict(&node.id, &node.addr);

@@ -83,10 +83,10 @@ impl Tables {
         }
     }
 
-    pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo) -> bool {
+    pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo, may_be: bool) -> bool {
         match (&mut self.v4, &mut self.v6, node.addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.on_query(now, node),
-            (_, Some(table), SocketAddr::V6(_)) => table.on_query(now, node),
+            (Some(table), _, SocketAddr::V4(_)) => table.on_query(now, node, may_be),
+            (_, Some(table), SocketAddr::V6(_)) => table.on_query(now, node, may_be),
             _ => false,
         }
     }
