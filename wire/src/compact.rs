@@ -1,6 +1,6 @@
 //! Compact addresses: 6 bytes for v4, 18 for v6 (BEP 5, "Contact Encoding"; BEP 32).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::id::{Id, NodeId};
 
@@ -45,12 +45,11 @@ pub fn put_addr(out: &mut Vec<u8>, addr: &SocketAddr) {
 /// Reads one compact address of 6 or 18 bytes; `None` for any other length.
 pub fn addr(bytes: &[u8]) -> Option<SocketAddr> {
     let (ip, port) = bytes.split_last_chunk::<2>()?;
-    let ip: IpAddr = match ip.len() {
-        4 => Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?).into(),
-        16 => Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?).into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
+    let port = u16::from_be_bytes(*port);
+    if let Ok(ip) = <[u8; 4]>::try_from(ip) {
+        return Some(SocketAddr::from((ip, port)));
+    }
+    Some(SocketAddr::from((<[u8; 16]>::try_from(ip).ok()?, port)))
 }
 
 /// Reads a run of compact addresses; `None` if the length does not fit the family.
@@ -65,18 +64,19 @@ pub fn put_node(out: &mut Vec<u8>, id: &NodeId, addr: &SocketAddr) {
     put_addr(out, addr);
 }
 
+/// Reads one compact node info of 26 or 38 bytes; `None` for any other length.
+pub fn node(bytes: &[u8]) -> Option<(NodeId, SocketAddr)> {
+    let (id, rest) = bytes.split_first_chunk::<20>()?;
+    Some((Id(*id), addr(rest)?))
+}
+
 /// Reads a run of compact node infos; `None` if the length does not fit the family.
 pub fn nodes(
     bytes: &[u8],
     family: Family,
 ) -> Option<impl Iterator<Item = (NodeId, SocketAddr)> + '_> {
     let len = family.node_len();
-    bytes.len().is_multiple_of(len).then(|| {
-        bytes.chunks_exact(len).filter_map(|node| {
-            let (id, rest) = node.split_first_chunk::<20>()?;
-            Some((Id(*id), addr(rest)?))
-        })
-    })
+    bytes.len().is_multiple_of(len).then(|| bytes.chunks_exact(len).filter_map(node))
 }
 
 #[cfg(test)]

@@ -145,9 +145,23 @@ impl fmt::Debug for Value<'_> {
     }
 }
 
-/// The values of a list.
-#[derive(Clone)]
+/// The values of a list; none by default.
+#[derive(Clone, Default)]
 pub struct List<'a>(&'a [u8]);
+
+impl<'a> List<'a> {
+    /// The strings among the values.
+    pub fn strings(mut self) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::from_fn(move || {
+            while !matches!(self.0, [b'0'..=b'9', ..]) {
+                take(&mut self.0)?;
+            }
+            let (text, rest) = string(self.0).ok()?;
+            self.0 = rest;
+            Some(text)
+        })
+    }
+}
 
 impl<'a> Iterator for List<'a> {
     type Item = Value<'a>;
@@ -405,6 +419,8 @@ mod tests {
         let list = parse(b"l4:spam4:eggse").unwrap();
         let items: Vec<_> = list.as_list().unwrap().filter_map(|v| v.as_str()).collect();
         assert_eq!(items, ["spam", "eggs"]);
+        let mixed = parse(b"li1e1:ad1:b1:cel1:deli2ee2:efi3ee").unwrap().as_list().unwrap();
+        assert_eq!(mixed.strings().collect::<Vec<_>>(), [b"a", &b"ef"[..]]);
         let dict = parse(b"d3:cow3:moo4:spaml1:a1:bee").unwrap();
         assert_eq!(dict.get(b"cow").unwrap().as_bytes(), Some(&b"moo"[..]));
         assert_eq!(dict.get(b"spam").unwrap().raw(), b"l1:a1:be");

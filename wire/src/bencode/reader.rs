@@ -101,12 +101,40 @@ impl<'a> Reader<'a> {
                 self.count_item()?;
                 self.rest = &start[int_end(start, 0).map_err(at)?..];
             }
+            Some(b'l') if self.skip_strings() => {}
             Some(_) => {
                 let end = validate(start, self.depth_left, &mut self.items_left).map_err(at)?;
                 self.rest = &start[end..];
             }
         }
         Ok(Value(&start[..start.len() - self.rest.len()]))
+    }
+
+    /// Passes over a list of nothing but strings, as nearly all lists are; false, and nothing is read,
+    /// where there is anything to find fault with.
+    fn skip_strings(&mut self) -> bool {
+        let (Some(mut rest), Some(mut items_left)) =
+            (self.rest.strip_prefix(b"l"), self.items_left.checked_sub(1))
+        else {
+            return false;
+        };
+        loop {
+            let after = match rest {
+                // Six bytes: nearly all lists are of v4 peers.
+                [b'6', b':', _, _, _, _, _, _, after @ ..] => Ok(after),
+                [b'0'..=b'9', ..] => string(rest).map(|(_, after)| after),
+                _ => break,
+            };
+            let (Ok(after), Some(left)) = (after, items_left.checked_sub(1)) else { return false };
+            (rest, items_left) = (after, left);
+        }
+        match rest {
+            [b'e', after @ ..] if self.depth_left > 0 => {
+                (self.rest, self.items_left) = (after, items_left);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The end of the message.

@@ -98,8 +98,9 @@ impl<'a> FindNodeReply<'a> {
 
     /// The nodes of both families, as they stand.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> + use<'a> {
-        let v4 = compact::nodes(self.nodes, Family::V4).into_iter().flatten();
-        v4.chain(compact::nodes(self.nodes6, Family::V6).into_iter().flatten())
+        let v4 = self.nodes.chunks_exact(Family::V4.node_len());
+        let v6 = self.nodes6.chunks_exact(Family::V6.node_len());
+        v4.chain(v6).filter_map(compact::node)
     }
 }
 
@@ -119,8 +120,8 @@ impl<'a> GetPeersReply<'a> {
 
     /// The peers: every value of 6 or 18 bytes, of both families mixed (BEP 32, "values").
     pub fn peers(&self) -> impl Iterator<Item = SocketAddr> + use<'a> {
-        let values = self.values.and_then(|v| v.as_list()).into_iter().flatten();
-        values.filter_map(|value| compact::addr(value.as_bytes()?))
+        let values = self.values.and_then(|v| v.as_list()).unwrap_or_default();
+        values.strings().filter_map(compact::addr)
     }
 }
 
