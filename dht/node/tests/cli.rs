@@ -62,10 +62,15 @@ impl Drop for Running {
 
 /// Runs a command until it exits with 0: a new node needs a moment to be known to others.
 fn run_until_done(args: &[&str]) -> Output {
+    run_until(args, |out| out.status.success())
+}
+
+/// Runs a command until its output is as wished.
+fn run_until(args: &[&str], done: impl Fn(&Output) -> bool) -> Output {
     let start = Instant::now();
     loop {
         let out = run(args);
-        if out.status.success() || start.elapsed() > Duration::from_secs(20) {
+        if done(&out) || start.elapsed() > Duration::from_secs(20) {
             return out;
         }
     }
@@ -210,8 +215,11 @@ fn contacts_go_from_one_node_to_another() {
 
     let third = Running::start(Path::new(&path("third")), None);
     assert_eq!(told["id"], third.id);
-    let nodes = run_until_done(&["find-node", "-q", "--bootstrap", &third.addr, &first.id]);
-    assert!(text(&nodes.stdout).starts_with(&format!("{} {}\n", first.id, first.addr)));
+    // It tells of it once it has answered.
+    let found =
+        |out: &Output| text(&out.stdout).starts_with(&format!("{} {}\n", first.id, first.addr));
+    let find = ["find-node", "-q", "--bootstrap", &third.addr, &first.id];
+    assert!(found(&run_until(&find, found)));
     let refused = run(&["contacts", "import", "--data-dir", &path("third"), &path("list")]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("in use by another dht-node"));

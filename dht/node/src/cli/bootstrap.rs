@@ -1,5 +1,6 @@
 //! `dht-node bootstrap`
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use clap::Args;
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP, StateFile};
 use dht::{Event, Snapshot};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use wire::compact::Family;
 
@@ -55,20 +56,39 @@ impl Bootstrap {
         };
         config.snapshot = store.as_ref().and_then(Store::load);
         let mut driver = bind(config, &common.bind, PORT)?;
-        let mut out = Output::new(common);
-        say_ready(&driver, &mut out)?;
+        let mut signals = Signals::listen()?;
         // Not worth failing for: a folder's path may be too long for a socket.
         let status = data_dir.and_then(|folder| {
             StatusSocket::bind(folder)
                 .inspect_err(|error| tracing::warn!(%error, "`dht-node status` will not work"))
                 .ok()
         });
-        serve(&mut driver, &mut out, store.as_ref(), status.as_ref()).await?;
+        // Whoever reads it may ask, and stop the node, at once.
+        let mut out = Output::new(common);
+        say_ready(&driver, &mut out)?;
+        serve(&mut driver, &mut out, store.as_ref(), status.as_ref(), &mut signals).await;
         if let Some(store) = &store {
             store.file.save(&driver.node().snapshot())?;
         }
         say_end(&driver, &mut out);
         Ok(())
+    }
+}
+
+/// What a running node is told.
+struct Signals {
+    status: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            status: signal(SignalKind::user_defined1())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 }
 
@@ -78,25 +98,23 @@ async fn serve(
     out: &mut Output,
     store: Option<&Store>,
     status: Option<&StatusSocket>,
-) -> Result<(), Failure> {
+    signals: &mut Signals,
+) {
     let started = Instant::now();
-    let mut asked = signal(SignalKind::user_defined1())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let mut save_at = Instant::now() + SAVE_EVERY;
     let mut saving = None;
     loop {
         tokio::select! {
             () = driver.turn() => {}
-            _ = asked.recv() => {
+            _ = signals.status.recv() => {
                 let json = describe(driver, started);
                 let _ = out.summary(&words(&json), json);
             }
             stream = next_asker(status) => {
                 StatusSocket::answer(stream, &describe(driver, started));
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
             () = sleep_until(save_at) => {
                 save_at = Instant::now() + SAVE_EVERY;
                 if let Some(store) = store {
@@ -118,7 +136,6 @@ async fn serve(
     if let Some(saving) = saving {
         let _ = saving.await;
     }
-    Ok(())
 }
 
 /// Who asks for the status next; nobody if there is no socket.
