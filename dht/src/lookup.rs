@@ -687,7 +687,8 @@ mod tests {
                     asked.push(addr);
                     let in_time = sent.iter().filter(|(at, _)| *at + LATE > now).count();
                     let k = RULES.k + RULES.spare;
-                    let places = if lookup.converged() { k } else { RULES.alpha };
+                    // A path asks however many the first has asked at once.
+                    let places = if lookup.converged() || paths > 0 { k } else { RULES.alpha };
                     assert!(in_time < places + usize::from(paths), "{in_time} in flight");
                     sent.push((now, key));
                     pending.push(match world.manners[&addr] {

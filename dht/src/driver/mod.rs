@@ -9,6 +9,7 @@
 mod clock;
 mod foreign;
 mod handle;
+mod outbox;
 mod resolve;
 mod socket;
 mod state_file;
@@ -31,6 +32,7 @@ use foreign::ForeignQueue;
 pub use handle::{
     Announced, Builder, Dht, DhtError, Info, LookupSummary, Peers, Pong, Samples, Scraped, Stored,
 };
+use outbox::Outbox;
 use resolve::Resolver;
 pub use socket::BindError;
 use socket::{Sent, Socket};
@@ -100,7 +102,7 @@ pub struct Driver {
     foreign: ForeignQueue,
     sleep: Pin<Box<Sleep>>,
     receive_buf: Vec<u8>,
-    send_buf: Vec<u8>,
+    outbox: Outbox,
     datagrams_per_turn: usize,
     stats: DriverStats,
 }
@@ -146,7 +148,7 @@ impl Driver {
             foreign: ForeignQueue::new(config.foreign_packets_max, config.foreign_bytes_max),
             sleep: Box::pin(sleep_until(Instant::now())),
             receive_buf: vec![0; 1 << 16],
-            send_buf: Vec::with_capacity(1 << 11),
+            outbox: Outbox::default(),
             datagrams_per_turn: config.datagrams_per_turn.max(1),
             stats: DriverStats::default(),
         };
@@ -211,10 +213,13 @@ impl Driver {
     /// Sends all that the node has to send. What does not fit into a socket's buffer is dropped
     /// and counted, as the network would.
     pub fn flush(&mut self) {
-        while let Some(transmit) = self.node.poll_transmit(&mut self.send_buf) {
-            let Some(socket) = self.sockets.get(usize::from(transmit.via.0)) else { continue };
-            if socket.send(transmit.to, &self.send_buf, &mut self.stats) == Sent::Unreachable {
-                self.node.handle_unreachable(self.clock.now(), transmit.to);
+        let Driver { node, sockets, clock, outbox, stats, .. } = self;
+        while outbox.fill(node) {
+            for datagrams in outbox.by_socket() {
+                if let Some(socket) = sockets.get(usize::from(datagrams[0].via.0)) {
+                    socket
+                        .send_all(datagrams, stats, |to| node.handle_unreachable(clock.now(), to));
+                }
             }
         }
     }
@@ -268,14 +273,13 @@ impl Driver {
         }
     }
 
-    /// Reads what one socket holds, up to a bound; each datagram's answer leaves before the next
-    /// is read.
+    /// Reads what one socket holds, up to a bound; what is to be answered leaves together.
     fn receive(&mut self, index: usize) {
         let via = SocketId(index as u8);
         for _ in 0..self.datagrams_per_turn {
             let (len, from) = match self.sockets[index].receive(&mut self.receive_buf) {
                 Ok(Some(datagram)) => datagram,
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(%error, "cannot receive");
                     self.stats.receive_errors += 1;
@@ -285,10 +289,10 @@ impl Driver {
             let bytes = &self.receive_buf[..len];
             if bytes.first() == Some(&b'd') {
                 self.node.handle_datagram(self.clock.now(), via, from, bytes);
-                self.flush();
             } else {
                 self.foreign.push(via, from, bytes);
             }
         }
+        self.flush();
     }
 }

@@ -1,14 +1,18 @@
 //! One UDP socket.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::Context;
 
+use arrayvec::ArrayVec;
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::UdpSocket;
 
 use super::DriverStats;
+use super::outbox::{BATCH, Datagram};
 
 /// An address that no socket could be bound to.
 #[derive(Debug)]
@@ -79,23 +83,61 @@ impl Socket {
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8], stats: &mut DriverStats) -> Sent {
         match SockRef::from(&self.socket).send_to(bytes, &to.into()) {
             Ok(_) => Sent::Yes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stats.send_full += 1;
-                Sent::No
-            }
-            Err(error) => {
-                tracing::trace!(%to, %error, "cannot send");
-                stats.send_errors += 1;
-                match error.kind() {
-                    io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::AddrNotAvailable
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::PermissionDenied => Sent::Unreachable,
-                    _ => Sent::No,
+            Err(error) => failed(&error, to, stats),
+        }
+    }
+
+    /// Sends each of at most [`BATCH`] datagrams at once or not at all, with as few system calls as may
+    /// be; `refused` hears of each address that the system refuses.
+    pub(super) fn send_all(
+        &self,
+        datagrams: &[Datagram],
+        stats: &mut DriverStats,
+        mut refused: impl FnMut(SocketAddr),
+    ) {
+        let datagrams = &datagrams[..datagrams.len().min(BATCH)];
+        let addrs: ArrayVec<SocketAddrAny, BATCH> =
+            datagrams.iter().map(|datagram| datagram.to.as_any()).collect();
+        let slices: ArrayVec<[IoSlice<'_>; 1], BATCH> =
+            datagrams.iter().map(|datagram| [IoSlice::new(&datagram.bytes)]).collect();
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = Default::default();
+        let parts = addrs.iter().zip(&slices).zip(&mut controls);
+        let mut messages: ArrayVec<MMsgHdr<'_>, BATCH> = parts
+            .map(|((addr, slice), control)| MMsgHdr::new_with_addr(addr, slice, control))
+            .collect();
+        let mut at = 0;
+        while at < datagrams.len() {
+            match sendmmsg(&self.socket, &mut messages[at..], SendFlags::empty()) {
+                Ok(sent @ 1..) => at += sent,
+                // It ends before the first that fails, and tells why when that comes first.
+                Ok(0) => return,
+                Err(error) => {
+                    let to = datagrams[at].to;
+                    if failed(&error.into(), to, stats) == Sent::Unreachable {
+                        refused(to);
+                    }
+                    at += 1;
                 }
             }
         }
+    }
+}
+
+/// What became of a datagram that was not sent.
+fn failed(error: &io::Error, to: SocketAddr, stats: &mut DriverStats) -> Sent {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        stats.send_full += 1;
+        return Sent::No;
+    }
+    tracing::trace!(%to, %error, "cannot send");
+    stats.send_errors += 1;
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::PermissionDenied => Sent::Unreachable,
+        _ => Sent::No,
     }
 }
 
