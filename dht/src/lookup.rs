@@ -30,7 +30,7 @@ pub struct Rules {
     pub alpha: usize,
     /// Once it converges, so many beyond the k closest are asked with them.
     pub spare: usize,
-    /// Candidates that it remembers.
+    /// Candidates that each of its paths remembers; it asks at most twice as many.
     pub candidates_max: usize,
     /// If the k-th closest node is farther away than this part of the key space, some are missing;
     /// `None` if nobody knows how far it should be.
@@ -203,12 +203,12 @@ impl Lookup {
             .rules
             .shunned
             .is_some_and(|(id, near)| part_of_space(&node.id.distance(&id)) < near);
-        if shunned || self.knows(&node) {
+        if shunned || self.knows(&node, path) {
             return false;
         }
         let distance = node.id.distance(&self.target);
         let rank = self.insert(distance, true, node.addr, via, hops + 1, path);
-        rank < self.rules.candidates_max && self.alive_before(rank) < self.rules.k
+        rank < self.candidates.len() && self.alive_before(rank) < self.rules.k
     }
 
     /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
@@ -218,16 +218,42 @@ impl Lookup {
         }
     }
 
-    fn knows(&self, node: &NodeInfo) -> bool {
-        // Who has a network can put a node with any id at each of its addresses.
+    /// Whether it has this node, or another in its place: with its id, at its address or, as who has a
+    /// network can put a node with any id at each of its addresses, in its network. Another that did
+    /// not answer holds no place, and one that may not holds none on other paths: anybody can name
+    /// what is not there.
+    fn knows(&self, node: &NodeInfo, path: u8) -> bool {
         let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
         let own = network(node.addr.ip());
         let distance = node.id.distance(&self.target);
         self.candidates.iter().any(|c| {
-            c.addr == node.addr
-                || (c.known && c.distance == distance)
-                || (global && c.known && network(c.addr.ip()) == own)
+            let (same_addr, same_id) = (c.addr == node.addr, c.known && c.distance == distance);
+            let counts = match c.state {
+                State::Failed => false,
+                State::Answered => true,
+                _ => c.path == path || !self.split,
+            };
+            let same_network = global && c.known && network(c.addr.ip()) == own;
+            (same_addr && same_id) || (counts && (same_addr || same_id || same_network))
         })
+    }
+
+    /// The paths have ended: their candidates are those of one lookup, in which a network counts once.
+    fn unite(&mut self) {
+        self.split = false;
+        let mut taken: Vec<u64> = Vec::new();
+        let global = |c: &Candidate| AddrScope::of(c.addr.ip()) == AddrScope::Global;
+        for answered in [true, false] {
+            self.candidates.retain(|c| {
+                let concerned = (c.state == State::Answered) == answered && c.known && global(c);
+                let net = network(c.addr.ip());
+                let double = concerned && taken.contains(&net);
+                if concerned && !double {
+                    taken.push(net);
+                }
+                !double
+            });
+        }
     }
 
     fn insert(
@@ -247,8 +273,25 @@ impl Lookup {
         let candidate =
             Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms, path };
         self.candidates.insert(rank, candidate);
-        self.candidates.truncate(self.rules.candidates_max);
-        rank
+        self.forget_one(rank, path)
+    }
+
+    /// If the path of the candidate at `rank` has too many, forgets the farthest behind it that is not
+    /// needed, or that one itself: no path pushes out what another found. Returns its rank.
+    fn forget_one(&mut self, rank: usize, path: u8) -> usize {
+        let of_path = |c: &Candidate| c.path == path || !self.split;
+        if self.candidates.iter().filter(|c| of_path(c)).count() <= self.rules.candidates_max {
+            return rank;
+        }
+        let behind = &self.candidates[rank + 1..];
+        let last = |fit: &dyn Fn(&Candidate) -> bool| {
+            behind.iter().rposition(|c| of_path(c) && fit(c)).map(|at| rank + 1 + at)
+        };
+        let gone = last(&|c| matches!(c.state, State::New | State::Failed))
+            .or_else(|| last(&|c| !c.state.is_pending()))
+            .unwrap_or(rank);
+        self.candidates.remove(gone);
+        if gone == rank { self.candidates.len() } else { rank }
     }
 
     fn alive_before(&self, rank: usize) -> usize {
@@ -259,6 +302,10 @@ impl Lookup {
     /// waits on even then.
     pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
         let pending = self.pending(now);
+        if self.asked as usize >= 2 * self.rules.candidates_max {
+            // Whoever has enough networks could name a nearer node without end.
+            return pending.next.map_or(Step::Done, |next| Step::Wait(Some(next)));
+        }
         if self.extended {
             return self.next_extra(now, patience, &pending);
         }
@@ -269,7 +316,7 @@ impl Lookup {
         match (self.next_beside(now, patience, pending.next), step) {
             (Some(beside), _) => beside,
             (None, Step::Done) => {
-                self.split = false;
+                self.unite();
                 self.next(now, patience, patient)
             }
             (None, step) => step,
@@ -855,6 +902,94 @@ mod tests {
             lookup.closest().filter(|(node, ..)| hidden.contains(node)).count()
         };
         assert_eq!((found(0), found(1)), (0, 8));
+    }
+
+    #[test]
+    fn nobody_makes_it_ask_without_end_by_nodes_ever_nearer() {
+        let mut rng = Rng::new(&seed_from_u64(7));
+        let mut lookup = Lookup::new(Id::ZERO, RULES);
+        let mut n = 0;
+        let mut nearer = |rng: &mut Rng| {
+            n += 1;
+            let mut node = node(n, rng);
+            node.id.0[..4].copy_from_slice(&(u32::MAX - n).to_be_bytes());
+            node
+        };
+        lookup.add(nearer(&mut rng), VIA);
+        let mut now = Time::ZERO;
+        for _ in 0..2_000 {
+            match lookup.next(now, SOFT, false) {
+                Step::Ask { key, id, .. } => {
+                    let mut told = vec![nearer(&mut rng)];
+                    lookup.on_reply(key, id.unwrap(), None, &mut told, VIA);
+                }
+                Step::Wait(_) => now += LATE,
+                Step::Done => break,
+            }
+        }
+        assert!(lookup.next(now, SOFT, false) == Step::Done && lookup.asked() <= 200);
+    }
+
+    #[test]
+    fn what_is_named_and_not_there_holds_no_place_on_other_paths_and_pushes_nobody_out() {
+        let mut rng = Rng::new(&seed_from_u64(8));
+        let target = Id::random(&mut rng);
+        let (liar, honest) = (node(1, &mut rng), node(2, &mut rng));
+        let mut hidden: Vec<_> = (20..28).map(|n| node(n, &mut rng)).collect();
+        for node in &mut hidden {
+            (0..12).for_each(|bit| node.id.set_bit(bit, target.bit(bit)));
+        }
+        // In their networks, at their addresses, with their ids; and many that are nearer.
+        let fakes = hidden.iter().enumerate().map(|(n, node)| match n % 3 {
+            0 => NodeInfo { id: node.id, addr: SocketAddr::from(([9, 9, n as u8, 9], 1)) },
+            1 => NodeInfo { id: Id::random(&mut rng), addr: node.addr },
+            _ => NodeInfo { id: Id::random(&mut rng), addr: SocketAddr::new(node.addr.ip(), 9) },
+        });
+        let fakes: Vec<_> = fakes.collect();
+        let nearer: Vec<_> = (0..30).map(|n| near(&target, 30 + n, &mut rng)).collect();
+        for told in [fakes, nearer] {
+            let rules = Rules { paths: 1, candidates_max: 20, ..RULES };
+            let mut lookup = Lookup::new(target, rules);
+            lookup.add(liar, VIA);
+            lookup.add_to_path(1, honest, VIA);
+            let mut now = Time::ZERO;
+            loop {
+                let (key, id, addr) = match lookup.next(now, SOFT, false) {
+                    Step::Ask { key, id: Some(id), addr, .. } => (key, id, addr),
+                    Step::Done => break,
+                    _ => {
+                        now += LATE;
+                        continue;
+                    }
+                };
+                let is = |node: &NodeInfo| (node.id, node.addr) == (id, addr);
+                let mut nodes = match () {
+                    () if is(&liar) => {
+                        // As by several of its kind.
+                        for node in &told {
+                            lookup.add(*node, VIA);
+                        }
+                        Vec::new()
+                    }
+                    () if is(&honest) => hidden.clone(),
+                    () if hidden.iter().any(is) => Vec::new(),
+                    () => {
+                        lookup.on_failure(key);
+                        continue;
+                    }
+                };
+                lookup.on_reply(key, id, None, &mut nodes, VIA);
+            }
+            let found: Vec<_> = lookup.closest().map(|(node, ..)| node).collect();
+            assert_eq!(hidden.iter().filter(|node| found.contains(node)).count(), 8, "{told:?}");
+        }
+    }
+
+    /// A node next to `target`.
+    fn near(target: &Id, n: u32, rng: &mut Rng) -> NodeInfo {
+        let mut node = node(n, rng);
+        (0..20).for_each(|bit| node.id.set_bit(bit, target.bit(bit)));
+        node
     }
 
     #[test]
