@@ -63,7 +63,10 @@ impl Node {
     /// The node that was asked replied, or refused.
     fn on_answer(&mut self, transaction: Transaction, message: &Message<'_>) {
         self.quota.verify(self.now, transaction.to.ip());
-        if let Some(seen) = message.head.ip {
+        // Not of who came by itself: anybody could have as many votes as networks.
+        if let Some(seen) = message.head.ip
+            && !matches!(transaction.purpose, Purpose::Verify)
+        {
             self.on_vote(transaction.to, seen);
         }
         match &message.body {

@@ -97,6 +97,8 @@ impl Sampled {
     }
 }
 
+/// Info-hashes that are taken of one reply: three times what fits into one that needs no fragments.
+const SAMPLES_TAKEN: usize = 200;
 /// A filter of more addresses than this is full, or made up (BEP 33: at most 6,000).
 const ADDRESSES_MAX: f64 = 6_500.0;
 
@@ -179,7 +181,7 @@ impl Node {
         let interval_secs = samples.interval_secs;
         let until = self.now + Duration::from_secs(u64::from(interval_secs));
         self.sampled.answered(until, from.addr);
-        let (num, info_hashes) = (samples.num, samples.info_hashes().collect());
+        let (num, info_hashes) = (samples.num, samples.info_hashes().take(SAMPLES_TAKEN).collect());
         self.events.push_back(Event::SamplesFound {
             lookup,
             from,

@@ -133,12 +133,13 @@ fn read(path: &Path) -> Result<Vec<NodeInfo>, Failure> {
         true => Box::new(io::stdin()),
         false => Box::new(File::open(path).map_err(failed)?),
     };
-    let (mut contacts, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut contacts, mut refused, mut bytes, mut more) = (Vec::new(), Vec::new(), 0, 0);
     for (number, line) in BufReader::new(input.take(INPUT_BYTES_MAX)).split(b'\n').enumerate() {
         let line = line.map_err(failed)?;
         bytes += line.len() as u64 + 1;
         match contact(&String::from_utf8_lossy(&line)) {
             Ok(contact) => contacts.extend(contact),
+            Err(_) if refused.len() >= REFUSED_SHOWN => more += 1,
             Err(why) => refused.push(format!("line {}: {why}", number + 1)),
         }
     }
@@ -146,8 +147,6 @@ fn read(path: &Path) -> Result<Vec<NodeInfo>, Failure> {
         let text = format!("{}: more than {INPUT_BYTES_MAX} bytes", path.display());
         return Err(Failure::Usage(text));
     }
-    let more = refused.len().saturating_sub(REFUSED_SHOWN);
-    refused.truncate(REFUSED_SHOWN);
     if more > 0 {
         refused.push(format!("and {more} more"));
     }
