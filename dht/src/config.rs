@@ -40,10 +40,13 @@ pub struct Config {
     /// and stores and eight times for peers, asks so many more of those it heard of, in case it was led
     /// astray. Default 16: twice k.
     pub lookup_more_max: u32,
-    /// Paths that lookups take beside the first, disjoint from it and from each other (Baumgart and Mies
-    /// 2007, "S/Kademlia"): of nodes and peers, and of items. Default 0 and 4: for some ten queries more,
-    /// an item is found where the contacts close to it are all adversaries.
-    pub lookup_paths: [u8; 2],
+    /// Paths that lookups of nodes and peers take beside the first, disjoint from it and from each other
+    /// (Baumgart and Mies 2007, "S/Kademlia"). They begin at contacts: a node that knows nobody yet
+    /// takes none. Default 0.
+    pub lookup_paths: u8,
+    /// ... and those of items. Default 4: for some ten queries more, an item is found where the contacts
+    /// close to it are all adversaries.
+    pub lookup_paths_items: u8,
     /// Candidates that a lookup remembers. Default 100 (libtorrent, traversal_algorithm.cpp).
     pub lookup_candidates_max: usize,
     /// Nodes that are looked at in one reply. Default 32; BEP 5 allows 8, mainline sends 20.
@@ -223,7 +226,8 @@ const DEFAULTS: Config = Config {
     alpha: 4,
     lookup_spare: 2,
     lookup_more_max: 16,
-    lookup_paths: [0, 4],
+    lookup_paths: 0,
+    lookup_paths_items: 4,
     lookup_candidates_max: 100,
     reply_nodes_max: 32,
     lookup_peers_max: 5_000,

@@ -1,7 +1,8 @@
 //! One iterative lookup (Kademlia 2002, "node lookup"; BEP 5, "Overview"), as a value.
 //!
 //! It keeps the candidates that it heard of in the order of their distance to the target and says
-//! whom to ask next. While it converges, at most alpha queries wait for an answer. Once a reply
+//! whom to ask next. While it converges, at most alpha queries wait for an answer, and one on each
+//! further path. Once a reply
 //! brings nothing new among the k closest, all of these that were not asked are asked at once. A
 //! query that is late frees its place, and still counts if its answer comes.
 //!
@@ -602,6 +603,11 @@ impl Lookup {
     /// Queries one after the other that led to the closest node that answered; 0 if none did.
     pub fn hops(&self) -> u32 {
         self.candidates.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hops)
+    }
+
+    /// Paths beside the first.
+    pub fn paths(&self) -> u8 {
+        self.rules.paths
     }
 
     /// The key that is looked for.

@@ -434,11 +434,12 @@ impl Node {
     /// Time never goes back. After a sleep what is past its time is forgotten before anything is told,
     /// and an answer that was slept through is none.
     pub(crate) fn advance(&mut self, now: Time) {
-        let slept =
-            now.since(self.now) > std::time::Duration::from_millis(self.config.maintenance_ms);
+        let slept = now.since(self.now);
         self.now = self.now.max(now);
-        if slept {
+        if slept > std::time::Duration::from_millis(self.config.maintenance_ms) {
             self.expire();
+        }
+        if slept > self.config.hard_timeout() {
             self.fail_overdue();
         }
     }

@@ -146,7 +146,10 @@ impl Node {
             far: None,
             more: self.config.lookup_more_max,
             shunned: None,
-            paths: self.config.lookup_paths[usize::from(goal.is_of_items())],
+            paths: match goal.is_of_items() {
+                true => self.config.lookup_paths_items,
+                false => self.config.lookup_paths,
+            },
         };
         let mut search = Box::new(Search {
             goal,
@@ -212,12 +215,13 @@ impl Node {
     /// Lets the paths beside the first begin at contacts anywhere in the table: whoever crowds the part
     /// of it that is close to the target is as rare there as everywhere.
     fn begin_paths(&mut self, search: &mut Search) {
-        let paths = usize::from(self.config.lookup_paths[usize::from(search.goal.is_of_items())]);
         let mut found = std::mem::take(&mut self.found);
-        for family in self.tables.families().filter(|_| paths > 0) {
+        for family in self.tables.families() {
+            let Some(side) = search.side(family) else { continue };
+            let paths = usize::from(side.paths());
             found.clear();
-            self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
-            if let Some(side) = search.side(family) {
+            if paths > 0 {
+                self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
                 for (n, (node, via)) in found.drain(..).enumerate() {
                     side.add_to_path(1 + (n % paths) as u8, node, via);
                 }

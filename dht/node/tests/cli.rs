@@ -291,10 +291,12 @@ fn items_are_stored_found_and_changed_by_their_owner_alone() {
     let stale = ["put", "--key", key, "--salt", "news", "--seq", "9", "--cas", "1", "x"];
     says(&dht(&stale), 5, "somebody else changed it");
 
-    let status = run(&["status", dir.path().join("node").to_str().unwrap(), "--json"]);
+    let status =
+        run(&["status", "--data-dir", dir.path().join("node").to_str().unwrap(), "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((&status["id"], &status["items"]), (&node.id.clone().into(), &2.into()));
-    says(&run(&["status", dir.path().to_str().unwrap()]), 3, "running?");
+    says(&run(&["status", "--data-dir", dir.path().to_str().unwrap()]), 3, "running?");
+    says(&run(&["status"]), 2, "--data-dir");
 }
 
 #[test]

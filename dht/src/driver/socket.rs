@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::task::Context;
 
 use arrayvec::ArrayVec;
+use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -109,8 +110,12 @@ impl Socket {
         while at < datagrams.len() {
             match sendmmsg(&self.socket, &mut messages[at..], SendFlags::empty()) {
                 Ok(sent @ 1..) => at += sent,
+                // A full buffer has no room for the others either.
+                Ok(0) | Err(Errno::WOULDBLOCK) => {
+                    stats.send_full += (datagrams.len() - at) as u64;
+                    return;
+                }
                 // It ends before the first that fails, and tells why when that comes first.
-                Ok(0) => return,
                 Err(error) => {
                     let to = datagrams[at].to;
                     if failed(&error.into(), to, stats) == Sent::Unreachable {

@@ -22,6 +22,8 @@ use super::{Common, Failure};
 const PORT: u16 = 6881;
 /// How often id and contacts are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
+/// The first time, so that others can start from a new node soon.
+const FIRST_SAVE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -101,7 +103,7 @@ async fn serve(
     signals: &mut Signals,
 ) {
     let started = Instant::now();
-    let mut save_at = Instant::now() + SAVE_EVERY;
+    let mut save_at = Instant::now() + FIRST_SAVE;
     let mut saving = None;
     loop {
         tokio::select! {

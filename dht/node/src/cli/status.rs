@@ -29,16 +29,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 #[command(after_help = "\
 Example:
   dht-node bootstrap --data-dir ./node &
-  dht-node status ./node --json")]
-pub(crate) struct Status {
-    /// The data folder of the running node.
-    #[arg(value_name = "DIR")]
-    data_dir: PathBuf,
-}
+  dht-node status --data-dir ./node --json")]
+pub(crate) struct Status {}
 
 impl Status {
     pub(crate) fn run(&self, common: &Common) -> Result<(), Failure> {
-        let path = self.data_dir.join(SOCKET);
+        let Some(folder) = &common.data_dir else {
+            return Err(Failure::Usage("status needs the --data-dir of the running node".into()));
+        };
+        let path = folder.join(SOCKET);
         let failed = |error: io::Error| {
             let hint = "is a `dht-node bootstrap --data-dir` of this folder running?";
             Failure::Nothing(format!("{}: {error}\n  {hint}", path.display()))

@@ -16,8 +16,8 @@ pub(super) fn saved(folder: &Path) -> Result<Snapshot, Failure> {
     let file = StateFile::new(folder.join(FILE));
     file.load()?.ok_or_else(|| {
         Failure::Internal(format!(
-            "{} does not exist\n  is it the data folder of a `dht-node bootstrap`, which saves every \
-             five minutes and at its end?",
+            "{} does not exist\n  is it the data folder of a `dht-node bootstrap`, which saves ten \
+             seconds after its start, every five minutes, and at its end?",
             file.path().display()
         ))
     })
