@@ -38,6 +38,7 @@ mod answers;
 mod around;
 mod asker;
 mod bootstrap;
+mod candidates;
 mod config;
 mod contact;
 #[cfg(feature = "driver")]

@@ -2,9 +2,9 @@
 //!
 //! It keeps the candidates that it heard of in the order of their distance to the target and says
 //! whom to ask next. While it converges, at most alpha queries wait for an answer, and one on each
-//! further path. Once a reply
-//! brings nothing new among the k closest, all of these that were not asked are asked at once. A
-//! query that is late frees its place, and still counts if its answer comes.
+//! further path. Once a reply brings nothing new among the k closest, all of these that were not
+//! asked are asked at once. A query that is late frees its place, and still counts if its answer
+//! comes.
 //!
 //! It may take further paths beside this one (Baumgart and Mies 2007, "S/Kademlia: A practicable
 //! approach towards secure key-based routing"): each begins at contacts of its own, and follows only
@@ -14,12 +14,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::scope::AddrScope;
 use wire::time::Time;
 use wire::{Id, NodeId};
 
+pub use crate::candidates::Key;
+use crate::candidates::{Candidate, Candidates, Pending, State};
 use crate::estimate::part_of_space;
-use crate::keyed::network;
 use crate::{NodeInfo, SocketId};
 
 /// The numbers of a lookup.
@@ -56,10 +56,6 @@ pub struct Patience {
     pub over: Duration,
 }
 
-/// Names a candidate of one lookup.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key(u32);
-
 /// What to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -81,58 +77,6 @@ pub enum Step {
     Done,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    New,
-    Asked {
-        late_at: Time,
-        over_at: Time,
-    },
-    /// Another node is asked in its place.
-    Late {
-        over_at: Time,
-    },
-    /// Only a patient lookup still waits for it.
-    Over,
-    Answered,
-    Failed,
-}
-
-impl State {
-    fn is_pending(self) -> bool {
-        matches!(self, State::Asked { .. } | State::Late { .. } | State::Over)
-    }
-}
-
-/// The queries of a lookup that have no answer.
-struct Pending {
-    /// Those of the first path that are not late.
-    in_time: usize,
-    /// Whether any is over.
-    over: bool,
-    /// When the next one becomes late, or over.
-    next: Option<Time>,
-}
-
-#[derive(Clone, Debug)]
-struct Candidate {
-    distance: Id,
-    known: bool,
-    addr: SocketAddr,
-    via: SocketId,
-    key: Key,
-    state: State,
-    /// It is asked whatever its rank.
-    extra: bool,
-    token: Option<Box<[u8]>>,
-    /// Queries on the way from our own contacts to it, itself included.
-    hops: u32,
-    /// Its usual round trip in milliseconds, if it is a contact of ours that answered before.
-    rtt_ms: Option<u16>,
-    /// The path that heard of it: 0 is the first.
-    path: u8,
-}
-
 impl Candidate {
     fn ask(&mut self, target: &Id, now: Time, patience: Patience) -> Step {
         let (late_at, over_at) = (now + patience.late, now + patience.over);
@@ -151,13 +95,10 @@ impl Candidate {
 pub struct Lookup {
     target: Id,
     rules: Rules,
-    candidates: Vec<Candidate>,
+    candidates: Candidates,
     converged: bool,
     extended: bool,
-    /// Whether paths beside the first have not ended.
-    split: bool,
     more_asked: u32,
-    next_key: u32,
     asked: u32,
     answered: u32,
 }
@@ -168,12 +109,10 @@ impl Lookup {
         Lookup {
             target,
             rules,
-            candidates: Vec::new(),
+            candidates: Candidates::new(target, rules.candidates_max, rules.paths > 0),
             converged: false,
             extended: false,
-            split: rules.paths > 0,
             more_asked: 0,
-            next_key: 0,
             asked: 0,
             answered: 0,
         }
@@ -191,9 +130,9 @@ impl Lookup {
 
     /// Hears of a contact of ours with this usual round trip.
     pub fn add_contact(&mut self, node: NodeInfo, via: SocketId, rtt_ms: Option<u16>) {
-        let key = Key(self.next_key);
+        let key = self.candidates.next_key();
         self.add_after(node, via, 0, 0);
-        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
+        if let Some(candidate) = self.candidates.list.iter_mut().find(|c| c.key == key) {
             candidate.rtt_ms = rtt_ms;
         }
     }
@@ -204,120 +143,40 @@ impl Lookup {
             .rules
             .shunned
             .is_some_and(|(id, near)| part_of_space(&node.id.distance(&id)) < near);
-        if shunned || self.knows(&node, path) {
+        if shunned || self.candidates.knows(&node, path) {
             return false;
         }
         let distance = node.id.distance(&self.target);
-        let rank = self.insert(distance, true, node.addr, via, hops + 1, path);
-        rank < self.candidates.len() && self.alive_before(rank) < self.rules.k
+        let rank = self.candidates.insert(distance, true, node.addr, via, hops + 1, path);
+        rank < self.candidates.list.len() && self.candidates.alive_before(rank) < self.rules.k
     }
 
     /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
     pub fn add_seed(&mut self, addr: SocketAddr, via: SocketId) {
-        if !self.candidates.iter().any(|c| c.addr == addr) {
-            self.insert(Id([0xff; 20]), false, addr, via, 1, 0);
+        if !self.candidates.list.iter().any(|c| c.addr == addr) {
+            self.candidates.insert(Id([0xff; 20]), false, addr, via, 1, 0);
         }
-    }
-
-    /// Whether it has this node, or another in its place: with its id, at its address or, as who has a
-    /// network can put a node with any id at each of its addresses, in its network. Another that did
-    /// not answer holds no place, and one that may not holds none on other paths: anybody can name
-    /// what is not there.
-    fn knows(&self, node: &NodeInfo, path: u8) -> bool {
-        let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
-        let own = network(node.addr.ip());
-        let distance = node.id.distance(&self.target);
-        self.candidates.iter().any(|c| {
-            let (same_addr, same_id) = (c.addr == node.addr, c.known && c.distance == distance);
-            let counts = match c.state {
-                State::Failed => false,
-                State::Answered => true,
-                _ => c.path == path || !self.split,
-            };
-            let same_network = global && c.known && network(c.addr.ip()) == own;
-            (same_addr && same_id) || (counts && (same_addr || same_id || same_network))
-        })
-    }
-
-    /// The paths have ended: their candidates are those of one lookup, in which a network counts once.
-    fn unite(&mut self) {
-        self.split = false;
-        let mut taken: Vec<u64> = Vec::new();
-        let global = |c: &Candidate| AddrScope::of(c.addr.ip()) == AddrScope::Global;
-        for answered in [true, false] {
-            self.candidates.retain(|c| {
-                let concerned = (c.state == State::Answered) == answered && c.known && global(c);
-                let net = network(c.addr.ip());
-                let double = concerned && taken.contains(&net);
-                if concerned && !double {
-                    taken.push(net);
-                }
-                !double
-            });
-        }
-    }
-
-    fn insert(
-        &mut self,
-        distance: Id,
-        known: bool,
-        addr: SocketAddr,
-        via: SocketId,
-        hops: u32,
-        path: u8,
-    ) -> usize {
-        let rank = self.candidates.partition_point(|c| c.distance <= distance);
-        let key = Key(self.next_key);
-        self.next_key = self.next_key.wrapping_add(1);
-        let state = State::New;
-        let (token, rtt_ms, extra) = (None, None, false);
-        let candidate =
-            Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms, path };
-        self.candidates.insert(rank, candidate);
-        self.forget_one(rank, path)
-    }
-
-    /// If the path of the candidate at `rank` has too many, forgets the farthest behind it that is not
-    /// needed, or that one itself: no path pushes out what another found. Returns its rank.
-    fn forget_one(&mut self, rank: usize, path: u8) -> usize {
-        let of_path = |c: &Candidate| c.path == path || !self.split;
-        if self.candidates.iter().filter(|c| of_path(c)).count() <= self.rules.candidates_max {
-            return rank;
-        }
-        let behind = &self.candidates[rank + 1..];
-        let last = |fit: &dyn Fn(&Candidate) -> bool| {
-            behind.iter().rposition(|c| of_path(c) && fit(c)).map(|at| rank + 1 + at)
-        };
-        let gone = last(&|c| matches!(c.state, State::New | State::Failed))
-            .or_else(|| last(&|c| !c.state.is_pending()))
-            .unwrap_or(rank);
-        self.candidates.remove(gone);
-        if gone == rank { self.candidates.len() } else { rank }
-    }
-
-    fn alive_before(&self, rank: usize) -> usize {
-        self.candidates.iter().take(rank).filter(|c| c.state != State::Failed).count()
     }
 
     /// What to do now. A query that is asked now is late and over by `patience`; a `patient` lookup
     /// waits on even then.
     pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
-        let pending = self.pending(now);
+        let pending = self.candidates.pending(now);
+        if self.extended {
+            return self.next_extra(now, patience, &pending);
+        }
         if self.asked as usize >= 2 * self.rules.candidates_max {
             // Whoever has enough networks could name a nearer node without end.
             return pending.next.map_or(Step::Done, |next| Step::Wait(Some(next)));
         }
-        if self.extended {
-            return self.next_extra(now, patience, &pending);
-        }
         let step = self.next_of_first(now, patience, patient, &pending);
-        if !self.split || matches!(step, Step::Ask { .. }) {
+        if !self.candidates.split || matches!(step, Step::Ask { .. }) {
             return step;
         }
         match (self.next_beside(now, patience, pending.next), step) {
             (Some(beside), _) => beside,
             (None, Step::Done) => {
-                self.unite();
+                self.candidates.unite();
                 self.next(now, patience, patient)
             }
             (None, step) => step,
@@ -341,8 +200,8 @@ impl Lookup {
         }
         let (mut ranked, mut answered) = (0, 0);
         let mut waiting = over && patient;
-        let split = self.split;
-        for candidate in self.candidates.iter_mut().filter(|c| !split || c.path == 0) {
+        let split = self.candidates.split;
+        for candidate in self.candidates.list.iter_mut().filter(|c| !split || c.path == 0) {
             match candidate.state {
                 State::Failed | State::Over => continue,
                 // The next in line stands in for a late one, and both are waited for.
@@ -380,14 +239,14 @@ impl Lookup {
         let mut waiting = false;
         for path in 1..=self.rules.paths {
             let asking = |c: &Candidate| c.path == path && matches!(c.state, State::Asked { .. });
-            if self.candidates.iter().any(asking) {
+            if self.candidates.list.iter().any(asking) {
                 waiting = true;
                 continue;
             }
             let alive = |c: &&mut Candidate| {
                 c.path == path && matches!(c.state, State::New | State::Answered)
             };
-            let mut closest = self.candidates.iter_mut().filter(alive).take(PATH_ANSWERS);
+            let mut closest = self.candidates.list.iter_mut().filter(alive).take(PATH_ANSWERS);
             if let Some(candidate) = closest.find(|c| c.state == State::New) {
                 self.asked += 1;
                 return Some(candidate.ask(&self.target, now, patience));
@@ -398,7 +257,7 @@ impl Lookup {
 
     /// Whether the k-th closest that answered is farther away than it should be.
     fn is_far(&self) -> bool {
-        let mut answered = self.candidates.iter().filter(|c| c.state == State::Answered);
+        let mut answered = self.candidates.list.iter().filter(|c| c.state == State::Answered);
         let kth = answered.nth(self.rules.k.max(1) - 1);
         kth.zip(self.rules.far).is_some_and(|(kth, far)| part_of_space(&kth.distance) > far)
     }
@@ -407,10 +266,10 @@ impl Lookup {
     /// fewer nodes than there should be, others are asked, alpha at once.
     fn ask_more(&mut self, now: Time, patience: Patience, in_time: usize) -> Option<Step> {
         let full = in_time >= self.rules.alpha || self.more_asked >= self.rules.more;
-        if full || self.split || !self.is_far() {
+        if full || self.candidates.split || !self.is_far() {
             return None;
         }
-        let next = self.candidates.iter_mut().find(|c| c.state == State::New)?;
+        let next = self.candidates.list.iter_mut().find(|c| c.state == State::New)?;
         self.more_asked += 1;
         self.asked += 1;
         Some(next.ask(&self.target, now, patience))
@@ -420,11 +279,11 @@ impl Lookup {
     /// lookup is done once they have answered.
     pub fn extend(&mut self, nodes: impl Iterator<Item = (NodeInfo, SocketId)>) {
         self.extended = true;
-        self.candidates.retain(|c| c.state != State::New);
+        self.candidates.list.retain(|c| c.state != State::New);
         for (node, via) in nodes {
-            let key = Key(self.next_key);
+            let key = self.candidates.next_key();
             self.add_after(node, via, 0, 0);
-            if let Some(candidate) = self.candidates.iter_mut().find(|c| c.key == key) {
+            if let Some(candidate) = self.candidates.list.iter_mut().find(|c| c.key == key) {
                 candidate.extra = true;
             }
         }
@@ -432,9 +291,9 @@ impl Lookup {
 
     fn next_extra(&mut self, now: Time, patience: Patience, pending: &Pending) -> Step {
         let &Pending { in_time, next, .. } = pending;
-        let extras = || self.candidates.iter().filter(|c| c.extra);
+        let extras = || self.candidates.list.iter().filter(|c| c.extra);
         let waiting = extras().any(|c| matches!(c.state, State::Asked { .. } | State::Late { .. }));
-        let new = self.candidates.iter_mut().find(|c| c.extra && c.state == State::New);
+        let new = self.candidates.list.iter_mut().find(|c| c.extra && c.state == State::New);
         match new {
             Some(candidate) if in_time < self.rules.k => {
                 self.asked += 1;
@@ -452,7 +311,7 @@ impl Lookup {
         if self.answered > 0 || in_time >= self.rules.alpha {
             return None;
         }
-        let closest = self.candidates.iter_mut().filter(|c| c.path == 0).take(self.rules.k);
+        let closest = self.candidates.list.iter_mut().filter(|c| c.path == 0).take(self.rules.k);
         let quickest = closest
             .filter(|c| c.state == State::New && c.rtt_ms.is_some())
             .min_by_key(|c| c.rtt_ms)?;
@@ -460,55 +319,20 @@ impl Lookup {
         Some(quickest.ask(&self.target, now, patience))
     }
 
-    /// Moves queries on that are overdue, and counts those that are waited for.
-    fn pending(&mut self, now: Time) -> Pending {
-        let mut pending = Pending { in_time: 0, over: false, next: None };
-        for candidate in &mut self.candidates {
-            if let State::Asked { late_at, over_at } = candidate.state
-                && late_at <= now
-            {
-                candidate.state = State::Late { over_at };
-            }
-            if let State::Late { over_at } = candidate.state
-                && over_at <= now
-            {
-                candidate.state = State::Over;
-            }
-            let due = match candidate.state {
-                State::Asked { late_at, .. } => {
-                    pending.in_time += usize::from(!self.split || candidate.path == 0);
-                    late_at
-                }
-                State::Late { over_at } => over_at,
-                State::Over => {
-                    pending.over = true;
-                    continue;
-                }
-                _ => continue,
-            };
-            pending.next = Some(pending.next.map_or(due, |next| next.min(due)));
-        }
-        pending
-    }
-
     /// Whether it asked as many as it may at once, and all of them are late.
     pub fn is_silent(&mut self, now: Time) -> bool {
         let full = self.asked as usize >= self.rules.alpha;
-        full && self.answered == 0 && self.pending(now).in_time == 0
+        full && self.answered == 0 && self.candidates.pending(now).in_time == 0
     }
 
     /// Forgets those that did not answer, so that they can be asked again when they are heard of.
     pub fn forget_failed(&mut self) {
-        self.candidates.retain(|c| c.state != State::Failed);
+        self.candidates.list.retain(|c| c.state != State::Failed);
     }
 
     /// Whether any query is out.
     pub fn is_asking(&self) -> bool {
-        self.candidates.iter().any(|c| c.state.is_pending())
-    }
-
-    fn position(&self, key: Key) -> Option<usize> {
-        self.candidates.iter().position(|c| c.key == key)
+        self.candidates.list.iter().any(|c| c.state.is_pending())
     }
 
     /// The node named by `key` answered: under which id, with which token, and which nodes it told
@@ -521,12 +345,12 @@ impl Lookup {
         nodes: &mut Vec<NodeInfo>,
         via: SocketId,
     ) {
-        let Some(at) = self.position(key) else { return };
-        if !self.candidates[at].state.is_pending() {
+        let Some(at) = self.candidates.position(key) else { return };
+        if !self.candidates.list[at].state.is_pending() {
             return;
         }
         self.answered += 1;
-        let mut candidate = self.candidates.remove(at);
+        let mut candidate = self.candidates.list.remove(at);
         let was_known = candidate.known;
         candidate.distance = id.distance(&self.target);
         candidate.known = true;
@@ -535,10 +359,10 @@ impl Lookup {
         let (hops, path) = (candidate.hops, candidate.path);
         if !was_known {
             // A bootstrap contact may turn out to be a node that was known by its id.
-            self.candidates.retain(|c| c.distance != candidate.distance);
+            self.candidates.list.retain(|c| c.distance != candidate.distance);
         }
-        let rank = self.candidates.partition_point(|c| c.distance < candidate.distance);
-        self.candidates.insert(rank, candidate);
+        let rank = self.candidates.list.partition_point(|c| c.distance < candidate.distance);
+        self.candidates.list.insert(rank, candidate);
 
         if self.extended {
             return;
@@ -549,7 +373,7 @@ impl Lookup {
         for node in nodes.iter() {
             closer |= self.add_after(*node, via, hops, path);
         }
-        if path == 0 || !self.split {
+        if path == 0 || !self.candidates.split {
             self.converged = was_known && !closer;
         }
     }
@@ -562,17 +386,17 @@ impl Lookup {
 
     /// The query to the node named by `key` was sent: it will be late and over at these moments.
     pub fn on_sent(&mut self, key: Key, late_at: Time, over_at: Time) {
-        if let Some(at) = self.position(key)
-            && self.candidates[at].state.is_pending()
+        if let Some(at) = self.candidates.position(key)
+            && self.candidates.list[at].state.is_pending()
         {
-            self.candidates[at].state = State::Asked { late_at, over_at };
+            self.candidates.list[at].state = State::Asked { late_at, over_at };
         }
     }
 
     /// The node named by `key` will not answer.
     pub fn on_failure(&mut self, key: Key) {
-        if let Some(at) = self.position(key) {
-            let state = &mut self.candidates[at].state;
+        if let Some(at) = self.candidates.position(key) {
+            let state = &mut self.candidates.list[at].state;
             if state.is_pending() {
                 *state = State::Failed;
             }
@@ -593,7 +417,7 @@ impl Lookup {
         &self,
         wanted: impl Fn(&Candidate, usize) -> bool,
     ) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
-        let answered = self.candidates.iter().filter(|c| c.state == State::Answered);
+        let answered = self.candidates.list.iter().filter(|c| c.state == State::Answered);
         answered.enumerate().filter(move |(rank, c)| wanted(c, *rank)).map(|(_, c)| {
             let id = c.distance.distance(&self.target);
             (NodeInfo { id, addr: c.addr }, c.via, c.token.as_deref())
@@ -602,7 +426,7 @@ impl Lookup {
 
     /// Queries one after the other that led to the closest node that answered; 0 if none did.
     pub fn hops(&self) -> u32 {
-        self.candidates.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hops)
+        self.candidates.list.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hops)
     }
 
     /// Paths beside the first.
@@ -834,7 +658,7 @@ mod tests {
                         let _ = lookup.next(now, SOFT, true);
                     }
                 }
-                prop_assert!(lookup.candidates.len() <= 10);
+                prop_assert!(lookup.candidates.list.len() <= 10);
                 prop_assert!(lookup.closest().count() <= 3);
             }
         }
@@ -934,6 +758,11 @@ mod tests {
             }
         }
         assert!(lookup.next(now, SOFT, false) == Step::Done && lookup.asked() <= 200);
+        // Nor does it keep it from asking whom it is told of beside.
+        let beside = node(5_000, &mut rng);
+        lookup.extend(std::iter::once((beside, VIA)));
+        let Step::Ask { addr, .. } = lookup.next(now, SOFT, false) else { panic!() };
+        assert_eq!(addr, beside.addr);
     }
 
     #[test]
@@ -1006,12 +835,12 @@ mod tests {
             let global = SocketAddr::from(([8, 8, 8, 8], 1000 + n));
             lookup.add(NodeInfo { id: Id::random(&mut rng), addr: global }, VIA);
         }
-        assert_eq!(lookup.candidates.len(), 1);
+        assert_eq!(lookup.candidates.list.len(), 1);
         for n in 0..26u16 {
             let local = SocketAddr::from(([127, 0, 0, 1], 1000 + n));
             lookup.add(NodeInfo { id: Id::random(&mut rng), addr: local }, VIA);
         }
-        assert_eq!(lookup.candidates.len(), 27);
+        assert_eq!(lookup.candidates.list.len(), 27);
     }
 
     #[test]
