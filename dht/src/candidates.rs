@@ -1,5 +1,6 @@
 //! Whom a lookup heard of, by their distance to its target, and on which of its paths.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use wire::Id;
@@ -155,22 +156,20 @@ impl Candidates {
         if gone == rank { self.list.len() } else { rank }
     }
 
-    /// The paths have ended: their candidates are those of one lookup, in which a network counts once.
+    /// The paths have ended: their candidates are those of one lookup. Who answered has its network
+    /// for itself.
     pub(crate) fn unite(&mut self) {
         self.split = false;
-        let mut taken: Vec<u64> = Vec::new();
-        let global = |c: &Candidate| AddrScope::of(c.addr.ip()) == AddrScope::Global;
-        for answered in [true, false] {
-            self.list.retain(|c| {
-                let concerned = (c.state == State::Answered) == answered && c.known && global(c);
-                let net = network(c.addr.ip());
-                let double = concerned && taken.contains(&net);
-                if concerned && !double {
-                    taken.push(net);
-                }
-                !double
-            });
+        let is_global = |c: &Candidate| AddrScope::of(c.addr.ip()) == AddrScope::Global;
+        let answered = |c: &&Candidate| c.state == State::Answered && is_global(c);
+        let mut taken = BTreeMap::new();
+        for candidate in self.list.iter().filter(answered) {
+            taken.entry(network(candidate.addr.ip())).or_insert(candidate.key);
         }
+        self.list.retain(|c| {
+            let by = taken.get(&network(c.addr.ip())).filter(|_| c.known && is_global(c));
+            by.is_none_or(|key| *key == c.key)
+        });
     }
 
     /// Moves queries on that are overdue, and counts those that are waited for.

@@ -774,13 +774,16 @@ mod tests {
         for node in &mut hidden {
             (0..12).for_each(|bit| node.id.set_bit(bit, target.bit(bit)));
         }
-        // In their networks, at their addresses, with their ids; and many that are nearer.
-        let fakes = hidden.iter().enumerate().map(|(n, node)| match n % 3 {
-            0 => NodeInfo { id: node.id, addr: SocketAddr::from(([9, 9, n as u8, 9], 1)) },
-            1 => NodeInfo { id: Id::random(&mut rng), addr: node.addr },
-            _ => NodeInfo { id: Id::random(&mut rng), addr: SocketAddr::new(node.addr.ip(), 9) },
+        // In their networks and at their addresses, but nearer; with their ids; and many that are nearer.
+        let fakes = (0..).zip(&hidden).map(|(n, hidden)| {
+            let nearer = near(&target, 60, &mut rng).id;
+            match n % 3 {
+                0 => NodeInfo { id: hidden.id, addr: SocketAddr::from(([9, 9, n, 9], 1)) },
+                1 => NodeInfo { id: nearer, addr: hidden.addr },
+                _ => NodeInfo { id: nearer, addr: SocketAddr::new(hidden.addr.ip(), 9) },
+            }
         });
-        let fakes: Vec<_> = fakes.collect();
+        let fakes: Vec<NodeInfo> = fakes.collect();
         let nearer: Vec<_> = (0..30).map(|n| near(&target, 30 + n, &mut rng)).collect();
         for told in [fakes, nearer] {
             let rules = Rules { paths: 1, candidates_max: 20, ..RULES };
