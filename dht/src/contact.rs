@@ -9,7 +9,7 @@ use wire::compact;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::SocketId;
+use crate::{NodeInfo, SocketId};
 
 /// An address of one family, stored compactly.
 pub(crate) trait Address: Copy + Eq + Debug {
@@ -168,6 +168,11 @@ impl<A: Address> Contact<A> {
 
     pub(crate) fn set_pinged(&mut self) {
         self.flags |= PINGED;
+    }
+
+    /// Id and address.
+    pub(crate) fn node(&self) -> NodeInfo {
+        NodeInfo { id: self.id, addr: self.addr.get() }
     }
 
     pub(crate) fn scope(&self) -> AddrScope {

@@ -172,13 +172,8 @@ impl PeerStore {
         if age >= sample_secs || told < samples {
             self.sample.drawn_secs = secs(now);
             self.sample.info_hashes.clear();
-            // Each torrent is as likely: of those left, as many are taken as are still wanted.
-            let mut wanted = samples.min(len);
-            for (at, swarm) in self.swarms.iter().enumerate() {
-                if rng.index(len - at) < wanted {
-                    self.sample.info_hashes.extend_from_slice(swarm.info_hash.as_bytes());
-                    wanted -= 1;
-                }
+            for at in rng.choose(len, samples) {
+                self.sample.info_hashes.extend_from_slice(self.swarms[at].info_hash.as_bytes());
             }
         }
         let age = secs(now).saturating_sub(self.sample.drawn_secs);

@@ -397,22 +397,14 @@ impl<A: Address> Table<A> {
             Wanted::Usable => c.fails < self.rules.fails_max,
             Wanted::Any => true,
         };
-        self.walk(target, n, fit, |c| {
-            out.push((NodeInfo { id: c.id, addr: c.addr.get() }, c.via));
-        });
+        self.walk(target, n, fit, |c| out.push((c.node(), c.via)));
     }
 
     /// Appends `n` contacts that are fit to be asked, any as likely as the others.
     pub(crate) fn sample(&self, n: usize, rng: &mut Rng, out: &mut Vec<(NodeInfo, SocketId)>) {
-        let usable = || self.contacts.iter().filter(|c| c.fails < self.rules.fails_max);
-        let (mut left, mut wanted) = (usable().count(), n);
-        for contact in usable() {
-            if rng.index(left) < wanted {
-                out.push((NodeInfo { id: contact.id, addr: contact.addr.get() }, contact.via));
-                wanted -= 1;
-            }
-            left -= 1;
-        }
+        let usable = self.contacts.iter().filter(|c| c.fails < self.rules.fails_max);
+        let usable: Vec<_> = usable.collect();
+        out.extend(rng.choose(usable.len(), n).map(|at| (usable[at].node(), usable[at].via)));
     }
 
     /// Appends the compact node infos of the `n` contacts closest to `target` that are fit to be
@@ -510,7 +502,7 @@ impl<A: Address> Table<A> {
         });
         for contact in due.take(n) {
             contact.set_pinged();
-            out.push((NodeInfo { id: contact.id, addr: contact.addr.get() }, contact.via));
+            out.push((contact.node(), contact.via));
         }
     }
 

@@ -209,7 +209,7 @@ impl Tables {
     pub(crate) fn contacts(&self, now: Time, out: &mut Vec<ContactInfo>) {
         fn describe<A: Address>(table: &Table<A>, now: Time, out: &mut Vec<ContactInfo>) {
             out.extend(table.contacts().iter().map(|c| ContactInfo {
-                node: NodeInfo { id: c.id, addr: c.addr.get() },
+                node: c.node(),
                 status: table.status(c, now),
                 rtt_ms: c.answered().then(|| c.rtt_ms()),
                 idle_secs: c.idle_secs(now),

@@ -55,6 +55,7 @@ impl Id {
     }
 
     /// The XOR distance to `other` as two numbers that compare in its order: cheaper to sort by.
+    #[inline]
     pub fn distance_words(&self, other: &Id) -> (u128, u32) {
         let high = |id: &Id| u128::from_be_bytes(first(&id.0));
         let low = |id: &Id| u32::from_be_bytes(last(&id.0));
@@ -71,6 +72,7 @@ impl Id {
     }
 
     /// How many leading bits this key shares with `other`: 0 to 160.
+    #[inline]
     pub fn common_prefix(&self, other: &Id) -> u32 {
         match self.distance_words(other) {
             (0, low) => 128 + low.leading_zeros(),
@@ -79,6 +81,7 @@ impl Id {
     }
 
     /// Bit `index`, counted from the most significant; false beyond bit 159.
+    #[inline]
     pub fn bit(&self, index: u32) -> bool {
         self.0.get(index as usize / 8).is_some_and(|byte| byte & (0x80 >> (index % 8)) != 0)
     }

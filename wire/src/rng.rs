@@ -88,6 +88,17 @@ impl Rng {
         out
     }
 
+    /// `n` of the numbers below `len`, or all, in their order, each set of them equally likely (Knuth,
+    /// The Art of Computer Programming 2, 3.4.2, algorithm S).
+    pub fn choose(&mut self, len: usize, n: usize) -> impl Iterator<Item = usize> {
+        let mut wanted = n.min(len);
+        (0..len).filter(move |at| {
+            let chosen = self.index(len - at) < wanted;
+            wanted -= usize::from(chosen);
+            chosen
+        })
+    }
+
     /// Puts `items` into a uniformly random order (Fisher-Yates, from the end).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

@@ -166,25 +166,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads a message whose outermost values are dicts by keys, and all else as values.
-    fn read(bytes: &[u8], limits: Limits) -> Result<(), Error> {
-        fn inside(reader: &mut Reader<'_>, levels: usize) -> Result<(), Error> {
+    /// Reads a message whose outermost values are dicts by keys, and all else in one of three ways.
+    fn read_as(way: u8, bytes: &[u8], limits: Limits) -> Result<(), Error> {
+        fn inside(way: u8, reader: &mut Reader<'_>, levels: usize) -> Result<(), Error> {
             if levels > 0 && reader.enter_dict()? {
                 while reader.key()?.is_some() {
-                    inside(reader, levels - 1)?;
+                    inside(way, reader, levels - 1)?;
                 }
                 return Ok(());
             }
-            reader.value().map(drop)
+            let start = reader.position();
+            match way {
+                0 => drop(reader.value()?),
+                1 => assert_eq!(reader.int()?, reader.since(start).as_int()),
+                _ => assert_eq!(reader.bytes()?, reader.since(start).as_bytes()),
+            }
+            Ok(())
         }
         let mut reader = Reader::new(bytes, limits)?;
-        inside(&mut reader, 2)?;
+        inside(way, &mut reader, 2)?;
         reader.finish()
+    }
+
+    fn read(bytes: &[u8], limits: Limits) -> Result<(), Error> {
+        read_as(0, bytes, limits)
     }
 
     fn bencode() -> impl Strategy<Value = Vec<u8>> {
         let leaf = prop_oneof![
             any::<i64>().prop_map(|n| format!("i{n}e").into_bytes()),
+            (0..10).prop_map(|n| format!("i{n}e").into_bytes()),
+            any::<[u8; 6]>().prop_map(|text| [b"6:", &text[..]].concat()),
             proptest::collection::vec(any::<u8>(), 0..120).prop_map(|text| [
                 format!("{}:", text.len()).as_bytes(),
                 &text
@@ -228,7 +240,9 @@ mod tests {
             }
             let limits = Limits { depth_max, items_max, bytes_max: 1 << 16 };
             let whole = Value::parse(&message, limits).map(drop);
-            prop_assert_eq!(read(&message, limits), whole);
+            for way in 0..3 {
+                prop_assert_eq!(read_as(way, &message, limits), whole);
+            }
         }
     }
 
