@@ -150,22 +150,19 @@ impl<'a> Found<'a> {
                 self.reply = Some(ReplyBody::read(reader)?);
                 return Ok(());
             }
-            [letter] => match letter {
-                b'q' => &mut self.name,
-                b't' => &mut self.tid,
-                b'v' => &mut self.version,
-                b'y' => &mut self.kind,
-                b'e' => {
-                    self.error.get_or_insert(reader.value()?);
-                    return Ok(());
-                }
-                _ => return reader.value().map(drop),
-            },
-            b"ip" => &mut self.ip,
+            b"e" => {
+                self.error.get_or_insert(reader.value()?);
+                return Ok(());
+            }
             b"ro" => {
                 self.read_only.get_or_insert(reader.int()?);
                 return Ok(());
             }
+            b"ip" => &mut self.ip,
+            b"q" => &mut self.name,
+            b"t" => &mut self.tid,
+            b"v" => &mut self.version,
+            b"y" => &mut self.kind,
             _ => return reader.value().map(drop),
         };
         let text = reader.bytes()?;
