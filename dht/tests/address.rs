@@ -70,6 +70,26 @@ fn many_replies_of_one_address_change_nothing() {
 }
 
 #[test]
+fn who_comes_by_itself_has_no_vote() {
+    let mut bench = bench();
+    let mut rng = Rng::new(&seed_from_u64(4));
+    let before = bench.node.id();
+    for n in 0..60 {
+        let (from, id) = (stranger(n), Id::random(&mut rng));
+        let mut ping = Vec::new();
+        let head = Head { tid: b"tt", ..Head::default() };
+        Query { id, method: Method::Ping }.encode(&head, &mut ping);
+        bench.handle(from, &ping);
+        assert!(bench.node.poll_transmit(&mut ping).is_some(), "an answer");
+        let asked = bench.asked();
+        assert_eq!((asked.len(), asked[0].to), (1, from), "it is asked in return");
+        bench.handle(from, &reply(&asked[0].tid, id, ip("99.9.9.9")));
+    }
+    assert!(bench.node.table_len(Family::V4) > 25);
+    assert_eq!((bench.node.id(), told(&mut bench)), (before, vec![]));
+}
+
+#[test]
 fn replies_of_25_networks_give_an_id_that_fits_and_keep_the_contacts() {
     let mut bench = bench();
     let mut rng = Rng::new(&seed_from_u64(1));

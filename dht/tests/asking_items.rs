@@ -196,3 +196,22 @@ fn stray_outcomes_of_stores_end_a_put_once() {
     bench.reply(&asked, &body(id(1), b""));
     assert!(matches!(bench.events().last(), Some(Event::Stored { accepted: 0, .. })));
 }
+
+#[test]
+fn of_a_reply_full_of_samples_some_are_taken() {
+    let mut bench = Bench::new();
+    bench.node.sample_infohashes(bench.now, HASH);
+    let asked = first(&mut bench, "sample_infohashes");
+    let mut fields = Vec::new();
+    let mut e = Encoder::new(&mut fields);
+    e.key(b"interval").int(60);
+    e.key(b"nodes").bytes(b"");
+    e.key(b"num").int(3_000);
+    e.key(b"samples").bytes(&[7; 20 * 3_000]);
+    bench.reply(&asked, &body(id(1), &fields));
+    let told = bench.events().into_iter().find_map(|event| match event {
+        Event::SamplesFound { num, info_hashes, .. } => Some((num, info_hashes.len())),
+        _ => None,
+    });
+    assert_eq!(told, Some((3_000, 200)));
+}
