@@ -86,6 +86,7 @@ impl Node {
 
     fn answer(&mut self, asker: &Asker, head: &Head<'_>, says: Says) {
         // None is longer: such a message was dropped.
+        debug_assert!(head.tid.len() <= TID_LEN_MAX);
         let tid = ArrayVec::try_from(head.tid).unwrap_or_default();
         self.out.push_back(Outgoing::Answer(Answer { asker: *asker, tid, says }));
     }

@@ -159,14 +159,14 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         ),
         (vec!["ping", &silent, "--timeout", "0.3"], 3, "no answer from"),
         (vec!["contacts"], 2, "--data-dir DIR"),
-        (vec!["contacts", "--data-dir", "/none"], 1, "/none/dht.state does not exist"),
+        (vec!["contacts", "--data-dir", "/none"], 1, "no contacts are saved in /none"),
         (vec!["contacts", "import", "--data-dir", alone, "/none"], 1, "/none: No such file"),
         (
             vec!["contacts", "import", "--data-dir", alone, "/dev/zero"],
             2,
             "more than 4194304 bytes",
         ),
-        (vec!["lookup", "--data-dir", "/none", HASH], 1, "/none/dht.state does not exist"),
+        (vec!["lookup", "--data-dir", "/none", HASH], 1, "no contacts are saved in /none"),
         (vec!["lookup", "--data-dir", alone, HASH], 1, "no contacts are saved"),
         (vec!["lookup", "--bind", &silent, "--bootstrap", &silent, HASH], 4, "another --bind"),
         (vec!["lookup", "--bootstrap", &long, HASH], 4, "by address"),
@@ -220,6 +220,9 @@ fn contacts_go_from_one_node_to_another() {
         |out: &Output| text(&out.stdout).starts_with(&format!("{} {}\n", first.id, first.addr));
     let find = ["find-node", "-q", "--bootstrap", &third.addr, &first.id];
     assert!(found(&run_until(&find, found)));
+    // Who names a node needs no contacts yet.
+    let asked = run(&["lookup", "--data-dir", &path("new"), "--bootstrap", &third.addr, HASH]);
+    assert_eq!(asked.status.code(), Some(3), "{}", text(&asked.stderr));
     let refused = run(&["contacts", "import", "--data-dir", &path("third"), &path("list")]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("in use by another dht-node"));

@@ -54,7 +54,8 @@ pub struct DriverConfig {
     pub snapshot: Option<Snapshot>,
     /// The node's seed; `None` takes it from the operating system.
     pub seed: Option<Seed>,
-    /// Datagrams that are read from a socket in one turn. Default 64.
+    /// Datagrams that are read from a socket in one turn, before what they bring is sent; well below
+    /// [`Config::out_max`], which drops queries. Default 64.
     pub datagrams_per_turn: usize,
     /// Foreign datagrams that may wait to be polled. Default 1,024.
     pub foreign_packets_max: usize,

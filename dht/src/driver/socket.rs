@@ -96,6 +96,7 @@ impl Socket {
         stats: &mut DriverStats,
         mut refused: impl FnMut(SocketAddr),
     ) {
+        debug_assert!(datagrams.len() <= BATCH);
         let datagrams = &datagrams[..datagrams.len().min(BATCH)];
         let addrs: ArrayVec<SocketAddrAny, BATCH> =
             datagrams.iter().map(|datagram| datagram.to.as_any()).collect();

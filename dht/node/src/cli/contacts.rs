@@ -14,7 +14,7 @@ use wire::{Id, NodeId};
 
 use super::output::Output;
 use super::session::s;
-use super::store::{Store, saved};
+use super::store::{Store, not_saved, saved};
 use super::{Common, Failure};
 
 /// More than a line for each contact that is kept, with comments.
@@ -25,7 +25,7 @@ const REFUSED_SHOWN: usize = 10;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Prints the contacts that a node saved in its data folder, one a line: id and address. The node may run
-meanwhile; it saves every five minutes and when it is stopped.
+meanwhile; it saves ten seconds after its start, every five minutes, and when it is stopped.
 
 Examples:
   dht-node contacts --data-dir ./node
@@ -70,7 +70,7 @@ impl Contacts {
 }
 
 fn print(folder: &Path, common: &Common) -> Result<(), Failure> {
-    let Snapshot { id, contacts } = saved(folder)?;
+    let Snapshot { id, contacts } = saved(folder)?.ok_or_else(|| not_saved(folder))?;
     let mut out = Output::new(common);
     for NodeInfo { id, addr } in &contacts {
         let json = json!({"event": "contact", "id": id.to_string(), "addr": addr});

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::Id;
 
 use super::output::Output;
-use super::store::saved;
+use super::store::{not_saved, saved};
 use super::{Common, Failure, Patience};
 
 /// How often the line of progress is drawn.
@@ -43,7 +42,7 @@ impl Session {
         config.node.read_only = true;
         config.node.lookup_wait_ms = timeout.as_millis() as u64;
         let folder = common.data_dir.as_deref().filter(|_| needs_contacts);
-        config.snapshot = folder.map(saved).transpose()?;
+        config.snapshot = folder.map(saved).transpose()?.flatten();
         // The node that saved its contacts may run.
         config.node.id = Some(Id(rand::random()));
         let known = config.snapshot.as_ref().is_some_and(|saved| !saved.contacts.is_empty());
@@ -51,7 +50,7 @@ impl Session {
             _ if !needs_contacts => Vec::new(),
             [] if known => Vec::new(),
             [] => match folder {
-                Some(folder) => return Err(nobody_saved(folder)),
+                Some(folder) => return Err(not_saved(folder)),
                 None => PUBLIC_BOOTSTRAP.map(String::from).to_vec(),
             },
             given => given.to_vec(),
@@ -168,11 +167,6 @@ impl Session {
         }
         Failure::Nothing(text)
     }
-}
-
-fn nobody_saved(folder: &Path) -> Failure {
-    let hint = "name a node with --bootstrap HOST:PORT";
-    Failure::Internal(format!("no contacts are saved in {}\n  {hint}", folder.display()))
 }
 
 /// No bootstrap contact has an address, for these reasons.

@@ -11,16 +11,19 @@ use super::Failure;
 /// The file with id and contacts.
 const FILE: &str = "dht.state";
 
-/// What a node saved in its data folder. It may run meanwhile: the file is replaced as a whole.
-pub(super) fn saved(folder: &Path) -> Result<Snapshot, Failure> {
-    let file = StateFile::new(folder.join(FILE));
-    file.load()?.ok_or_else(|| {
-        Failure::Internal(format!(
-            "{} does not exist\n  is it the data folder of a `dht-node bootstrap`, which saves ten \
-             seconds after its start, every five minutes, and at its end?",
-            file.path().display()
-        ))
-    })
+/// What a node saved in its data folder, if it has. It may run meanwhile: the file is replaced as a
+/// whole.
+pub(super) fn saved(folder: &Path) -> Result<Option<Snapshot>, Failure> {
+    Ok(StateFile::new(folder.join(FILE)).load()?)
+}
+
+/// Nothing of use is saved there.
+pub(super) fn not_saved(folder: &Path) -> Failure {
+    Failure::Internal(format!(
+        "no contacts are saved in {}\n  is it the folder of a `dht-node bootstrap`, which saves ten \
+         seconds after its start, every five minutes, and at its end? name a node with --bootstrap",
+        folder.display()
+    ))
 }
 
 /// The data folder, which one process at a time may change.
