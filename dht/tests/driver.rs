@@ -1,13 +1,15 @@
 //! Drivers on loopback sockets.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_types, reason = "strangers have sockets of their own")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig};
 use dht::{Event, SocketId};
 use tokio::time::{Instant, timeout};
 use wire::Id;
+use wire::krpc::{Body, Head, Message, Method, Query};
 
 fn driver(bootstrap: &[SocketAddr]) -> Driver {
     let config = DriverConfig {
@@ -102,4 +104,60 @@ async fn a_name_that_does_not_resolve_is_told_and_tried_again() {
     assert_eq!(unresolved.len(), 1);
     assert_eq!(unresolved[0].0, "127.0.0.1:port");
     assert!(!unresolved[0].1.is_empty());
+}
+
+/// A ping that can be told from others.
+fn ping(tid: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let query = Query { id: Id([9; 20]), method: Method::Ping };
+    query.encode(&Head { tid, read_only: true, ..Head::default() }, &mut out);
+    out
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_burst_is_answered_whole_and_to_each_asker_what_it_asked() {
+    let mut node = driver(&[]);
+    let to = node.local_addrs().next().unwrap();
+    let askers: Vec<_> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for n in 0..50u8 {
+        for (by, asker) in (0u8..).zip(&askers) {
+            asker.send_to(&ping(&[by, n]), to).unwrap();
+        }
+    }
+    // Three turns of 64 are read, and more than one batch is sent.
+    while node.node().stats().received < 150 {
+        timeout(Duration::from_secs(5), node.turn()).await.unwrap();
+    }
+    for (by, asker) in (0u8..).zip(&askers) {
+        asker.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for n in 0..50u8 {
+            let mut buf = [0; 1500];
+            let (len, from) = asker.recv_from(&mut buf).unwrap();
+            let message = Message::parse(&buf[..len]).unwrap();
+            assert!(matches!(message.body, Body::Reply(_)), "{message:?}");
+            assert_eq!((from, message.head.tid), (to, &[by, n][..]));
+        }
+    }
+    assert_eq!(node.stats(), Default::default());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_address_that_cannot_be_sent_to_holds_no_other_up() {
+    let mut drivers = vec![driver(&[]), driver(&[])];
+    let other = drivers[1].local_addrs().next().unwrap();
+    // The system lets nothing go there from loopback.
+    let nowhere: [SocketAddr; 2] =
+        ["198.51.100.1:6881", "198.51.100.2:6881"].map(|a| a.parse().unwrap());
+    let now = drivers[0].now();
+    for addr in [nowhere[0], other, nowhere[1]] {
+        drivers[0].node_mut().ping(now, addr);
+    }
+    drivers[0].flush();
+    for nowhere in nowhere {
+        let failed = drivers[0].poll_event();
+        assert!(matches!(failed, Some(Event::PingFailed { addr, .. }) if addr == nowhere));
+    }
+    let answered = |e: &Event| matches!(e, Event::PingReply { node, .. } if node.addr == other);
+    until(&mut drivers, 0, answered).await;
+    assert_eq!(drivers[0].stats().send_errors, 2);
 }
