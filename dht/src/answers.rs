@@ -11,7 +11,7 @@ use wire::time::Time;
 use crate::node::Node;
 use crate::stores::Outcome;
 use crate::transactions::{Ask, Purpose, Transaction};
-use crate::{Event, NodeInfo, SocketId};
+use crate::{Event, NodeInfo, SocketId, security};
 
 impl Node {
     /// A datagram from `from` came by our socket `local`. Whatever it says is counted, answered or
@@ -63,11 +63,12 @@ impl Node {
     /// The node that was asked replied, or refused.
     fn on_answer(&mut self, transaction: Transaction, message: &Message<'_>) {
         self.quota.verify(self.now, transaction.to.ip());
+        self.own.answered(transaction.via);
         // Not of who came by itself: anybody could have as many votes as networks.
         if let Some(seen) = message.head.ip
             && !matches!(transaction.purpose, Purpose::Verify)
         {
-            self.on_vote(transaction.to, seen);
+            self.on_vote(transaction.via, transaction.to, seen);
         }
         match &message.body {
             Body::Reply(body) => self.on_reply(transaction, body),
@@ -89,7 +90,7 @@ impl Node {
             self.on_no_answer(&transaction);
             return;
         };
-        let own = id == self.id || id == NodeId::ZERO;
+        let own = self.own.has(&id) || id == NodeId::ZERO;
         if own || transaction.expected.is_some_and(|expected| expected != id) {
             self.stats.dropped_wrong_id += 1;
             if let Some(expected) = transaction.expected {
@@ -100,7 +101,7 @@ impl Node {
         }
         self.stats.answered += 1;
         let node = NodeInfo { id, addr: transaction.to };
-        self.heard(node, transaction.via, transaction.sent);
+        self.heard(node, transaction.sent);
         match transaction.purpose {
             Purpose::Ping(ping) => {
                 let rtt = self.now.since(transaction.sent);
@@ -126,7 +127,7 @@ impl Node {
                     _ => {}
                 }
                 let token = reply.token.filter(|t| t.len() <= self.config.token_bytes_max);
-                self.on_lookup_reply(lookup, key, node, token, &mut same, &other, transaction.via);
+                self.on_lookup_reply(lookup, key, node, token, &mut same, &other);
                 self.pump(lookup);
             }
             Purpose::Store(lookup) => self.on_stored(lookup, Outcome::Accepted),
@@ -143,7 +144,9 @@ impl Node {
         let (mut same, mut other) = (Vec::new(), Vec::new());
         for (id, addr) in nodes.take(self.config.reply_nodes_max) {
             let scope = AddrScope::of(addr.ip());
-            if id == self.id || !self.may_ask(&addr) || !scope.acceptable_from(source) {
+            let unfit = self.config.enforce_ids && !security::fits(&id, addr.ip());
+            let own = self.own.has(&id);
+            if own || unfit || !self.may_ask(&addr) || !scope.acceptable_from(source) {
                 self.stats.refused_nodes += 1;
                 continue;
             }
@@ -162,6 +165,7 @@ impl Node {
             return self.on_no_answer(&transaction);
         }
         self.stats.timeouts += 1;
+        self.own.unanswered(transaction.via);
         if !matches!(transaction.purpose, Purpose::Maintenance) && !transaction.ask.is_optional() {
             self.blame(&transaction);
         }
@@ -184,7 +188,10 @@ impl Node {
 
     /// Counts a failure against the contact that was asked.
     fn blame(&mut self, transaction: &Transaction) {
-        if let Some(id) = transaction.expected {
+        let Some(id) = transaction.expected else { return };
+        if self.is_down(transaction.via) {
+            self.tables.forgive(&id, &transaction.to);
+        } else {
             self.tables.on_failure(self.now, &id, &transaction.to);
             self.hasten_maintenance(5);
         }

@@ -5,7 +5,7 @@
 //! and keep or give away nothing. The honest nodes that they were put in front of are found by looking
 //! for ids beside the target, and are asked as well.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use wire::compact::Family;
 
@@ -14,7 +14,7 @@ use crate::lookup::Rules;
 use crate::node::Node;
 use crate::search::{Goal, Search};
 use crate::table::Wanted;
-use crate::{LookupId, NodeInfo, SocketId};
+use crate::{LookupId, NodeInfo};
 
 /// How far a lookup is with looking around.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) enum Around {
     /// It is to look around.
     Wanted,
     /// So many lookups of ids beside the target have not ended; what the others found.
-    Running { pending: u32, found: BTreeMap<NodeInfo, SocketId> },
+    Running { pending: u32, found: BTreeSet<NodeInfo> },
     /// It has looked around.
     Done,
 }
@@ -66,15 +66,23 @@ impl Node {
         Rules { far: Some(far), shunned: parent.map(|p| (p.target, SHUNNED * kth)), ..rules }
     }
 
-    /// The size of a DHT that is everywhere as dense as around our own id, where the table has all: an
+    /// The size of a DHT that is everywhere as dense as around our own ids, where the tables have all: an
     /// estimate that no lookup and nobody who is asked in one has a hand in.
     pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
         let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
-        found.clear();
-        self.tables.closest(family, &self.id, k, Wanted::Proven, &mut found);
-        let kth = found.get(k - 1).map(|(node, _)| part_of_space(&node.id.distance(&self.id)));
+        let (mut ids, mut sum) = (0, 0.0);
+        for (addr, own) in self.config.sockets.iter().zip(self.own.ids()) {
+            if Family::of(addr) != family {
+                continue;
+            }
+            found.clear();
+            self.tables.closest(family, own, k, Wanted::Proven, &mut found);
+            if let Some(kth) = found.get(k - 1) {
+                (ids, sum) = (ids + 1, sum + part_of_space(&kth.id.distance(own)));
+            }
+        }
         self.found = found;
-        kth.and_then(|kth| size_of(1, k, kth))
+        size_of(ids, k, sum)
     }
 
     /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
@@ -91,7 +99,7 @@ impl Node {
             }
             // Where an item was found at once the closest were not asked, and what is looked for
             // around a target depends on it.
-            let own = target == self.id;
+            let own = self.own.has(&target);
             let whole = !own && !search.satisfied && !matches!(search.goal, Goal::Around { .. });
             if let Some(observed) = observed.filter(|_| whole) {
                 self.estimates[family as usize].add(now, target, observed);
@@ -112,9 +120,9 @@ impl Node {
     /// Looks for ids beside the target of a lookup.
     pub(crate) fn look_around(&mut self, parent: LookupId) {
         let Some(search) = self.searches.get_mut(&parent) else { return };
-        let target = search.target;
+        let (target, lead) = (search.target, search.lead);
         self.stats.surrounded += 1;
-        search.around = Around::Running { pending: 1, found: BTreeMap::new() };
+        search.around = Around::Running { pending: 1, found: BTreeSet::new() };
         let sizes = self.tables.families().filter_map(|family| self.density(family));
         let nodes = sizes.map(|size| size.nodes).fold(0.0, f64::max);
         let bit = libm::log2((nodes / self.config.k.max(1) as f64).max(1.0)) as i32;
@@ -126,7 +134,7 @@ impl Node {
             }
             let mut beside = target;
             beside.set_bit(bit as u32, !target.bit(bit as u32));
-            self.start(Goal::Around { parent }, beside);
+            self.start_by(Goal::Around { parent }, beside, lead);
         }
         // The one that kept it running while they began.
         self.looked_around(parent, std::iter::empty());
@@ -136,22 +144,22 @@ impl Node {
     pub(crate) fn looked_around<'a>(
         &mut self,
         parent: LookupId,
-        nodes: impl Iterator<Item = (NodeInfo, SocketId, Option<&'a [u8]>)>,
+        nodes: impl Iterator<Item = (NodeInfo, Option<&'a [u8]>)>,
     ) {
         let Some(search) = self.searches.get_mut(&parent) else { return };
         let target = search.target;
         let Around::Running { pending, found } = &mut search.around else { return };
-        found.extend(nodes.map(|(node, via, _)| (node, via)));
+        found.extend(nodes.map(|(node, _)| node));
         *pending -= 1;
         if *pending > 0 {
             return;
         }
         let mut found: Vec<_> = std::mem::take(found).into_iter().collect();
-        found.sort_unstable_by_key(|(node, _)| node.id.distance(&target));
+        found.sort_unstable_by_key(|node| node.id.distance(&target));
         search.around = Around::Done;
         let max = self.config.surrounded_nodes_max;
         for family in [Family::V4, Family::V6] {
-            let nodes = found.iter().filter(|(node, _)| Family::of(&node.addr) == family);
+            let nodes = found.iter().filter(|node| Family::of(&node.addr) == family);
             if let Some(side) = search.side(family) {
                 side.extend(nodes.take(max).copied());
             }

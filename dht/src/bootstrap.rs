@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wire::time::Time;
 
-use crate::LookupId;
 use crate::config::Config;
+use crate::{LookupId, SocketId};
 
 /// The bootstrap contacts and the state of asking them.
 #[derive(Clone, Debug)]
@@ -16,10 +16,12 @@ pub(crate) struct Bootstrap {
     /// Whether any of them ever answered: else those who came to us may be an overlay apart.
     reached: bool,
     backoff: Backoff,
-    /// When the lookup for our own id starts.
+    /// When the lookups for our own ids start, one after the other.
     due: Option<Time>,
-    /// That lookup, while it runs.
-    pub(crate) running: Option<LookupId>,
+    /// The one that runs, and for which socket's id.
+    pub(crate) running: Option<(SocketId, LookupId)>,
+    /// Whether any of them was answered.
+    answered: bool,
     /// Whether the caller was told that it succeeded.
     pub(crate) announced: bool,
     /// When our neighbours are looked for again, and how long after that the next time.
@@ -36,6 +38,7 @@ impl Bootstrap {
             backoff: Backoff::new(config.bootstrap_retry_ms, config.bootstrap_retry_max_ms),
             due: None,
             running: None,
+            answered: false,
             announced: false,
             neighbours_at: None,
             neighbours: Backoff::new(
@@ -89,14 +92,23 @@ impl Bootstrap {
         self.due = None;
     }
 
-    pub(crate) fn started(&mut self, lookup: LookupId) {
+    pub(crate) fn started(&mut self, socket: SocketId, lookup: LookupId) {
         self.due = None;
-        self.running = Some(lookup);
+        self.answered &= socket != SocketId(0);
+        self.running = Some((socket, lookup));
     }
 
-    /// The lookup ended; if nobody answered, or no bootstrap contact ever did, it is repeated after a
-    /// pause.
-    pub(crate) fn ended(&mut self, now: Time, success: bool) {
+    /// A lookup ended. Returns the socket whose id is to be looked for next.
+    pub(crate) fn next(&mut self, answered: bool, sockets: usize) -> Option<SocketId> {
+        self.answered |= answered;
+        let next = self.running.map_or(0, |(socket, _)| usize::from(socket.0) + 1);
+        (next < sockets).then_some(SocketId(next as u8))
+    }
+
+    /// All lookups ended; if nobody answered, or no bootstrap contact ever did, they are repeated after
+    /// a pause.
+    pub(crate) fn ended(&mut self, now: Time) {
+        let success = self.answered;
         self.running = None;
         if success {
             self.neighbours.reset();

@@ -7,8 +7,8 @@ use wire::Id;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
+use crate::NodeInfo;
 use crate::keyed::network;
-use crate::{NodeInfo, SocketId};
 
 /// Names a candidate of one lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +53,6 @@ pub(crate) struct Candidate {
     pub(crate) distance: Id,
     pub(crate) known: bool,
     pub(crate) addr: SocketAddr,
-    pub(crate) via: SocketId,
     pub(crate) key: Key,
     pub(crate) state: State,
     /// It is asked whatever its rank.
@@ -123,7 +122,6 @@ impl Candidates {
         distance: Id,
         known: bool,
         addr: SocketAddr,
-        via: SocketId,
         hops: u32,
         path: u8,
     ) -> usize {
@@ -133,7 +131,7 @@ impl Candidates {
         let state = State::New;
         let (token, rtt_ms, extra) = (None, None, false);
         let candidate =
-            Candidate { distance, known, addr, via, key, state, extra, token, hops, rtt_ms, path };
+            Candidate { distance, known, addr, key, state, extra, token, hops, rtt_ms, path };
         self.list.insert(rank, candidate);
         self.forget_one(rank, path)
     }

@@ -9,12 +9,14 @@ use wire::NodeId;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The addresses that the caller's UDP sockets are bound to; a [`crate::SocketId`] is an index
-    /// into this list. Their families decide which of the two DHTs (BEP 32) the node takes part in.
+    /// into this list, of at most 255. Their families decide which of the two DHTs (BEP 32) the node
+    /// takes part in. At each of them it is a node of its own to others, with an id of its own (BEP 45).
     pub sockets: Vec<SocketAddr>,
-    /// The node's id, if it had one before; kept unless it does not fit our address.
+    /// The id at the first socket; those at others differ from it in their highest bits (BEP 45,
+    /// "Mandatory"). Each is kept unless it does not fit the address there. Default: drawn.
     pub id: Option<NodeId>,
-    /// The address that the world sees; ids are made from it (BEP 42). If it is not said, it is
-    /// learned from those who answer.
+    /// The address that the world sees the sockets of its family at; ids are made from it (BEP 42). If
+    /// it is not said, each socket's is learned from those who answer there.
     pub external_ip: Option<IpAddr>,
     /// Client and version to send as `v` (BEP 5, "KRPC Protocol"; BEP 20).
     pub version: Option<[u8; 4]>,
@@ -97,6 +99,11 @@ pub struct Config {
     pub votes_min: usize,
     /// Networks whose latest word counts. Default 64: 4 KiB.
     pub votes_max: usize,
+    /// So many queries in a row that nobody answers by one socket, while another of its family gets
+    /// answers, mean that its link is down: no contact is blamed, and lookups go by others (BEP 45,
+    /// "Determining Connectivity"). Default 16: where four nodes of five are dead that happens by chance
+    /// once in 35 times, and costs nothing.
+    pub link_silent_max: u32,
     /// Nodes that queried us and are being verified at once. Default 64.
     pub verifying_max: usize,
     /// Time between two rounds of maintenance. Default 60 s.
@@ -248,6 +255,7 @@ const DEFAULTS: Config = Config {
     enforce_ids: false,
     votes_min: 25,
     votes_max: 64,
+    link_silent_max: 16,
     verifying_max: 64,
     maintenance_ms: 60_000,
     maintenance_pings_max: 8,

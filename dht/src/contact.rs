@@ -9,7 +9,7 @@ use wire::compact;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::{NodeInfo, SocketId};
+use crate::NodeInfo;
 
 /// An address of one family, stored compactly.
 pub(crate) trait Address: Copy + Eq + Debug {
@@ -111,7 +111,6 @@ pub(crate) struct Contact<A> {
     /// Queries in a row that it did not answer.
     pub(crate) fails: u8,
     flags: u8,
-    pub(crate) via: SocketId,
 }
 
 const _: () = assert!(size_of::<Contact<V4>>() <= 36);
@@ -129,11 +128,11 @@ impl<A: Address> Contact<A> {
     }
 
     /// A node that was only heard of.
-    pub(crate) fn new(id: NodeId, addr: A, via: SocketId) -> Contact<A> {
+    pub(crate) fn new(id: NodeId, addr: A) -> Contact<A> {
         let ip = addr.get().ip();
         let fits = if crate::security::fits(&id, ip) { ID_FITS } else { 0 };
         let flags = fits | if AddrScope::of(ip) == AddrScope::Local { LOCAL } else { 0 };
-        Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags, via }
+        Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags }
     }
 
     pub(crate) fn status(&self, now: Time, good_secs: u32, fails_max: u8) -> Status {
@@ -166,8 +165,8 @@ impl<A: Address> Contact<A> {
         self.flags & PINGED != 0
     }
 
-    pub(crate) fn set_pinged(&mut self) {
-        self.flags |= PINGED;
+    pub(crate) fn set_pinged(&mut self, pinged: bool) {
+        self.flags = if pinged { self.flags | PINGED } else { self.flags & !PINGED };
     }
 
     /// Id and address.

@@ -30,7 +30,7 @@ impl Stored {
     /// What it is worth to keep it: how many put it again, how near it is to us, where others look
     /// for it, and how lately it came. A bit of distance counts as much as a quarter of an hour, and
     /// a fourth of a putter.
-    fn worth(&self, now: Time, own: &NodeId) -> i64 {
+    fn worth(&self, now: Time, own: &[NodeId]) -> i64 {
         let age = secs(now).saturating_sub(self.put_secs) / 900;
         i64::from(self.putters.count_ones()) * PUTTER + near(&self.target, own) - i64::from(age)
     }
@@ -40,8 +40,8 @@ impl Stored {
 const PUTTER: i64 = 4;
 
 /// What its place in the key space adds to the worth of an item.
-fn near(target: &Id, own: &NodeId) -> i64 {
-    i64::from(target.common_prefix(own))
+fn near(target: &Id, own: &[NodeId]) -> i64 {
+    own.iter().map(|own| i64::from(target.common_prefix(own))).max().unwrap_or(0)
 }
 
 /// Why an item was not stored.
@@ -105,7 +105,7 @@ impl ItemStore {
     }
 
     /// Whether an item could be stored under `target`, be it in place of another one.
-    pub(crate) fn has_room(&self, now: Time, target: &Id, own: &NodeId, rng: &mut Rng) -> bool {
+    pub(crate) fn has_room(&self, now: Time, target: &Id, own: &[NodeId], rng: &mut Rng) -> bool {
         let full = self.items.len() >= self.items_max || self.bytes >= self.bytes_max;
         !full
             || self.place(target).is_some()
@@ -123,7 +123,7 @@ impl ItemStore {
         item: Item,
         cas: Option<i64>,
         from: IpAddr,
-        own: &NodeId,
+        own: &[NodeId],
         rng: &mut Rng,
     ) -> Result<(), Refused> {
         let target = item.target();
@@ -184,7 +184,7 @@ impl ItemStore {
     }
 
     /// Some items, those that are worth least first, and what each is worth.
-    fn worst(&self, now: Time, own: &NodeId, rng: &mut Rng) -> ArrayVec<(i64, usize), LOOKED_AT> {
+    fn worst(&self, now: Time, own: &[NodeId], rng: &mut Rng) -> ArrayVec<(i64, usize), LOOKED_AT> {
         let len = self.items.len();
         let picks = (0..LOOKED_AT.min(len)).map(|_| rng.index(len));
         let mut worst: ArrayVec<_, LOOKED_AT> =
@@ -200,7 +200,7 @@ impl ItemStore {
         now: Time,
         len: usize,
         worth: i64,
-        own: &NodeId,
+        own: &[NodeId],
         rng: &mut Rng,
     ) -> bool {
         let (mut items, mut bytes) = (self.items.len(), self.bytes);
@@ -263,7 +263,7 @@ mod tests {
     use std::time::Duration;
 
     const NOW: Time = Time::from_secs(100);
-    const OWN: NodeId = Id([0; 20]);
+    const OWN: [NodeId; 1] = [Id([0; 20])];
 
     struct Bench {
         store: ItemStore,

@@ -1,4 +1,4 @@
-//! A standalone BitTorrent Mainline DHT node (BEP 5, 32, 33, 42, 43, 44, 51).
+//! A standalone BitTorrent Mainline DHT node (BEP 5, 32, 33, 42, 43, 44, 45, 51).
 //!
 //! [`Node`] is a pure state machine: datagrams, commands and the time go in; datagrams, events and
 //! a deadline come out. It opens no socket and reads no clock. After each input the caller drains
@@ -52,6 +52,7 @@ mod item_store;
 mod keyed;
 pub mod lookup;
 mod node;
+mod own;
 mod peer_store;
 mod queries;
 mod quota;

@@ -17,10 +17,10 @@ use std::time::Duration;
 use wire::time::Time;
 use wire::{Id, NodeId};
 
+use crate::NodeInfo;
 pub use crate::candidates::Key;
 use crate::candidates::{Candidate, Candidates, Pending, State};
 use crate::estimate::part_of_space;
-use crate::{NodeInfo, SocketId};
 
 /// The numbers of a lookup.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +68,6 @@ pub enum Step {
         id: Option<NodeId>,
         /// Where it is.
         addr: SocketAddr,
-        /// The socket by which it was heard of.
-        via: SocketId,
     },
     /// Wait for an answer, a failure, or this moment: a query will be late then, or over.
     Wait(Option<Time>),
@@ -85,7 +83,6 @@ impl Candidate {
             key: self.key,
             id: self.known.then(|| self.distance.distance(target)),
             addr: self.addr,
-            via: self.via,
         }
     }
 }
@@ -119,26 +116,26 @@ impl Lookup {
     }
 
     /// Hears of a node. Returns whether it is now among the k closest that may answer.
-    pub fn add(&mut self, node: NodeInfo, via: SocketId) -> bool {
-        self.add_after(node, via, 0, 0)
+    pub fn add(&mut self, node: NodeInfo) -> bool {
+        self.add_after(node, 0, 0)
     }
 
     /// Hears of a contact of ours from which one of the paths begins; 0 is the first.
-    pub fn add_to_path(&mut self, path: u8, node: NodeInfo, via: SocketId) {
-        self.add_after(node, via, 0, path);
+    pub fn add_to_path(&mut self, path: u8, node: NodeInfo) {
+        self.add_after(node, 0, path);
     }
 
     /// Hears of a contact of ours with this usual round trip.
-    pub fn add_contact(&mut self, node: NodeInfo, via: SocketId, rtt_ms: Option<u16>) {
+    pub fn add_contact(&mut self, node: NodeInfo, rtt_ms: Option<u16>) {
         let key = self.candidates.next_key();
-        self.add_after(node, via, 0, 0);
+        self.add_after(node, 0, 0);
         if let Some(candidate) = self.candidates.list.iter_mut().find(|c| c.key == key) {
             candidate.rtt_ms = rtt_ms;
         }
     }
 
     /// Hears of a node from one of this path that is `hops` queries away.
-    fn add_after(&mut self, node: NodeInfo, via: SocketId, hops: u32, path: u8) -> bool {
+    fn add_after(&mut self, node: NodeInfo, hops: u32, path: u8) -> bool {
         let shunned = self
             .rules
             .shunned
@@ -147,14 +144,14 @@ impl Lookup {
             return false;
         }
         let distance = node.id.distance(&self.target);
-        let rank = self.candidates.insert(distance, true, node.addr, via, hops + 1, path);
+        let rank = self.candidates.insert(distance, true, node.addr, hops + 1, path);
         rank < self.candidates.list.len() && self.candidates.alive_before(rank) < self.rules.k
     }
 
     /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
-    pub fn add_seed(&mut self, addr: SocketAddr, via: SocketId) {
+    pub fn add_seed(&mut self, addr: SocketAddr) {
         if !self.candidates.list.iter().any(|c| c.addr == addr) {
-            self.candidates.insert(Id([0xff; 20]), false, addr, via, 1, 0);
+            self.candidates.insert(Id([0xff; 20]), false, addr, 1, 0);
         }
     }
 
@@ -277,12 +274,12 @@ impl Lookup {
 
     /// Takes these nodes in, whatever their rank, and forgets those that need not be asked any more. The
     /// lookup is done once they have answered.
-    pub fn extend(&mut self, nodes: impl Iterator<Item = (NodeInfo, SocketId)>) {
+    pub fn extend(&mut self, nodes: impl Iterator<Item = NodeInfo>) {
         self.extended = true;
         self.candidates.list.retain(|c| c.state != State::New);
-        for (node, via) in nodes {
+        for node in nodes {
             let key = self.candidates.next_key();
-            self.add_after(node, via, 0, 0);
+            self.add_after(node, 0, 0);
             if let Some(candidate) = self.candidates.list.iter_mut().find(|c| c.key == key) {
                 candidate.extra = true;
             }
@@ -343,7 +340,6 @@ impl Lookup {
         id: NodeId,
         token: Option<&[u8]>,
         nodes: &mut Vec<NodeInfo>,
-        via: SocketId,
     ) {
         let Some(at) = self.candidates.position(key) else { return };
         if !self.candidates.list[at].state.is_pending() {
@@ -371,7 +367,7 @@ impl Lookup {
         nodes.truncate(self.rules.k);
         let mut closer = false;
         for node in nodes.iter() {
-            closer |= self.add_after(*node, via, hops, path);
+            closer |= self.add_after(*node, hops, path);
         }
         if path == 0 || !self.candidates.split {
             self.converged = was_known && !closer;
@@ -404,23 +400,23 @@ impl Lookup {
     }
 
     /// The closest nodes that answered, closest first, at most k; with their tokens.
-    pub fn closest(&self) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
+    pub fn closest(&self) -> impl Iterator<Item = (NodeInfo, Option<&[u8]>)> {
         self.answers(|_, rank| rank < self.rules.k)
     }
 
     /// Those, and the ones that the lookup was extended by.
-    pub fn reached(&self) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
+    pub fn reached(&self) -> impl Iterator<Item = (NodeInfo, Option<&[u8]>)> {
         self.answers(|candidate, rank| rank < self.rules.k || candidate.extra)
     }
 
     fn answers(
         &self,
         wanted: impl Fn(&Candidate, usize) -> bool,
-    ) -> impl Iterator<Item = (NodeInfo, SocketId, Option<&[u8]>)> {
+    ) -> impl Iterator<Item = (NodeInfo, Option<&[u8]>)> {
         let answered = self.candidates.list.iter().filter(|c| c.state == State::Answered);
         answered.enumerate().filter(move |(rank, c)| wanted(c, *rank)).map(|(_, c)| {
             let id = c.distance.distance(&self.target);
-            (NodeInfo { id, addr: c.addr }, c.via, c.token.as_deref())
+            (NodeInfo { id, addr: c.addr }, c.token.as_deref())
         })
     }
 
@@ -475,7 +471,6 @@ mod tests {
     const LATE: Duration = Duration::from_millis(200);
     const SOFT: Patience = Patience { late: LATE, over: Duration::from_millis(400) };
     const HARD: Duration = Duration::from_secs(4);
-    const VIA: SocketId = SocketId(0);
 
     fn node(n: u32, rng: &mut Rng) -> NodeInfo {
         let [_, a, b, c] = n.to_be_bytes();
@@ -545,10 +540,10 @@ mod tests {
     fn run(world: &World, target: Id, start: &[NodeInfo], paths: u8) -> Run {
         let mut lookup = Lookup::new(target, Rules { paths, ..RULES });
         for node in start {
-            lookup.add(*node, VIA);
+            lookup.add(*node);
         }
         for (path, node) in (1..=paths).zip(world.nodes.iter().rev()) {
-            lookup.add_to_path(path, *node, VIA);
+            lookup.add_to_path(path, *node);
         }
         let mut now = Time::from_secs(1);
         let begin = now;
@@ -588,7 +583,7 @@ mod tests {
                 match answer {
                     Some(id) => {
                         let mut told = world.told(&target, &id);
-                        lookup.on_reply(key, id, None, &mut told, VIA);
+                        lookup.on_reply(key, id, None, &mut told);
                     }
                     None => lookup.on_failure(key),
                 }
@@ -645,12 +640,12 @@ mod tests {
                 let node = nodes[n as usize];
                 match call {
                     0 => {
-                        lookup.add(node, VIA);
+                        lookup.add(node);
                     }
-                    1 => lookup.add_seed(node.addr, VIA),
+                    1 => lookup.add_seed(node.addr),
                     2 => {
                         let mut told = nodes[..n as usize].to_vec();
-                        lookup.on_reply(Key(n), node.id, Some(b"t"), &mut told, VIA);
+                        lookup.on_reply(Key(n), node.id, Some(b"t"), &mut told);
                     }
                     3 => lookup.on_failure(Key(n)),
                     4 => now += LATE,
@@ -681,7 +676,7 @@ mod tests {
         let mut rng = Rng::new(&seed_from_u64(9));
         let mut lookup = Lookup::new(Id::random(&mut rng), RULES);
         for n in 0..12 {
-            lookup.add(node(n, &mut rng), VIA);
+            lookup.add(node(n, &mut rng));
         }
         let mut out = Vec::new();
         let mut drain = |lookup: &mut Lookup| {
@@ -693,10 +688,10 @@ mod tests {
         };
         let (asked, (key, id)) = drain(&mut lookup);
         assert_eq!(asked, 4);
-        lookup.on_reply(key, id, Some(b"tok"), &mut Vec::new(), VIA);
+        lookup.on_reply(key, id, Some(b"tok"), &mut Vec::new());
         assert!(lookup.converged());
         assert_eq!(drain(&mut lookup).0, 4 + RULES.spare);
-        let (_, _, token) = lookup.closest().next().unwrap();
+        let (_, token) = lookup.closest().next().unwrap();
         assert_eq!(token, Some(&b"tok"[..]));
     }
 
@@ -717,9 +712,9 @@ mod tests {
         let hidden: Vec<_> = (20..28).map(|n| near(12, &mut rng, n)).collect();
         let found = |paths: u8| {
             let mut lookup = Lookup::new(target, Rules { paths, ..RULES });
-            lookup.add(liar, VIA);
+            lookup.add(liar);
             if paths > 0 {
-                lookup.add_to_path(1, honest, VIA);
+                lookup.add_to_path(1, honest);
             }
             while let Step::Ask { key, id: Some(id), .. } = lookup.next(Time::ZERO, SOFT, true) {
                 let mut told = if id == liar.id || league.iter().any(|n| n.id == id) {
@@ -727,7 +722,7 @@ mod tests {
                 } else {
                     hidden.clone()
                 };
-                lookup.on_reply(key, id, None, &mut told, VIA);
+                lookup.on_reply(key, id, None, &mut told);
             }
             lookup.closest().filter(|(node, ..)| hidden.contains(node)).count()
         };
@@ -745,13 +740,13 @@ mod tests {
             node.id.0[..4].copy_from_slice(&(u32::MAX - n).to_be_bytes());
             node
         };
-        lookup.add(nearer(&mut rng), VIA);
+        lookup.add(nearer(&mut rng));
         let mut now = Time::ZERO;
         for _ in 0..2_000 {
             match lookup.next(now, SOFT, false) {
                 Step::Ask { key, id, .. } => {
                     let mut told = vec![nearer(&mut rng)];
-                    lookup.on_reply(key, id.unwrap(), None, &mut told, VIA);
+                    lookup.on_reply(key, id.unwrap(), None, &mut told);
                 }
                 Step::Wait(_) => now += LATE,
                 Step::Done => break,
@@ -760,7 +755,7 @@ mod tests {
         assert!(lookup.next(now, SOFT, false) == Step::Done && lookup.asked() <= 200);
         // Nor does it keep it from asking whom it is told of beside.
         let beside = node(5_000, &mut rng);
-        lookup.extend(std::iter::once((beside, VIA)));
+        lookup.extend(std::iter::once(beside));
         let Step::Ask { addr, .. } = lookup.next(now, SOFT, false) else { panic!() };
         assert_eq!(addr, beside.addr);
     }
@@ -788,8 +783,8 @@ mod tests {
         for told in [fakes, nearer] {
             let rules = Rules { paths: 1, candidates_max: 20, ..RULES };
             let mut lookup = Lookup::new(target, rules);
-            lookup.add(liar, VIA);
-            lookup.add_to_path(1, honest, VIA);
+            lookup.add(liar);
+            lookup.add_to_path(1, honest);
             let mut now = Time::ZERO;
             loop {
                 let (key, id, addr) = match lookup.next(now, SOFT, false) {
@@ -805,7 +800,7 @@ mod tests {
                     () if is(&liar) => {
                         // As by several of its kind.
                         for node in &told {
-                            lookup.add(*node, VIA);
+                            lookup.add(*node);
                         }
                         Vec::new()
                     }
@@ -816,7 +811,7 @@ mod tests {
                         continue;
                     }
                 };
-                lookup.on_reply(key, id, None, &mut nodes, VIA);
+                lookup.on_reply(key, id, None, &mut nodes);
             }
             let found: Vec<_> = lookup.closest().map(|(node, ..)| node).collect();
             assert_eq!(hidden.iter().filter(|node| found.contains(node)).count(), 8, "{told:?}");
@@ -836,12 +831,12 @@ mod tests {
         let mut lookup = Lookup::new(Id::ZERO, RULES);
         for n in 0..26u16 {
             let global = SocketAddr::from(([8, 8, 8, 8], 1000 + n));
-            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: global }, VIA);
+            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: global });
         }
         assert_eq!(lookup.candidates.list.len(), 1);
         for n in 0..26u16 {
             let local = SocketAddr::from(([127, 0, 0, 1], 1000 + n));
-            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: local }, VIA);
+            lookup.add(NodeInfo { id: Id::random(&mut rng), addr: local });
         }
         assert_eq!(lookup.candidates.list.len(), 27);
     }
@@ -851,13 +846,13 @@ mod tests {
         let mut rng = Rng::new(&seed_from_u64(4));
         let mut lookup = Lookup::new(Id::ZERO, RULES);
         let only = node(1, &mut rng);
-        lookup.add(only, VIA);
+        lookup.add(only);
         let Step::Ask { key, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
         assert_eq!(lookup.next(Time::ZERO, SOFT, true), Step::Wait(Some(Time::ZERO + LATE)));
         let later = Time::from_secs(3);
         assert_eq!(lookup.next(later, SOFT, true), Step::Wait(None));
         assert_eq!(lookup.next(later, SOFT, false), Step::Done);
-        lookup.on_reply(key, only.id, None, &mut Vec::new(), VIA);
+        lookup.on_reply(key, only.id, None, &mut Vec::new());
         assert_eq!(lookup.next(later, SOFT, true), Step::Done);
         assert_eq!(lookup.closest().count(), 1);
         lookup.on_failure(key);
@@ -869,10 +864,10 @@ mod tests {
         let mut rng = Rng::new(&seed_from_u64(4));
         let mut lookup = Lookup::new(Id::ZERO, RULES);
         let (seed, other) = (node(1, &mut rng), node(2, &mut rng));
-        lookup.add_seed(seed.addr, VIA);
-        lookup.add_seed(seed.addr, VIA);
+        lookup.add_seed(seed.addr);
+        lookup.add_seed(seed.addr);
         let Step::Ask { key, id: None, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
-        lookup.on_reply(key, seed.id, None, &mut vec![other, seed], VIA);
+        lookup.on_reply(key, seed.id, None, &mut vec![other, seed]);
         assert!(!lookup.converged());
         let Step::Ask { id: Some(id), .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
         assert_eq!(id, other.id);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use wire::NodeId;
 use wire::compact::Family;
 use wire::rng::{Rng, Seed, child_seed};
-use wire::scope::{AddrScope, is_unicast};
+use wire::scope::is_unicast;
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
@@ -18,6 +18,7 @@ use crate::finds::{Finds, Sampled};
 use crate::flow::Flow;
 use crate::item::{Item, ItemKey};
 use crate::item_store::ItemStore;
+use crate::own::Own;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
 use crate::replies::Scratch;
@@ -26,8 +27,8 @@ use crate::search::{Goal, Search};
 use crate::server::Answer;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
-use crate::table::{Heard, Wanted};
-use crate::tables::{Found, Tables};
+use crate::table::Wanted;
+use crate::tables::Tables;
 use crate::tokens::Tokens;
 use crate::transactions::{Ask, Overdue, Purpose, Transactions};
 use crate::vote::Votes;
@@ -61,7 +62,7 @@ pub(crate) enum Outgoing {
 #[derive(Clone)]
 pub struct Node {
     pub(crate) config: Config,
-    pub(crate) id: NodeId,
+    pub(crate) own: Own,
     pub(crate) now: Time,
     pub(crate) rng: Rng,
     pub(crate) tables: Tables,
@@ -87,7 +88,7 @@ pub struct Node {
     /// Of the v4 and of the v6 DHT.
     pub(crate) estimates: [Estimate; 2],
     /// Kept for their room, so that no packet needs an allocation.
-    pub(crate) found: Found,
+    pub(crate) found: Vec<NodeInfo>,
     pub(crate) scratch: Scratch,
     pub(crate) next_lookup: u64,
     next_ping: u64,
@@ -97,19 +98,14 @@ impl Node {
     /// A node with these sockets that starts at `now`. All its randomness comes from `seed`.
     pub fn new(config: Config, seed: &Seed, now: Time) -> Node {
         let mut ids = Rng::new(&child_seed(seed, "id", 0));
-        let id = match (config.id, config.external_ip) {
-            (Some(id), None) => id,
-            (Some(id), Some(ip)) if security::fits(&id, ip) => id,
-            (_, Some(ip)) => security::make_id(ip, &mut ids),
-            (None, None) => NodeId::random(&mut ids),
-        };
+        let own = Own::new(&config, &mut ids);
         let mut tokens = Rng::new(&child_seed(seed, "tokens", 0));
         let mut keys = Rng::new(&child_seed(seed, "keys", 0));
         Node {
-            id,
             now,
             rng: Rng::new(&child_seed(seed, "node", 0)),
-            tables: Tables::new(id, &config),
+            tables: Tables::new(own.ids(), &config),
+            own,
             transactions: Transactions::default(),
             tokens: Tokens::new(&mut tokens, config.token_secs),
             store: PeerStore::new(&config, &mut Rng::new(&child_seed(seed, "store", 0))),
@@ -141,34 +137,38 @@ impl Node {
     /// Adds a bootstrap contact: it is asked at once, and again while no contact is usable.
     pub fn bootstrap(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        let Some(via) = self.socket_for(&addr).filter(|_| self.may_ask(&addr)) else { return };
-        self.bootstrap.add(addr);
-        self.bootstrap.schedule(now);
-        self.seed_searches(addr, via);
+        if self.may_ask(&addr) && self.route(&addr, SocketId(0)).is_some() {
+            self.bootstrap.add(addr);
+            self.bootstrap.schedule(now);
+            self.seed_searches(addr);
+        }
     }
 
     /// Pings a node that was heard of, as from a peer's `port` message; it is listed if it answers.
     pub fn add_contact(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        if self.may_ask(&addr)
-            && let Some(via) = self.socket_for(&addr)
-        {
+        let lead = self.next_lead();
+        if let Some(via) = self.route(&addr, lead).filter(|_| self.may_ask(&addr)) {
             self.verify(addr, via, None);
         }
     }
 
-    /// Lists the contacts of an earlier run, unverified, and asks them soon. The earlier id comes
-    /// in by [`Config::id`].
-    pub fn restore(&mut self, now: Time, contacts: &[NodeInfo]) {
+    /// Takes the ids of an earlier run where they fit, unless [`Config::id`] says another, and lists its
+    /// contacts, unverified, and asks them soon.
+    pub fn restore(&mut self, now: Time, earlier: &Snapshot) {
         self.advance(now);
-        for contact in contacts {
-            if let Some(via) =
-                self.socket_for(&contact.addr).filter(|_| self.may_ask(&contact.addr))
-            {
-                let _ = self.tables.restore(now, contact, via);
+        for (id, socket) in earlier.ids.iter().zip(self.sockets()) {
+            let fits = self.external_ip(socket).is_none_or(|ip| security::fits(id, ip));
+            if self.config.id.is_none() && fits && !self.own.has(id) {
+                self.set_id(socket, *id);
             }
         }
-        if self.tables.len() > 0 {
+        for contact in &earlier.contacts {
+            if self.may_ask(&contact.addr) {
+                self.tables.restore(now, contact);
+            }
+        }
+        if !self.tables.is_empty() {
             self.bootstrap.schedule(now);
             self.hasten_maintenance(1);
         }
@@ -179,7 +179,8 @@ impl Node {
         self.advance(now);
         let ping = PingId(self.next_ping);
         self.next_ping += 1;
-        match self.socket_for(&addr).filter(|_| is_unicast(addr)) {
+        let lead = self.next_lead();
+        match self.route(&addr, lead).filter(|_| is_unicast(addr)) {
             Some(via) => self.ask(addr, via, None, Ask::Ping, Purpose::Ping(ping)),
             None => self.events.push_back(Event::PingFailed { ping, addr }),
         }
@@ -338,9 +339,14 @@ impl Node {
 
     // Getters
 
-    /// The node's id.
+    /// The node's id at its first socket.
     pub fn id(&self) -> NodeId {
-        self.id
+        self.own.id(SocketId(0))
+    }
+
+    /// Its id at each socket, in the order of [`Config::sockets`].
+    pub fn ids(&self) -> &[NodeId] {
+        self.own.ids()
     }
 
     /// The numbers that the node was made with.
@@ -353,7 +359,7 @@ impl Node {
         &self.stats
     }
 
-    /// Contacts in the routing table of `family`.
+    /// Contacts in the routing tables of `family`.
     pub fn table_len(&self, family: Family) -> usize {
         self.tables.len_of(family)
     }
@@ -374,7 +380,7 @@ impl Node {
     pub fn closest(&self, family: Family, target: &Id, n: usize) -> Vec<NodeInfo> {
         let mut found = Vec::new();
         self.tables.closest(family, target, n, Wanted::Proven, &mut found);
-        found.into_iter().map(|(node, _)| node).collect()
+        found
     }
 
     /// How many nodes the DHT of `family` has, as the lookups of the last hour tell; `None` without
@@ -418,7 +424,7 @@ impl Node {
         self.searches.get(&lookup).map(|search| search.progress())
     }
 
-    /// Id and contacts, to start warm from: proven ones first; bad ones only if there are no
+    /// Ids and contacts, to start warm from: proven ones first; bad ones only if there are no
     /// others, as when the network is down.
     pub fn snapshot(&self) -> Snapshot {
         let mut contacts = self.contacts();
@@ -426,7 +432,10 @@ impl Node {
             contacts.retain(|c| c.status != Status::Bad);
         }
         contacts.sort_by_key(|c| std::cmp::Reverse(c.status));
-        Snapshot { id: self.id, contacts: contacts.into_iter().map(|c| c.node).collect() }
+        Snapshot {
+            ids: self.ids().to_vec(),
+            contacts: contacts.into_iter().map(|c| c.node).collect(),
+        }
     }
 
     // Shared by the parts
@@ -460,26 +469,6 @@ impl Node {
         self.items.expire(self.now);
     }
 
-    /// The socket to reach `addr` by when nothing else is known: of its family, and of its scope
-    /// if there is a choice.
-    pub(crate) fn socket_for(&self, addr: &SocketAddr) -> Option<SocketId> {
-        let scope = AddrScope::of(addr.ip());
-        let fits = |own: &&SocketAddr| Family::of(own) == Family::of(addr);
-        let sockets = || (0u8..).map(SocketId).zip(&self.config.sockets).filter(|(_, s)| fits(s));
-        let best = sockets()
-            .find(|(_, own)| own.ip().is_unspecified() || AddrScope::of(own.ip()) == scope);
-        best.or_else(|| sockets().next()).map(|(id, _)| id)
-    }
-
-    /// Whether a query may go to `addr`: it can be sent to, and is not our own.
-    pub(crate) fn may_ask(&self, addr: &SocketAddr) -> bool {
-        is_unicast(*addr)
-            && !self.config.sockets.contains(addr)
-            && !self.external_ip(Family::of(addr)).is_some_and(|ip| {
-                ip == addr.ip() && self.config.sockets.iter().any(|s| s.port() == addr.port())
-            })
-    }
-
     /// Brings the next round of maintenance forward.
     pub(crate) fn hasten_maintenance(&mut self, secs: u64) {
         let at = self.now + std::time::Duration::from_secs(secs);
@@ -491,24 +480,17 @@ impl Node {
         let now = self.now;
         self.maintenance_at = now + std::time::Duration::from_millis(self.config.maintenance_ms);
         let pings_max = self.config.maintenance_pings_max.min(self.flow.room());
-        let mut due = std::mem::take(&mut self.found);
-        due.clear();
-        self.tables.questionable(now, pings_max, &mut due);
-        if due.len() >= pings_max {
-            self.hasten_maintenance(1);
-        }
-        for (node, via) in due.drain(..) {
-            self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
-        }
-        self.found = due;
+        self.ping_questionable(pings_max);
         // Our neighbours come first: while they were due and a bucket was refreshed, the next round
         // was due at once, and all buckets had theirs in the same moment.
-        let target = match self.bootstrap.take_neighbours_due(now) {
-            true => Some(self.id),
-            false => self.tables.refresh(now, &mut self.rng),
-        };
-        if let Some(target) = target {
-            self.start(Goal::Refresh, target);
+        if self.bootstrap.take_neighbours_due(now) {
+            for socket in self.sockets() {
+                self.start_by(Goal::Refresh, self.own.id(socket), socket);
+            }
+            self.hasten_maintenance(1);
+        } else if let Some((socket, target)) = self.tables.refresh(now, &mut self.rng) {
+            let lead = self.lead_for(socket);
+            self.start_by(Goal::Refresh, target, lead);
             self.hasten_maintenance(1);
         }
         if let Some(at) = self.bootstrap.neighbours_at() {
@@ -521,25 +503,45 @@ impl Node {
             // All failed, as when the network is away. Who has no other than those asks them again
             // after pauses that grow.
             let named = !self.bootstrap.contacts().is_empty();
-            if named || (self.tables.len() > 0 && self.bootstrap.due().is_none()) {
+            if named || (!self.tables.is_empty() && self.bootstrap.due().is_none()) {
                 self.bootstrap.schedule(now);
             }
         }
     }
 
+    /// Pings up to `max` questionable contacts, those of a socket's table by that socket.
+    fn ping_questionable(&mut self, max: usize) {
+        let (mut due, mut pinged) = (std::mem::take(&mut self.found), 0);
+        for socket in self.sockets() {
+            due.clear();
+            self.tables.questionable(self.now, socket, max - pinged, &mut due);
+            pinged += due.len();
+            let lead = self.lead_for(socket);
+            for node in &due {
+                if let Some(via) = self.route(&node.addr, lead) {
+                    self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
+                }
+            }
+        }
+        self.found = due;
+        if pinged >= max {
+            self.hasten_maintenance(1);
+        }
+    }
+
     /// A node answered: marks or lists it.
-    pub(crate) fn heard(&mut self, node: NodeInfo, via: SocketId, sent: Time) {
+    pub(crate) fn heard(&mut self, node: NodeInfo, sent: Time) {
         let rtt = self.now.since(sent);
         self.rtt.add(rtt);
-        let first = self.tables.len() == 0;
-        let heard = self.tables.on_reply(self.now, &node, via, rtt);
+        let first = self.tables.is_empty();
+        let added = self.tables.on_reply(self.now, &node, rtt);
         let reached = self.bootstrap.heard(&node.addr) && !first;
-        if reached || (heard == Heard::Added && first) {
+        if reached || (added && first) {
             // BEP 5, "Routing Table": look for our own id upon the first node.
             self.bootstrap.schedule(self.now);
         }
         if !self.waiting.is_empty() {
-            self.wake_waiting(node, via);
+            self.wake_waiting(node);
         }
     }
 }

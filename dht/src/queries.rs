@@ -122,7 +122,7 @@ impl Node {
             read_only: self.config.read_only,
             ip: None,
         };
-        Query { id: self.id, method }.encode(&head, buf);
+        Query { id: self.own.id(transaction.via), method }.encode(&head, buf);
         Some((transaction.via, transaction.to))
     }
 }

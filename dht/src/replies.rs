@@ -44,9 +44,9 @@ impl Node {
             read_only: false,
             ip: Some(answer.asker.from),
         };
-        let room = answer.room();
+        let (id, room) = (self.own.id(answer.asker.via), answer.room());
         let mut scratch = match answer.says {
-            Says::Id => return Reply { id: self.id, ..Reply::default() }.encode(&head, buf),
+            Says::Id => return Reply { id, ..Reply::default() }.encode(&head, buf),
             Says::Error { code, text } => {
                 return krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
             }
@@ -56,7 +56,7 @@ impl Node {
             Says::Id | Says::Error { .. } => {}
             Says::Nodes { target, want } => {
                 self.find_nodes(answer, &target, want, room, &mut scratch);
-                scratch.reply(self.id).encode(&head, buf);
+                scratch.reply(id).encode(&head, buf);
             }
             Says::Peers { info_hash, want, noseed, scrape } => {
                 let swarm = self.store.find(&info_hash);
@@ -70,7 +70,7 @@ impl Node {
                 let filters = filters
                     .as_ref()
                     .map(|(seeds, peers)| Filters { seeds: &seeds.0, peers: &peers.0 });
-                let reply = Reply { filters, values: &scratch.values, ..scratch.reply(self.id) };
+                let reply = Reply { filters, values: &scratch.values, ..scratch.reply(id) };
                 Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
             }
             Says::Item { target, want, shown } => {
@@ -89,7 +89,7 @@ impl Node {
                     None => ItemReply::default(),
                 };
                 let token = token.as_ref().map(|t| &t[..]);
-                Reply { token, item, ..scratch.reply(self.id) }.encode(&head, buf);
+                Reply { token, item, ..scratch.reply(id) }.encode(&head, buf);
             }
             Says::Samples { target, want } => {
                 self.find_samples(answer, &mut scratch);
@@ -98,14 +98,14 @@ impl Node {
                 let num = self.store.torrents() as u64;
                 let (samples, interval_secs) = (&scratch.samples[..], scratch.samples_secs);
                 let samples = Some(Samples { interval_secs, num, samples });
-                Reply { samples, ..scratch.reply(self.id) }.encode(&head, buf);
+                Reply { samples, ..scratch.reply(id) }.encode(&head, buf);
             }
         }
         self.scratch = scratch;
     }
 
     fn token(&self, answer: &Answer, key: &Id) -> [u8; TOKEN_LEN] {
-        self.tokens.make(self.now, answer.asker.from.ip(), key)
+        self.tokens.make(self.now, answer.asker.via, answer.asker.from.ip(), key)
     }
 
     /// Peers of the torrent, as many as the nodes leave room for.
@@ -138,7 +138,7 @@ impl Node {
 
     /// The token for a put; none when nothing would be stored.
     fn item_token(&mut self, answer: &Answer, target: &Id) -> Option<[u8; TOKEN_LEN]> {
-        let room = self.items.has_room(self.now, target, &self.id, &mut self.rng);
+        let room = self.items.has_room(self.now, target, self.own.ids(), &mut self.rng);
         room.then(|| self.token(answer, target))
     }
 

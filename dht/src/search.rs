@@ -75,6 +75,8 @@ const PATH_CONTACTS: usize = 2;
 pub(crate) struct Search {
     pub(crate) goal: Goal,
     pub(crate) target: Id,
+    /// The socket that it goes by.
+    pub(crate) lead: SocketId,
     pub(crate) v4: Option<Lookup>,
     pub(crate) v6: Option<Lookup>,
     peers: BTreeSet<SocketAddr>,
@@ -132,10 +134,21 @@ impl Search {
 impl Node {
     /// Starts a lookup from the closest contacts, or from the bootstrap contacts if there are none.
     pub(crate) fn start(&mut self, goal: Goal, target: Id) -> LookupId {
-        self.start_with(goal, target, Finds::Nothing)
+        let lead = self.next_lead();
+        self.start_by(goal, target, lead)
+    }
+
+    /// ... by the socket `lead`.
+    pub(crate) fn start_by(&mut self, goal: Goal, target: Id, lead: SocketId) -> LookupId {
+        self.start_search(goal, target, lead, Finds::Nothing)
     }
 
     pub(crate) fn start_with(&mut self, goal: Goal, target: Id, finds: Finds) -> LookupId {
+        let lead = self.next_lead();
+        self.start_search(goal, target, lead, finds)
+    }
+
+    fn start_search(&mut self, goal: Goal, target: Id, lead: SocketId, finds: Finds) -> LookupId {
         let id = LookupId(self.next_lookup);
         self.next_lookup += 1;
         let rules = Rules {
@@ -154,6 +167,7 @@ impl Node {
         let mut search = Box::new(Search {
             goal,
             target,
+            lead,
             v4: None,
             v6: None,
             peers: BTreeSet::new(),
@@ -165,7 +179,7 @@ impl Node {
             waiting: false,
             storing: None,
         });
-        for family in self.tables.families() {
+        for family in self.families(goal, lead) {
             let lookup = Lookup::new(target, self.doubts(goal, family, rules));
             match family {
                 Family::V4 => search.v4 = Some(lookup),
@@ -183,6 +197,14 @@ impl Node {
         id
     }
 
+    /// The families in which a lookup runs: what is for the table of one socket in its own, unless the
+    /// node is part of neither yet (BEP 32, "Bootstrapping").
+    fn families(&self, goal: Goal, lead: SocketId) -> impl Iterator<Item = Family> + use<> {
+        let of_table = matches!(goal, Goal::Bootstrap | Goal::Refresh) && self.bootstrap.announced;
+        let own = self.config.sockets.get(usize::from(lead.0)).map(Family::of);
+        self.tables.families().filter(move |family| !of_table || own == Some(*family))
+    }
+
     /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none.
     fn fill(&mut self, search: &mut Search) {
         let usable = self.tables.has_usable();
@@ -194,8 +216,8 @@ impl Node {
             found.clear();
             self.tables.closest(family, &search.target, n, wanted, &mut found);
             if let Some(side) = search.side(family) {
-                for (node, via) in found.drain(..) {
-                    side.add_contact(node, via, self.tables.rtt_ms(&node));
+                for node in found.drain(..) {
+                    side.add_contact(node, self.tables.rtt_ms(&node));
                 }
             }
         }
@@ -203,10 +225,8 @@ impl Node {
         self.begin_paths(search);
         if !usable || search.goal == Goal::Bootstrap {
             for &seed in self.bootstrap.contacts() {
-                if let (Some(via), Some(side)) =
-                    (self.socket_for(&seed), search.side(Family::of(&seed)))
-                {
-                    side.add_seed(seed, via);
+                if let Some(side) = search.side(Family::of(&seed)) {
+                    side.add_seed(seed);
                 }
             }
         }
@@ -222,8 +242,8 @@ impl Node {
             found.clear();
             if paths > 0 {
                 self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
-                for (n, (node, via)) in found.drain(..).enumerate() {
-                    side.add_to_path(1 + (n % paths) as u8, node, via);
+                for (n, node) in found.drain(..).enumerate() {
+                    side.add_to_path(1 + (n % paths) as u8, node);
                 }
             }
         }
@@ -246,24 +266,29 @@ impl Node {
         }
     }
 
-    /// Starts the lookup for our own id, if there is anybody to ask.
+    /// Starts the lookups for our own ids, if there is anybody to ask.
     pub(crate) fn start_bootstrap(&mut self) {
-        if self.tables.len() == 0 && self.bootstrap.contacts().is_empty() {
+        if self.tables.is_empty() && self.bootstrap.contacts().is_empty() {
             self.bootstrap.idle();
             return;
         }
-        if self.bootstrap.is_unreached() && self.tables.len() > 0 {
+        if self.bootstrap.is_unreached() && !self.tables.is_empty() {
             // A lookup asks them last, after all who came to us.
             let contacts = self.bootstrap.contacts().to_vec();
             for addr in contacts {
-                if let Some(via) = self.socket_for(&addr) {
+                if let Some(via) = self.route(&addr, SocketId(0)) {
                     self.verify(addr, via, None);
                 }
             }
         }
+        self.join(SocketId(0));
+    }
+
+    /// Looks for our own id at a socket, so that our neighbours there hear of us.
+    fn join(&mut self, socket: SocketId) {
         // The id is taken before, as the lookup may end at once.
-        self.bootstrap.started(LookupId(self.next_lookup));
-        self.start(Goal::Bootstrap, self.id);
+        self.bootstrap.started(socket, LookupId(self.next_lookup));
+        self.start_by(Goal::Bootstrap, self.own.id(socket), socket);
     }
 
     /// Lets a lookup ask whom it may, and ends it if it is done.
@@ -301,7 +326,7 @@ impl Node {
 
     /// Returns whether the lookup of this family is done.
     fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
-        let (goal, target) = (search.goal, search.target);
+        let Search { goal, target, lead, .. } = *search;
         // BEP 32, "Bootstrapping": a node of both families asks for both until it is part of them.
         let cold = goal == Goal::Bootstrap || !self.bootstrap.announced;
         let both = cold && search.v4.is_some() && search.v6.is_some();
@@ -319,7 +344,11 @@ impl Node {
             match lookup.next(self.now, patience, !answered) {
                 Step::Wait(_) => return false,
                 Step::Done => return true,
-                Step::Ask { key, id: expected, addr, via } => {
+                Step::Ask { key, id: expected, addr } => {
+                    let Some(via) = self.route(&addr, lead) else {
+                        lookup.on_failure(key);
+                        continue;
+                    };
                     let ask = match goal {
                         Goal::GetPeers
                         | Goal::CountPeer { .. }
@@ -358,7 +387,7 @@ impl Node {
                 return false;
             }
             Goal::Bootstrap => {
-                self.bootstrap_ended(progress.answered > 0);
+                self.bootstrap_ended(search.lead, progress.answered > 0);
                 return false;
             }
             _ => {}
@@ -371,7 +400,7 @@ impl Node {
             search.around = Around::Wanted;
             return true;
         }
-        let closest = search.sides().flat_map(Lookup::closest).map(|(node, ..)| node).collect();
+        let closest = search.sides().flat_map(Lookup::closest).map(|(node, _)| node).collect();
         self.events.push_back(Event::LookupDone {
             lookup: id,
             target: search.target,
@@ -404,25 +433,27 @@ impl Node {
         search.waiting = true;
         self.waiting.insert((search.give_up, id));
         let retry = Duration::from_millis(self.config.bootstrap_retry_ms);
-        if !self.bootstrap.contacts().is_empty() || self.tables.len() > 0 {
+        if !self.bootstrap.contacts().is_empty() || !self.tables.is_empty() {
             self.bootstrap.schedule(self.now + retry);
         }
     }
 
-    fn bootstrap_ended(&mut self, success: bool) {
-        self.bootstrap.ended(self.now, success);
+    fn bootstrap_ended(&mut self, socket: SocketId, success: bool) {
         if success {
-            self.tables.joined();
+            self.tables.joined(socket);
             self.hasten_maintenance(1);
         }
         if success && !self.bootstrap.announced {
             self.bootstrap.announced = true;
             self.events.push_back(Event::Bootstrapped { contacts: self.tables.len() });
         }
+        match self.bootstrap.next(success, self.config.sockets.len()) {
+            Some(next) => self.join(next),
+            None => self.bootstrap.ended(self.now),
+        }
     }
 
     /// A node that a lookup asked has replied, with these nodes of its family and of the other.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn on_lookup_reply(
         &mut self,
         id: LookupId,
@@ -431,18 +462,16 @@ impl Node {
         token: Option<&[u8]>,
         same: &mut Vec<NodeInfo>,
         other: &[NodeInfo],
-        via: SocketId,
     ) {
-        let other_via = other.first().and_then(|node| self.socket_for(&node.addr));
         let Some(search) = self.searches.get_mut(&id) else { return };
         let family = Family::of(&node.addr);
         if let Some(side) = search.side(family) {
-            side.on_reply(key, node.id, token, same, via);
+            side.on_reply(key, node.id, token, same);
         }
         let other_family = if family == Family::V4 { Family::V6 } else { Family::V4 };
-        if let (Some(via), Some(side)) = (other_via, search.side(other_family)) {
+        if let Some(side) = search.side(other_family) {
             for node in other.iter().take(8) {
-                side.add(*node, via);
+                side.add(*node);
             }
         }
     }
@@ -506,20 +535,20 @@ impl Node {
     }
 
     /// A contact became usable: lookups that wait start from it.
-    pub(crate) fn wake_waiting(&mut self, node: NodeInfo, via: SocketId) {
+    pub(crate) fn wake_waiting(&mut self, node: NodeInfo) {
         for (_, id) in std::mem::take(&mut self.waiting) {
             let Some(search) = self.searches.get_mut(&id) else { continue };
             search.waiting = false;
             if let Some(side) = search.side(Family::of(&node.addr)) {
                 side.forget_failed();
-                side.add(node, via);
+                side.add(node);
             }
             self.pump(id);
         }
     }
 
     /// A bootstrap contact was named: lookups that nobody answered yet ask it.
-    pub(crate) fn seed_searches(&mut self, addr: SocketAddr, via: SocketId) {
+    pub(crate) fn seed_searches(&mut self, addr: SocketAddr) {
         let silent = |search: &Search| search.progress().answered == 0;
         let ids: Vec<_> =
             self.searches.iter().filter(|(_, search)| silent(search)).map(|(id, _)| *id).collect();
@@ -528,7 +557,7 @@ impl Node {
             search.waiting = false;
             self.waiting.remove(&(search.give_up, id));
             if let Some(side) = search.side(Family::of(&addr)) {
-                side.add_seed(addr, via);
+                side.add_seed(addr);
             }
             self.pump(id);
         }

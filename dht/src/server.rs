@@ -61,7 +61,7 @@ impl Node {
     /// Serves a query.
     pub(crate) fn on_query(&mut self, asker: &Asker, head: &Head<'_>, query: &Query<'_>) {
         let Asker { via, from, .. } = *asker;
-        if query.id == self.id {
+        if self.own.has(&query.id) {
             self.stats.dropped_own_id += 1;
             return;
         }
@@ -119,7 +119,7 @@ impl Node {
                 self.stats.queries_announce += 1;
                 let peer =
                     SocketAddr::new(from.ip(), if implied_port { from.port() } else { port });
-                if !self.is_token(from, &info_hash, token) {
+                if !self.is_token(asker, &info_hash, token) {
                     return BAD_TOKEN;
                 }
                 if !self.store.announce(self.now, &info_hash, peer, seed) {
@@ -131,13 +131,14 @@ impl Node {
             Method::Get { target, seq, want } => {
                 self.serve_get(asker, head.tid.len(), target, seq, want)
             }
-            Method::Put(put) => self.serve_put(from, &put),
+            Method::Put(put) => self.serve_put(asker, &put),
         }
     }
 
     /// Whether the token is ours for this asker and key, which also proves the asker's address.
-    fn is_token(&mut self, from: SocketAddr, target: &Id, token: &[u8]) -> bool {
-        let ours = self.tokens.check(self.now, from.ip(), target, token);
+    fn is_token(&mut self, asker: &Asker, target: &Id, token: &[u8]) -> bool {
+        let Asker { from, via, .. } = *asker;
+        let ours = self.tokens.check(self.now, via, from.ip(), target, token);
         match ours {
             true => self.quota.verify(self.now, from.ip()),
             false => self.stats.bad_tokens += 1,
@@ -169,7 +170,7 @@ impl Node {
     }
 
     /// Serves `put` (BEP 44).
-    fn serve_put(&mut self, from: SocketAddr, put: &Put<'_>) -> Says {
+    fn serve_put(&mut self, asker: &Asker, put: &Put<'_>) -> Says {
         self.stats.queries_put += 1;
         let error = |code, text| Says::Error { code, text };
         // What costs nothing to see comes before what does.
@@ -181,7 +182,7 @@ impl Node {
             self.stats.bad_items += 1;
             return error(SALT_TOO_BIG, "salt has more than 64 bytes");
         }
-        if !self.is_token(from, &put.target(), put.token) {
+        if !self.is_token(asker, &put.target(), put.token) {
             return BAD_TOKEN;
         }
         let item = match Item::from_put(put) {
@@ -195,7 +196,8 @@ impl Node {
             }
         };
         let cas = put.signed.and_then(|signed| signed.cas);
-        match self.items.put(self.now, item, cas, from.ip(), &self.id, &mut self.rng) {
+        let (from, own) = (asker.from.ip(), self.own.ids());
+        match self.items.put(self.now, item, cas, from, own, &mut self.rng) {
             Ok(()) => Says::Id,
             Err(Refused::Full) => {
                 self.stats.store_full += 1;

@@ -1,4 +1,4 @@
-//! What a node keeps between two runs: its id and its contacts.
+//! What a node keeps between two runs: its ids and its contacts.
 
 use std::fmt;
 
@@ -8,21 +8,23 @@ use wire::compact::{self, Family};
 use crate::NodeInfo;
 
 const MAGIC: &[u8; 8] = b"TLDHTSNP";
-const VERSION: u8 = 1;
+/// What follows the version is as here since 2; in 1 one id without a number.
+const VERSION: u8 = 2;
 /// Contacts of a family that a snapshot keeps, the first: far above what two tables of 160 buckets of 8
 /// hold in any network.
 pub const SNAPSHOT_CONTACTS_MAX: usize = 4096;
 /// Bytes of a file: everything else is refused before it is looked at.
-pub const SNAPSHOT_BYTES_MAX: usize = 8 + 1 + 20 + 2 + 2 + SNAPSHOT_CONTACTS_MAX * (26 + 38) + 4;
+pub const SNAPSHOT_BYTES_MAX: usize =
+    8 + 1 + 1 + 255 * 20 + 2 + 2 + SNAPSHOT_CONTACTS_MAX * (26 + 38) + 4;
 
-/// A node's id and contacts.
+/// A node's ids and contacts.
 ///
-/// As bytes: magic, version, id, number of v4 contacts and of v6 contacts (u16 big-endian each),
+/// As bytes: magic, version, number of ids (u8), the ids, number of v4 contacts and of v6 contacts (u16 big-endian each),
 /// the contacts as compact node infos, and the crc32c of all that (u32 big-endian).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
-    /// The node's id.
-    pub id: NodeId,
+    /// The node's id at each of its sockets, at most 255.
+    pub ids: Vec<NodeId>,
     /// Its contacts.
     pub contacts: Vec<NodeInfo>,
 }
@@ -56,7 +58,9 @@ impl Snapshot {
         let mut out = Vec::with_capacity(64 + self.contacts.len() * 38);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
-        out.extend_from_slice(self.id.as_bytes());
+        let ids = &self.ids[..self.ids.len().min(255)];
+        out.push(ids.len() as u8);
+        ids.iter().for_each(|id| out.extend_from_slice(id.as_bytes()));
         let of = |family| {
             let fits = move |c: &&NodeInfo| Family::of(&c.addr) == family;
             self.contacts.iter().filter(fits).take(SNAPSHOT_CONTACTS_MAX)
@@ -75,18 +79,22 @@ impl Snapshot {
     pub fn decode(bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::Foreign)?;
         let (&version, _) = rest.split_first().ok_or(SnapshotError::Damaged)?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(SnapshotError::Version(version));
         }
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or(SnapshotError::Damaged)?;
         if bytes.len() > SNAPSHOT_BYTES_MAX || crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
             return Err(SnapshotError::Damaged);
         }
-        Snapshot::decode_body(&body[MAGIC.len() + 1..]).ok_or(SnapshotError::Damaged)
+        Snapshot::decode_body(version, &body[MAGIC.len() + 1..]).ok_or(SnapshotError::Damaged)
     }
 
-    fn decode_body(body: &[u8]) -> Option<Snapshot> {
-        let (id, body) = body.split_first_chunk::<20>()?;
+    fn decode_body(version: u8, body: &[u8]) -> Option<Snapshot> {
+        let (ids, body) = match version {
+            1 => (1, body),
+            _ => body.split_first().map(|(ids, body)| (usize::from(*ids), body))?,
+        };
+        let (ids, body) = body.split_at_checked(20 * ids)?;
         let (v4, body) = body.split_first_chunk::<2>()?;
         let (v6, body) = body.split_first_chunk::<2>()?;
         let v4_len = usize::from(u16::from_be_bytes(*v4)) * Family::V4.node_len();
@@ -97,7 +105,8 @@ impl Snapshot {
         let (v4, v6) = body.split_at(v4_len);
         let nodes = compact::nodes(v4, Family::V4)?.chain(compact::nodes(v6, Family::V6)?);
         let contacts = nodes.map(|(id, addr)| NodeInfo { id, addr }).collect();
-        Some(Snapshot { id: wire::Id(*id), contacts })
+        let (ids, _) = ids.as_chunks::<20>();
+        Some(Snapshot { ids: ids.iter().map(|id| wire::Id(*id)).collect(), contacts })
     }
 }
 
@@ -109,7 +118,7 @@ mod tests {
     fn example() -> Snapshot {
         let contact = |n: u8, addr: &str| NodeInfo { id: Id([n; 20]), addr: addr.parse().unwrap() };
         Snapshot {
-            id: Id([7; 20]),
+            ids: vec![Id([7; 20]), Id([8; 20])],
             contacts: vec![
                 contact(1, "1.2.3.4:5"),
                 contact(2, "8.8.8.8:53"),
@@ -122,7 +131,7 @@ mod tests {
     fn goes_there_and_back() {
         let bytes = example().encode();
         assert_eq!(Snapshot::decode(&bytes), Ok(example()));
-        let empty = Snapshot { id: Id::ZERO, contacts: vec![] };
+        let empty = Snapshot { ids: vec![], contacts: vec![] };
         assert_eq!(Snapshot::decode(&empty.encode()), Ok(empty));
     }
 
@@ -148,7 +157,7 @@ mod tests {
         let contacts: Vec<_> = (0..9000u32)
             .map(|n| NodeInfo { id: Id::ZERO, addr: (n.to_be_bytes(), 1).into() })
             .collect();
-        let bytes = Snapshot { id: Id::ZERO, contacts }.encode();
+        let bytes = Snapshot { ids: vec![Id::ZERO; 300], contacts }.encode();
         assert!(bytes.len() <= SNAPSHOT_BYTES_MAX);
         assert_eq!(Snapshot::decode(&bytes).unwrap().contacts.len(), SNAPSHOT_CONTACTS_MAX);
     }

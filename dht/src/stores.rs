@@ -53,8 +53,9 @@ impl Node {
     pub(crate) fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
         let (mut pending, finds) = (0, &search.finds);
         let doomed = matches!(search.goal, Goal::Put { cas: Some(cas) } if finds.is_beyond(cas));
-        for (node, via, token) in search.sides().flat_map(Lookup::reached) {
+        for (node, token) in search.sides().flat_map(Lookup::reached) {
             let Some(token) = token.map(Box::from) else { continue };
+            let Some(via) = self.route(&node.addr, search.lead) else { continue };
             let ask = match search.goal {
                 Goal::Announce { port, seed } => {
                     Ask::Announce { info_hash: search.target, port, seed, token }

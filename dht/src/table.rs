@@ -16,7 +16,7 @@ use wire::{Id, NodeId};
 
 use crate::config::Config;
 use crate::contact::{Address, Contact, Status, secs};
-use crate::{NodeInfo, SocketId, room};
+use crate::{NodeInfo, room};
 
 /// A bucket's own part; its contacts stand in the table.
 #[derive(Clone, Copy, Default)]
@@ -97,6 +97,11 @@ impl<A: Address> Table<A> {
         }
     }
 
+    /// Our own id, around which it is.
+    pub(crate) fn own(&self) -> &NodeId {
+        &self.own
+    }
+
     /// All contacts, bucket by bucket.
     pub(crate) fn contacts(&self) -> &[Contact<A>] {
         &self.contacts
@@ -152,6 +157,17 @@ impl<A: Address> Table<A> {
         self.spot(self.bucket_of(id), id).ok()
     }
 
+    /// Where the node with this id at this address stands.
+    fn position(&self, id: &NodeId, addr: &SocketAddr) -> Option<usize> {
+        let addr = A::new(addr)?;
+        self.find(id).filter(|&at| self.contacts[at].addr == addr)
+    }
+
+    /// Whether this node is listed.
+    pub(crate) fn knows(&self, node: &NodeInfo) -> bool {
+        self.position(&node.id, &node.addr).is_some()
+    }
+
     /// The usual round trip of a contact that answered before, in milliseconds.
     pub(crate) fn rtt_ms(&self, id: &NodeId) -> Option<u16> {
         let contact = &self.contacts[self.find(id)?];
@@ -159,13 +175,7 @@ impl<A: Address> Table<A> {
     }
 
     /// A node answered a query: lists it, if it may be.
-    pub(crate) fn on_reply(
-        &mut self,
-        now: Time,
-        node: &NodeInfo,
-        via: SocketId,
-        rtt: Duration,
-    ) -> Heard {
+    pub(crate) fn on_reply(&mut self, now: Time, node: &NodeInfo, rtt: Duration) -> Heard {
         let Some(addr) = A::new(&node.addr) else { return Heard::Refused };
         if let Some(at) = self.find(&node.id) {
             let bad = self.status(&self.contacts[at], now) == Status::Bad;
@@ -175,24 +185,24 @@ impl<A: Address> Table<A> {
                 if contact.answered() && !bad {
                     return Heard::Refused;
                 }
-                *contact = Contact::new(node.id, addr, via);
+                *contact = Contact::new(node.id, addr);
             }
             contact.on_reply(now, rtt);
             let bucket = self.bucket_of(&node.id);
             self.buckets[bucket].changed_secs = secs(now);
             return Heard::Known;
         }
-        let mut contact = Contact::new(node.id, addr, via);
+        let mut contact = Contact::new(node.id, addr);
         contact.on_reply(now, rtt);
         self.admit(now, contact)
     }
 
     /// Lists a node that did not answer yet, as from a file, if there is room.
-    pub(crate) fn restore(&mut self, now: Time, node: &NodeInfo, via: SocketId) -> Heard {
+    pub(crate) fn restore(&mut self, now: Time, node: &NodeInfo) -> Heard {
         let Some(addr) = A::new(&node.addr) else { return Heard::Refused };
         match self.find(&node.id) {
             Some(_) => Heard::Known,
-            None => self.admit(now, Contact::new(node.id, addr, via)),
+            None => self.admit(now, Contact::new(node.id, addr)),
         }
     }
 
@@ -215,7 +225,7 @@ impl<A: Address> Table<A> {
         let room = range.len() < self.capacity(bucket)
             || self.can_split(bucket)
             || self.contacts[range].iter().any(|c| self.status(c, now) != Status::Good);
-        room && !self.taken(&Contact::new(node.id, addr, SocketId(0)))
+        room && !self.taken(&Contact::new(node.id, addr))
     }
 
     fn can_split(&self, bucket: usize) -> bool {
@@ -355,17 +365,16 @@ impl<A: Address> Table<A> {
 
     /// A node at `addr` answered under another id than `id`: it is no longer listed as `id`.
     pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
-        let Some(addr) = A::new(addr) else { return };
-        if let Some(at) = self.find(id).filter(|&at| self.contacts[at].addr == addr) {
+        if let Some(at) = self.position(id, addr) {
             self.remove_at(at);
         }
     }
 
     /// A contact did not answer. If that makes it bad, the best replacement takes its place.
     pub(crate) fn on_failure(&mut self, now: Time, id: &NodeId, addr: &SocketAddr) {
-        let Some(addr) = A::new(addr) else { return };
-        self.spare.retain(|c| c.addr != addr);
-        let Some(at) = self.find(id).filter(|&at| self.contacts[at].addr == addr) else { return };
+        let Some(own) = A::new(addr) else { return };
+        self.spare.retain(|c| c.addr != own);
+        let Some(at) = self.position(id, addr) else { return };
         self.contacts[at].on_failure();
         if self.status(&self.contacts[at], now) != Status::Bad {
             return;
@@ -390,21 +399,21 @@ impl<A: Address> Table<A> {
         target: &NodeId,
         n: usize,
         wanted: Wanted,
-        out: &mut Vec<(NodeInfo, SocketId)>,
+        out: &mut Vec<NodeInfo>,
     ) {
         let fit = |c: &Contact<A>| match wanted {
             Wanted::Proven => c.is_proven(),
             Wanted::Usable => c.fails < self.rules.fails_max,
             Wanted::Any => true,
         };
-        self.walk(target, n, fit, |c| out.push((c.node(), c.via)));
+        self.walk(target, n, fit, |c| out.push(c.node()));
     }
 
     /// Appends `n` contacts that are fit to be asked, any as likely as the others.
-    pub(crate) fn sample(&self, n: usize, rng: &mut Rng, out: &mut Vec<(NodeInfo, SocketId)>) {
+    pub(crate) fn sample(&self, n: usize, rng: &mut Rng, out: &mut Vec<NodeInfo>) {
         let usable = self.contacts.iter().filter(|c| c.fails < self.rules.fails_max);
         let usable: Vec<_> = usable.collect();
-        out.extend(rng.choose(usable.len(), n).map(|at| (usable[at].node(), usable[at].via)));
+        out.extend(rng.choose(usable.len(), n).map(|at| usable[at].node()));
     }
 
     /// Appends the compact node infos of the `n` contacts closest to `target` that are fit to be
@@ -490,19 +499,21 @@ impl<A: Address> Table<A> {
     }
 
     /// Up to `n` questionable contacts that should be pinged; they count as pinged from now on.
-    pub(crate) fn questionable(
-        &mut self,
-        now: Time,
-        n: usize,
-        out: &mut Vec<(NodeInfo, SocketId)>,
-    ) {
+    pub(crate) fn questionable(&mut self, now: Time, n: usize, out: &mut Vec<NodeInfo>) {
         let rules = self.rules;
         let due = self.contacts.iter_mut().filter(|c| {
             !c.pinged() && c.status(now, rules.good_secs, rules.fails_max) == Status::Questionable
         });
         for contact in due.take(n) {
-            contact.set_pinged();
-            out.push((contact.node(), contact.via));
+            contact.set_pinged(true);
+            out.push(contact.node());
+        }
+    }
+
+    /// A contact is being pinged for another table, or the ping says nothing about it.
+    pub(crate) fn set_pinged(&mut self, id: &NodeId, addr: &SocketAddr, pinged: bool) {
+        if let Some(at) = self.position(id, addr) {
+            self.contacts[at].set_pinged(pinged);
         }
     }
 
@@ -550,7 +561,6 @@ mod tests {
     use proptest::prelude::*;
     use wire::rng::{Rng, seed_from_u64};
 
-    const VIA: SocketId = SocketId(0);
     const RTT: Duration = Duration::from_millis(30);
     const OWN: NodeId = wire::Id([0; 20]);
     const NOW: Time = Time::from_secs(10);
@@ -573,7 +583,7 @@ mod tests {
     }
 
     fn hear(table: &mut Table<V4>, now: Time, node: &NodeInfo) -> Heard {
-        table.on_reply(now, node, VIA, RTT)
+        table.on_reply(now, node, RTT)
     }
 
     /// Every contact stands in the bucket where it belongs.
@@ -742,7 +752,7 @@ mod tests {
             ("[2001:db8::2]:1", 2, Heard::Refused),
             ("[2001:db8:0:1::1]:1", 3, Heard::Added),
         ] {
-            assert_eq!(v6.on_reply(NOW, &at(addr, n), VIA, RTT), heard, "{addr}");
+            assert_eq!(v6.on_reply(NOW, &at(addr, n), RTT), heard, "{addr}");
         }
         check(&v6);
     }
@@ -858,7 +868,7 @@ mod tests {
             let mut all: Vec<_> = table.contacts.iter().map(|c| c.id).collect();
             all.sort_by_key(|id| id.distance(&target));
             all.truncate(n);
-            prop_assert_eq!(found.into_iter().map(|(node, _)| node.id).collect::<Vec<_>>(), all);
+            prop_assert_eq!(found.into_iter().map(|node| node.id).collect::<Vec<_>>(), all);
         }
 
         #[test]
@@ -875,7 +885,7 @@ mod tests {
                         hear(&mut table, now, &node);
                     }
                     2 => {
-                        table.restore(now, &node, VIA);
+                        table.restore(now, &node);
                     }
                     3 => table.on_failure(now, &node.id, &node.addr),
                     4 => {

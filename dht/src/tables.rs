@@ -1,4 +1,8 @@
-//! The routing tables of both families behind one face (BEP 32: two DHTs, two tables).
+//! The routing tables behind one face: one for each of the node's sockets, as it has an id of its own
+//! there (BEP 45, "Shared Routing Table"), and so at least one a family (BEP 32: two DHTs).
+//!
+//! Whoever is heard by any socket is offered to all tables of its family. So each of them alone knows
+//! best whoever is close to its own id, and no question needs more than the one whose id is closest.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,105 +19,149 @@ use crate::node::ContactInfo;
 use crate::table::{Heard, Table, Wanted};
 use crate::{NodeInfo, SocketId};
 
-/// Nodes with the socket to reach them by.
-pub(crate) type Found = Vec<(NodeInfo, SocketId)>;
-
-/// A table for each family that the node has a socket of.
+/// A table of either family. Who is told of a node of the other family does nothing.
 #[derive(Clone)]
-pub(crate) struct Tables {
-    v4: Option<Table<V4>>,
-    v6: Option<Table<V6>>,
+enum Either {
+    V4(Table<V4>),
+    V6(Table<V6>),
 }
 
-impl Tables {
-    pub(crate) fn new(own: NodeId, config: &Config) -> Tables {
-        let has = |family| config.sockets.iter().any(|addr| Family::of(addr) == family);
-        Tables {
-            v4: has(Family::V4).then(|| Table::new(own, config)),
-            v6: has(Family::V6).then(|| Table::new(own, config)),
+/// Does the same with a table of either family.
+macro_rules! with {
+    ($either:expr, $table:ident => $then:expr) => {
+        match $either {
+            Either::V4($table) => $then,
+            Either::V6($table) => $then,
         }
+    };
+}
+
+impl Either {
+    fn family(&self) -> Family {
+        match self {
+            Either::V4(_) => Family::V4,
+            Either::V6(_) => Family::V6,
+        }
+    }
+
+    fn own(&self) -> &NodeId {
+        with!(self, table => table.own())
+    }
+
+    fn knows(&self, node: &NodeInfo) -> bool {
+        with!(self, table => table.knows(node))
+    }
+}
+
+/// A table for each socket of the node; a [`SocketId`] is an index.
+#[derive(Clone)]
+pub(crate) struct Tables(Vec<Either>);
+
+impl Tables {
+    /// Empty tables around these ids, one for each of `config.sockets`.
+    pub(crate) fn new(own: &[NodeId], config: &Config) -> Tables {
+        let table = |(addr, own): (&SocketAddr, &NodeId)| match Family::of(addr) {
+            Family::V4 => Either::V4(Table::new(*own, config)),
+            Family::V6 => Either::V6(Table::new(*own, config)),
+        };
+        Tables(config.sockets.iter().zip(own).map(table).collect())
+    }
+
+    fn of(&self, family: Family) -> impl Iterator<Item = &Either> {
+        self.0.iter().filter(move |either| either.family() == family)
     }
 
     /// The families that the node takes part in.
     pub(crate) fn families(&self) -> impl Iterator<Item = Family> + use<> {
-        let v4 = self.v4.is_some().then_some(Family::V4);
-        let v6 = self.v6.is_some().then_some(Family::V6);
+        let v4 = self.of(Family::V4).next().map(Either::family);
+        let v6 = self.of(Family::V6).next().map(Either::family);
         v4.into_iter().chain(v6)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len_of(Family::V4) + self.len_of(Family::V6)
+    /// The table of the family whose own id is closest to `target`.
+    fn nearest(&self, family: Family, target: &NodeId) -> Option<&Either> {
+        let mut tables = self.of(family);
+        let first = tables.next()?;
+        Some(tables.fold(first, |best, next| {
+            let nearer = next.own().distance(target) < best.own().distance(target);
+            if nearer { next } else { best }
+        }))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|either| with!(either, table => table.contacts().is_empty()))
+    }
+
+    /// Distinct contacts of `family`.
     pub(crate) fn len_of(&self, family: Family) -> usize {
-        match family {
-            Family::V4 => self.v4.as_ref().map_or(0, |t| t.contacts().len()),
-            Family::V6 => self.v6.as_ref().map_or(0, |t| t.contacts().len()),
-        }
+        self.distinct().filter(|contact| Family::of(&contact.addr) == family).count()
+    }
+
+    /// Distinct contacts.
+    pub(crate) fn len(&self) -> usize {
+        self.distinct().count()
+    }
+
+    /// Each contact once.
+    fn distinct(&self) -> impl Iterator<Item = NodeInfo> {
+        self.0.iter().enumerate().flat_map(move |(at, either)| {
+            let len = with!(either, table => table.contacts().len());
+            let node = move |n: usize| with!(either, table => table.contacts()[n].node());
+            (0..len).map(node).filter(move |node| !self.0[..at].iter().any(|t| t.knows(node)))
+        })
     }
 
     pub(crate) fn spare_len(&self) -> usize {
-        self.v4.as_ref().map_or(0, Table::spare_len) + self.v6.as_ref().map_or(0, Table::spare_len)
+        self.0.iter().map(|either| with!(either, table => table.spare_len())).sum()
     }
 
     pub(crate) fn has_usable(&self) -> bool {
-        self.v4.as_ref().is_some_and(Table::has_usable)
-            || self.v6.as_ref().is_some_and(Table::has_usable)
+        self.0.iter().any(|either| with!(either, table => table.has_usable()))
     }
 
-    pub(crate) fn on_reply(
-        &mut self,
-        now: Time,
-        node: &NodeInfo,
-        via: SocketId,
-        rtt: Duration,
-    ) -> Heard {
-        match (&mut self.v4, &mut self.v6, node.addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.on_reply(now, node, via, rtt),
-            (_, Some(table), SocketAddr::V6(_)) => table.on_reply(now, node, via, rtt),
-            _ => Heard::Refused,
+    /// A node answered. Returns whether any table lists it that did not before.
+    pub(crate) fn on_reply(&mut self, now: Time, node: &NodeInfo, rtt: Duration) -> bool {
+        self.0.iter_mut().fold(false, |added, either| {
+            added | (with!(either, table => table.on_reply(now, node, rtt)) == Heard::Added)
+        })
+    }
+
+    pub(crate) fn restore(&mut self, now: Time, node: &NodeInfo) {
+        for either in &mut self.0 {
+            with!(either, table => table.restore(now, node));
         }
     }
 
-    pub(crate) fn restore(&mut self, now: Time, node: &NodeInfo, via: SocketId) -> Heard {
-        match (&mut self.v4, &mut self.v6, node.addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.restore(now, node, via),
-            (_, Some(table), SocketAddr::V6(_)) => table.restore(now, node, via),
-            _ => Heard::Refused,
-        }
-    }
-
+    /// A node asked us. Returns whether it should be asked in turn.
     pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo, may_be: bool) -> bool {
-        match (&mut self.v4, &mut self.v6, node.addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.on_query(now, node, may_be),
-            (_, Some(table), SocketAddr::V6(_)) => table.on_query(now, node, may_be),
-            _ => false,
-        }
+        self.0.iter_mut().fold(false, |wanted, either| {
+            wanted | with!(either, table => table.on_query(now, node, may_be))
+        })
     }
 
-    /// Makes the tables those of our new id; the contacts stay.
-    pub(crate) fn move_to(&mut self, now: Time, own: NodeId) {
-        if let Some(table) = &mut self.v4 {
-            table.move_to(now, own);
-        }
-        if let Some(table) = &mut self.v6 {
-            table.move_to(now, own);
+    /// Makes the table of a socket that of its new id; the contacts stay.
+    pub(crate) fn move_to(&mut self, now: Time, socket: SocketId, own: NodeId) {
+        if let Some(either) = self.0.get_mut(usize::from(socket.0)) {
+            with!(either, table => table.move_to(now, own));
         }
     }
 
     pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
-        match (&mut self.v4, &mut self.v6, addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.evict(id, addr),
-            (_, Some(table), SocketAddr::V6(_)) => table.evict(id, addr),
-            _ => {}
+        for either in &mut self.0 {
+            with!(either, table => table.evict(id, addr));
         }
     }
 
     pub(crate) fn on_failure(&mut self, now: Time, id: &NodeId, addr: &SocketAddr) {
-        match (&mut self.v4, &mut self.v6, addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.on_failure(now, id, addr),
-            (_, Some(table), SocketAddr::V6(_)) => table.on_failure(now, id, addr),
-            _ => {}
+        for either in &mut self.0 {
+            with!(either, table => table.on_failure(now, id, addr));
+        }
+    }
+
+    /// A ping that was not answered says nothing about the contact.
+    pub(crate) fn forgive(&mut self, id: &NodeId, addr: &SocketAddr) {
+        for either in &mut self.0 {
+            with!(either, table => table.set_pinged(id, addr, false));
         }
     }
 
@@ -124,21 +172,17 @@ impl Tables {
         target: &NodeId,
         n: usize,
         wanted: Wanted,
-        out: &mut Found,
+        out: &mut Vec<NodeInfo>,
     ) {
-        match (family, &self.v4, &self.v6) {
-            (Family::V4, Some(table), _) => table.closest(target, n, wanted, out),
-            (Family::V6, _, Some(table)) => table.closest(target, n, wanted, out),
-            _ => {}
+        if let Some(either) = self.nearest(family, target) {
+            with!(either, table => table.closest(target, n, wanted, out));
         }
     }
 
     /// Appends `n` contacts of `family`, any as likely as the others.
-    pub(crate) fn sample(&self, family: Family, n: usize, rng: &mut Rng, out: &mut Found) {
-        match (family, &self.v4, &self.v6) {
-            (Family::V4, Some(table), _) => table.sample(n, rng, out),
-            (Family::V6, _, Some(table)) => table.sample(n, rng, out),
-            _ => {}
+    pub(crate) fn sample(&self, family: Family, n: usize, rng: &mut Rng, out: &mut Vec<NodeInfo>) {
+        if let Some(either) = self.of(family).next() {
+            with!(either, table => table.sample(n, rng, out));
         }
     }
 
@@ -163,64 +207,68 @@ impl Tables {
             let fit = |c: &Contact<A>| Some(c.addr) != own && c.scope().acceptable_from(scope);
             table.closest_compact(target, n, fit, out);
         }
-        match (family, &self.v4, &self.v6) {
-            (Family::V4, Some(table), _) => compact(table, target, n, asker, out),
-            (Family::V6, _, Some(table)) => compact(table, target, n, asker, out),
-            _ => {}
+        if let Some(either) = self.nearest(family, target) {
+            with!(either, table => compact(table, target, n, asker, out));
         }
     }
 
     /// The usual round trip of a contact that answered before, in milliseconds.
     pub(crate) fn rtt_ms(&self, node: &NodeInfo) -> Option<u16> {
-        match (&self.v4, &self.v6, node.addr) {
-            (Some(table), _, SocketAddr::V4(_)) => table.rtt_ms(&node.id),
-            (_, Some(table), SocketAddr::V6(_)) => table.rtt_ms(&node.id),
-            _ => None,
+        let mut tables = self.of(Family::of(&node.addr));
+        tables.find_map(|either| with!(either, table => table.rtt_ms(&node.id)))
+    }
+
+    /// Up to `n` contacts that should be pinged now by `socket`; they count as pinged from now on.
+    pub(crate) fn questionable(
+        &mut self,
+        now: Time,
+        socket: SocketId,
+        n: usize,
+        out: &mut Vec<NodeInfo>,
+    ) {
+        let at = usize::from(socket.0);
+        let Some(either) = self.0.get_mut(at) else { return };
+        let before = out.len();
+        with!(either, table => table.questionable(now, n, out));
+        for other in self.0.iter_mut().skip(at + 1) {
+            for NodeInfo { id, addr } in &out[before..] {
+                with!(other, table => table.set_pinged(id, addr, true));
+            }
         }
     }
 
-    /// Up to `n` contacts that should be pinged now.
-    pub(crate) fn questionable(&mut self, now: Time, n: usize, out: &mut Found) {
-        if let Some(table) = &mut self.v4 {
-            table.questionable(now, n, out);
-        }
-        if let Some(table) = &mut self.v6 {
-            table.questionable(now, n.saturating_sub(out.len()), out);
+    /// A lookup for our own id at `socket` has ended.
+    pub(crate) fn joined(&mut self, socket: SocketId) {
+        if let Some(either) = self.0.get_mut(usize::from(socket.0)) {
+            with!(either, table => table.joined());
         }
     }
 
-    /// A lookup for our own id has ended.
-    pub(crate) fn joined(&mut self) {
-        if let Some(table) = &mut self.v4 {
-            table.joined();
-        }
-        if let Some(table) = &mut self.v6 {
-            table.joined();
-        }
-    }
-
-    /// An id in a bucket that should be refreshed now.
-    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<NodeId> {
-        let v4 = self.v4.as_mut().and_then(|table| table.refresh(now, rng));
-        v4.or_else(|| self.v6.as_mut().and_then(|table| table.refresh(now, rng)))
+    /// An id in a bucket that should be refreshed now, and the socket whose table it is in.
+    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<(SocketId, NodeId)> {
+        self.0.iter_mut().zip(0..).find_map(|(either, socket)| {
+            let target = with!(either, table => table.refresh(now, rng))?;
+            Some((SocketId(socket), target))
+        })
     }
 
     /// Appends what is known of each contact.
     pub(crate) fn contacts(&self, now: Time, out: &mut Vec<ContactInfo>) {
-        fn describe<A: Address>(table: &Table<A>, now: Time, out: &mut Vec<ContactInfo>) {
-            out.extend(table.contacts().iter().map(|c| ContactInfo {
+        fn describe<A: Address>(table: &Table<A>, now: Time, c: &Contact<A>) -> ContactInfo {
+            ContactInfo {
                 node: c.node(),
                 status: table.status(c, now),
                 rtt_ms: c.answered().then(|| c.rtt_ms()),
                 idle_secs: c.idle_secs(now),
                 id_fits: c.id_fits(),
-            }));
+            }
         }
-        if let Some(table) = &self.v4 {
-            describe(table, now, out);
-        }
-        if let Some(table) = &self.v6 {
-            describe(table, now, out);
+        for (at, either) in self.0.iter().enumerate() {
+            let new = |c: &ContactInfo| !self.0[..at].iter().any(|table| table.knows(&c.node));
+            with!(either, table => {
+                let all = table.contacts().iter().map(|c| describe(table, now, c));
+                out.extend(all.filter(new));
+            });
         }
     }
 }

@@ -7,11 +7,13 @@ use wire::InfoHash;
 use wire::rng::Rng;
 use wire::time::Time;
 
+use crate::SocketId;
+
 /// Bytes of a token: short enough for every implementation, too long to guess.
 pub const TOKEN_LEN: usize = 8;
 
-/// Makes and checks tokens without storing any: a keyed hash of the period, the asker's address
-/// and the torrent. What is made in one period is valid until the end of the next.
+/// Makes and checks tokens without storing any: a keyed hash of the period, the asker's address, the
+/// torrent and the socket that was asked (BEP 45: a token is good there only). What is made in one period is valid until the end of the next.
 #[derive(Clone)]
 pub struct Tokens {
     keys: (u64, u64),
@@ -25,19 +27,32 @@ impl Tokens {
         Tokens { keys: (rng.u64(), rng.u64()), period_micros }
     }
 
-    /// The token for `ip` and this torrent now.
-    pub fn make(&self, now: Time, ip: IpAddr, info_hash: &InfoHash) -> [u8; TOKEN_LEN] {
-        self.hash(self.period(now), ip, info_hash)
+    /// The token for who asked by `via` from `ip` for this torrent now.
+    pub fn make(
+        &self,
+        now: Time,
+        via: SocketId,
+        ip: IpAddr,
+        info_hash: &InfoHash,
+    ) -> [u8; TOKEN_LEN] {
+        self.hash(self.period(now), via, ip, info_hash)
     }
 
-    /// Whether `token` was made for `ip` and this torrent in this period or the one before. How long
-    /// it takes tells only in which.
-    pub fn check(&self, now: Time, ip: IpAddr, info_hash: &InfoHash, token: &[u8]) -> bool {
+    /// Whether `token` was made for the same in this period or the one before. How long it takes tells
+    /// only in which.
+    pub fn check(
+        &self,
+        now: Time,
+        via: SocketId,
+        ip: IpAddr,
+        info_hash: &InfoHash,
+        token: &[u8],
+    ) -> bool {
         let Ok(token) = <[u8; TOKEN_LEN]>::try_from(token) else { return false };
         let token = u64::from_be_bytes(token);
         let period = self.period(now);
         let fits = |period| {
-            let made = u64::from_be_bytes(self.hash(period, ip, info_hash));
+            let made = u64::from_be_bytes(self.hash(period, via, ip, info_hash));
             std::hint::black_box(made ^ token) == 0
         };
         fits(period) || fits(period.wrapping_sub(1))
@@ -47,10 +62,17 @@ impl Tokens {
         now.as_micros() / self.period_micros
     }
 
-    fn hash(&self, period: u64, ip: IpAddr, info_hash: &InfoHash) -> [u8; TOKEN_LEN] {
+    fn hash(
+        &self,
+        period: u64,
+        via: SocketId,
+        ip: IpAddr,
+        info_hash: &InfoHash,
+    ) -> [u8; TOKEN_LEN] {
         // The lengths of both families differ, so no two inputs are one.
         let mut input = [0; 8 + 20 + 16];
-        input[..8].copy_from_slice(&period.to_le_bytes());
+        // Periods of a second since the start take 56 bits of it in two billion years.
+        input[..8].copy_from_slice(&(period ^ u64::from(via.0) << 56).to_le_bytes());
         input[8..28].copy_from_slice(info_hash.as_bytes());
         let len = match ip {
             IpAddr::V4(ip) => {
@@ -72,17 +94,19 @@ mod tests {
     use super::*;
     use wire::Id;
 
+    const VIA: SocketId = SocketId(0);
+
     #[test]
     fn a_token_is_valid_for_one_to_two_periods() {
         let tokens = Tokens::new(&mut Rng::new(&[1; 32]), 300);
         let ip = "1.2.3.4".parse().unwrap();
         let made_at = Time::from_secs(1000);
-        let token = tokens.make(made_at, ip, &Id::ZERO);
+        let token = tokens.make(made_at, VIA, ip, &Id::ZERO);
         for (secs, valid) in
             [(1000, true), (1199, true), (1300, true), (1499, true), (1500, false), (1900, false)]
         {
             assert_eq!(
-                tokens.check(Time::from_secs(secs), ip, &Id::ZERO, &token),
+                tokens.check(Time::from_secs(secs), VIA, ip, &Id::ZERO, &token),
                 valid,
                 "{secs} s"
             );
@@ -94,14 +118,15 @@ mod tests {
         let now = Time::from_secs(1);
         let tokens = Tokens::new(&mut Rng::new(&[1; 32]), 300);
         let ip = "1.2.3.4".parse().unwrap();
-        let token = tokens.make(now, ip, &Id::ZERO);
-        assert!(tokens.check(now, ip, &Id::ZERO, &token));
-        assert!(!tokens.check(now, "1.2.3.5".parse().unwrap(), &Id::ZERO, &token));
-        assert!(!tokens.check(now, "::1.2.3.4".parse().unwrap(), &Id::ZERO, &token));
-        assert!(!tokens.check(now, ip, &Id([1; 20]), &token));
-        assert!(!tokens.check(now, ip, &Id::ZERO, &token[..7]));
-        assert!(!tokens.check(now, ip, &Id::ZERO, b""));
+        let token = tokens.make(now, VIA, ip, &Id::ZERO);
+        assert!(tokens.check(now, VIA, ip, &Id::ZERO, &token));
+        assert!(!tokens.check(now, SocketId(1), ip, &Id::ZERO, &token));
+        assert!(!tokens.check(now, VIA, "1.2.3.5".parse().unwrap(), &Id::ZERO, &token));
+        assert!(!tokens.check(now, VIA, "::1.2.3.4".parse().unwrap(), &Id::ZERO, &token));
+        assert!(!tokens.check(now, VIA, ip, &Id([1; 20]), &token));
+        assert!(!tokens.check(now, VIA, ip, &Id::ZERO, &token[..7]));
+        assert!(!tokens.check(now, VIA, ip, &Id::ZERO, b""));
         let other = Tokens::new(&mut Rng::new(&[2; 32]), 300);
-        assert!(!other.check(now, ip, &Id::ZERO, &token));
+        assert!(!other.check(now, VIA, ip, &Id::ZERO, &token));
     }
 }

@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use wire::compact::Family;
 use wire::scope::{AddrScope, is_unicast};
 
 use crate::config::Config;
 use crate::event::Event;
 use crate::keyed::network;
 use crate::node::Node;
-use crate::security;
+use crate::{SocketId, security};
 
 /// What the latest voters said, one for each /24 or /64.
 #[derive(Clone, Default)]
@@ -20,12 +19,11 @@ struct Ballot {
     decided: Option<IpAddr>,
 }
 
-/// The votes for our address of either family. Only Global nodes vote, and only for Global
-/// addresses: any id fits a Local one, so there is nothing to learn.
+/// The votes for the address of each socket. Only Global nodes vote, and only for Global addresses:
+/// any id fits a Local one, so there is nothing to learn.
 #[derive(Clone)]
 pub(crate) struct Votes {
-    v4: Ballot,
-    v6: Ballot,
+    ballots: Vec<Ballot>,
     min: usize,
     max: usize,
 }
@@ -33,28 +31,25 @@ pub(crate) struct Votes {
 impl Votes {
     pub(crate) fn new(config: &Config) -> Votes {
         Votes {
-            v4: Ballot::default(),
-            v6: Ballot::default(),
+            ballots: vec![Ballot::default(); config.sockets.len()],
             min: config.votes_min.max(1),
             max: config.votes_max.max(config.votes_min),
         }
     }
 
-    /// The address of a family that was decided on.
-    pub(crate) fn decided(&self, family: Family) -> Option<IpAddr> {
-        match family {
-            Family::V4 => self.v4.decided,
-            Family::V6 => self.v6.decided,
-        }
+    /// The address of a socket that was decided on.
+    pub(crate) fn decided(&self, socket: SocketId) -> Option<IpAddr> {
+        self.ballots.get(usize::from(socket.0))?.decided
     }
 
-    /// The node at `from` sees us at `ip`. Returns that if it is now decided, and was not before.
-    fn cast(&mut self, from: IpAddr, ip: IpAddr) -> Option<IpAddr> {
+    /// The node at `from` sees what we send by `socket` come from `ip`. Returns that if it is now
+    /// decided, and was not before.
+    fn cast(&mut self, socket: SocketId, from: IpAddr, ip: IpAddr) -> Option<IpAddr> {
         let global = |ip| AddrScope::of(ip) == AddrScope::Global && is_unicast((ip, 1).into());
         if !global(from) || !global(ip) || from.is_ipv4() != ip.is_ipv4() {
             return None;
         }
-        let ballot = if from.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let ballot = self.ballots.get_mut(usize::from(socket.0))?;
         let network = network(from);
         ballot.votes.retain(|(voter, _)| *voter != network);
         ballot.votes.push_back((network, ip));
@@ -69,26 +64,19 @@ impl Votes {
 }
 
 impl Node {
-    /// A node at `from` that answered us says that it sees us at `seen`.
-    pub(crate) fn on_vote(&mut self, from: SocketAddr, seen: SocketAddr) {
-        if self.config.external_ip.is_some() {
+    /// A node at `from` that answered what came by `socket` says that it saw that come from `seen`.
+    pub(crate) fn on_vote(&mut self, socket: SocketId, from: SocketAddr, seen: SocketAddr) {
+        if self.config.external_ip.is_some_and(|ip| ip.is_ipv4() == from.is_ipv4()) {
             return;
         }
         self.stats.votes += 1;
-        let Some(ip) = self.votes.cast(from.ip(), seen.ip()) else { return };
+        let Some(ip) = self.votes.cast(socket, from.ip(), seen.ip()) else { return };
         self.events.push_back(Event::ExternalAddress { ip });
-        // One id cannot fit an address of each family: v4 has the more nodes.
-        let ruling = self.votes.decided(Family::V4).unwrap_or(ip);
-        if !security::fits(&self.id, ruling) {
-            self.id = security::make_id(ruling, &mut self.rng);
-            self.tables.move_to(self.now, self.id);
+        if !security::fits(&self.own.id(socket), ip) {
+            let id = self.own.make_id(socket, ip, &mut self.rng);
+            self.set_id(socket, id);
             self.bootstrap.schedule(self.now);
         }
-    }
-
-    /// Our address of a family, as far as it is known.
-    pub(crate) fn external_ip(&self, family: Family) -> Option<IpAddr> {
-        self.config.external_ip.or_else(|| self.votes.decided(family))
     }
 }
 
@@ -96,8 +84,10 @@ impl Node {
 mod tests {
     use super::*;
 
+    const VIA: SocketId = SocketId(0);
+
     fn votes() -> Votes {
-        Votes::new(&Config::new(vec![]))
+        Votes::new(&Config::new(vec![([0, 0, 0, 0], 1).into()]))
     }
 
     fn voter(n: u8) -> IpAddr {
@@ -111,14 +101,18 @@ mod tests {
     fn twenty_five_networks_decide_and_one_of_them_has_one_vote() {
         let mut votes = votes();
         for n in 0..24 {
-            assert_eq!(votes.cast(voter(n), OURS), None);
+            assert_eq!(votes.cast(VIA, voter(n), OURS), None);
         }
         for host in 0..200 {
-            assert_eq!(votes.cast([80, 3, 1, host].into(), OURS), None, "of a network that voted");
+            assert_eq!(
+                votes.cast(VIA, [80, 3, 1, host].into(), OURS),
+                None,
+                "of a network that voted"
+            );
         }
-        assert_eq!(votes.cast([80, 3, 2, 1].into(), OURS), Some(OURS));
-        assert_eq!(votes.cast(voter(30), OURS), None, "it was decided before");
-        assert_eq!(votes.decided(Family::V4), Some(OURS));
+        assert_eq!(votes.cast(VIA, [80, 3, 2, 1].into(), OURS), Some(OURS));
+        assert_eq!(votes.cast(VIA, voter(30), OURS), None, "it was decided before");
+        assert_eq!(votes.decided(VIA), Some(OURS));
     }
 
     #[test]
@@ -126,9 +120,9 @@ mod tests {
         for (liars, decided) in [(21, false), (10, true)] {
             let mut votes = votes();
             for n in 0..60 {
-                votes.cast(voter(n), if n < liars { NEW } else { OURS });
+                votes.cast(VIA, voter(n), if n < liars { NEW } else { OURS });
             }
-            assert_eq!(votes.decided(Family::V4), decided.then_some(OURS), "{liars}");
+            assert_eq!(votes.decided(VIA), decided.then_some(OURS), "{liars}");
         }
     }
 
@@ -136,16 +130,16 @@ mod tests {
     fn a_new_address_wins_when_most_networks_see_it() {
         let mut votes = votes();
         for n in 0..64 {
-            votes.cast(voter(n), OURS);
+            votes.cast(VIA, voter(n), OURS);
         }
-        let turn = (0..64).find(|n| votes.cast(voter(*n), NEW).is_some());
+        let turn = (0..64).find(|n| votes.cast(VIA, voter(*n), NEW).is_some());
         assert_eq!(turn, Some(42), "43 of 64 are two thirds");
-        assert_eq!(votes.decided(Family::V4), Some(NEW));
+        assert_eq!(votes.decided(VIA), Some(NEW));
         // However many vote, no more is kept.
         for n in 0..=255 {
-            votes.cast([90, 1, n, 1].into(), NEW);
+            votes.cast(VIA, [90, 1, n, 1].into(), NEW);
         }
-        assert_eq!(votes.v4.votes.len(), 64);
+        assert_eq!(votes.ballots[0].votes.len(), 64);
     }
 
     #[test]
@@ -159,10 +153,10 @@ mod tests {
                 (voter(n), "2001:db8::1"),
                 ([10, n, 1, 1].into(), "60.1.1.1"),
             ] {
-                assert_eq!(votes.cast(from, ip.parse().unwrap()), None);
+                assert_eq!(votes.cast(VIA, from, ip.parse().unwrap()), None);
             }
         }
-        assert!(votes.v4.votes.is_empty() && votes.v6.votes.is_empty());
+        assert!(votes.ballots[0].votes.is_empty());
     }
 
     #[test]
@@ -171,12 +165,12 @@ mod tests {
         let ours: IpAddr = "2001:db8:7::1".parse().unwrap();
         let from = |net: u16, host| IpAddr::from([0x2001, 0xdb9, 0, net, 0, 0, 0, host]);
         for host in 0..100 {
-            votes.cast(from(0, host), ours);
+            votes.cast(VIA, from(0, host), ours);
         }
-        assert_eq!(votes.decided(Family::V6), None);
+        assert_eq!(votes.decided(VIA), None);
         for net in 1..25 {
-            votes.cast(from(net, 1), ours);
+            votes.cast(VIA, from(net, 1), ours);
         }
-        assert_eq!(votes.decided(Family::V6), Some(ours));
+        assert_eq!(votes.decided(VIA), Some(ours));
     }
 }

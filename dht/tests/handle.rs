@@ -169,8 +169,11 @@ async fn nodes_are_found_pinged_and_told_of() {
     let dht = joined(&testnet, local().read_only(true)).await;
     let other = testnet.nodes()[5].info().await.unwrap();
 
-    let summary = dht.find_node(other.id).await.unwrap();
-    assert_eq!((summary.closest[0].id, summary.closest[0].addr), (other.id, other.local_addrs[0]));
+    let summary = dht.find_node(other.ids[0]).await.unwrap();
+    assert_eq!(
+        (summary.closest[0].id, summary.closest[0].addr),
+        (other.ids[0], other.local_addrs[0])
+    );
     let pong = dht.ping(other.local_addrs[0]).await.unwrap();
     assert_eq!(pong.node, summary.closest[0]);
     assert!(pong.rtt < LONG);
@@ -181,11 +184,11 @@ async fn nodes_are_found_pinged_and_told_of() {
     let contacts = dht.contacts().await.unwrap();
     assert!(contacts.iter().any(|contact| contact.node == pong.node));
     let snapshot = dht.snapshot().await.unwrap();
-    assert_eq!(snapshot.id, info.id);
+    assert_eq!(snapshot.ids, info.ids);
     assert!(snapshot.contacts.contains(&pong.node));
     for node in testnet.nodes() {
         let contacts = node.contacts().await.unwrap();
-        assert!(contacts.iter().all(|contact| contact.node.id != info.id), "it is read-only");
+        assert!(contacts.iter().all(|contact| contact.node.id != info.ids[0]), "it is read-only");
     }
 
     // A node by itself joins as soon as it is told of another.
@@ -205,9 +208,9 @@ async fn what_is_said_to_a_builder_reaches_the_node() {
     let node = local().external_ip(ip).start().unwrap();
     let info = node.info().await.unwrap();
     assert_eq!(info.external_ips, [ip]);
-    assert!(dht::fits(&info.id, ip));
+    assert!(dht::fits(&info.ids[0], ip));
     let node = local().id(HASH).start().unwrap();
-    assert_eq!(node.info().await.unwrap().id, HASH);
+    assert_eq!(node.info().await.unwrap().ids[0], HASH);
 
     let given = UdpSocket::bind(any_port()).unwrap();
     let tokios = tokio::net::UdpSocket::bind("127.0.0.2:0").await.unwrap();
@@ -377,7 +380,7 @@ async fn id_and_contacts_outlive_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dht.state");
     let node = joined(&testnet, local().state_file(&path)).await;
-    let id = node.info().await.unwrap().id;
+    let id = node.info().await.unwrap().ids;
     assert!(!path.exists());
     node.save().await.unwrap();
     assert!(path.exists());
@@ -387,7 +390,7 @@ async fn id_and_contacts_outlive_the_node() {
 
     let warm = local().state_file(&path).save_every(Duration::from_millis(20)).start().unwrap();
     warm.bootstrapped().await.unwrap();
-    assert_eq!(warm.info().await.unwrap().id, id);
+    assert_eq!(warm.info().await.unwrap().ids, id);
     std::fs::remove_file(&path).unwrap();
     until("saved again", || async { path.exists() }).await;
     warm.shutdown().await.unwrap();

@@ -250,13 +250,11 @@ fn a_warm_start_needs_no_bootstrap_contact() {
     let (snapshot, addr) = (Snapshot::decode(&bytes).unwrap(), net.addr(19));
     assert!(snapshot.contacts.len() >= 10);
     net.hosts[19].up = false;
-    let mut config = Config::new(vec![addr]);
-    config.id = Some(snapshot.id);
-    let index = net.add_with(config);
-    net.command(index, |node, now| node.restore(now, &snapshot.contacts));
+    let index = net.add_with(Config::new(vec![addr]));
+    net.command(index, |node, now| node.restore(now, &snapshot));
     net.run_until(index, |event| matches!(event, Event::Bootstrapped { .. }));
     net.run_for(Duration::from_secs(5));
-    assert_eq!(net.node(index).id(), snapshot.id);
+    assert_eq!(net.node(index).ids(), snapshot.ids);
     let proven = net.node(index).closest(Family::V4, &hash(0), 30).len();
     assert!(proven >= snapshot.contacts.len());
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bench::{Bench, body, id};
 use dht::wire::{Id, InfoHash};
-use dht::{Config, Event, SocketId, Status, fits};
+use dht::{Config, Event, Snapshot, SocketId, Status, fits};
 use net::Net;
 use wire::compact::Family;
 use wire::krpc::{Body, Head, Message, Method, Query, Want};
@@ -256,7 +256,7 @@ fn a_node_that_was_cut_off_is_back_soon_after_though_nobody_is_named_to_it() {
         Config { id: Some(Id([0x3c; 20])), ..Config::new(vec!["0.0.0.0:6882".parse().unwrap()]) };
     let warm = net.add_with(config);
     net.move_to(warm, global(NODES + 1));
-    net.command(warm, |node, now| node.restore(now, &saved.contacts));
+    net.command(warm, |node, now| node.restore(now, &saved));
     net.run_for(Duration::from_secs(120));
     for index in [named, warm] {
         let (worst, time) = cut_off(&mut net, index, Duration::from_secs(600));
@@ -283,11 +283,11 @@ fn a_lookup_is_answered_as_soon_as_the_network_is_back() {
 #[test]
 fn a_node_that_nobody_asks_looks_for_the_network_itself() {
     let (mut net, subject) = overlay();
-    let saved = net.hosts[subject].node.snapshot();
+    let saved = Snapshot { ids: vec![], ..net.hosts[subject].node.snapshot() };
     let own = vec!["0.0.0.0:6882".parse().unwrap()];
     let reader = net.add_with(Config { read_only: true, ..Config::new(own) });
     net.move_to(reader, global(NODES + 1));
-    net.command(reader, |node, now| node.restore(now, &saved.contacts));
+    net.command(reader, |node, now| node.restore(now, &saved));
     net.run_for(Duration::from_secs(120));
     for hours in 1..=3 {
         net.hosts[reader].cut = true;

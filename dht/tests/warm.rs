@@ -58,7 +58,7 @@ async fn saved_contacts_answer_within_a_second_where_no_name_resolves() {
     // Of those closest to the torrent every second one is gone.
     let mut nodes = Vec::new();
     for node in testnet.nodes() {
-        nodes.push((node.info().await.unwrap().id.distance(&HASH), node.clone()));
+        nodes.push((node.info().await.unwrap().ids[0].distance(&HASH), node.clone()));
     }
     nodes.sort_by_key(|(distance, _)| *distance);
     for (_, node) in nodes.into_iter().step_by(2) {

@@ -42,7 +42,7 @@ impl Running {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["event"], "ready");
         let string = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
-        Running { child, id: string(&ready["id"]), addr: string(&ready["addrs"][0]) }
+        Running { child, id: string(&ready["ids"][0]), addr: string(&ready["addrs"][0]) }
     }
 
     /// Stops it as an operator would, and waits until it has ended.
@@ -198,7 +198,7 @@ fn contacts_go_from_one_node_to_another() {
     let told: Vec<serde_json::Value> =
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&told[0]["id"], &told[0]["addr"]), (&first.id[..].into(), &first.addr[..].into()));
-    assert_eq!((&told[1]["id"], &told[1]["contacts"]), (&id.into(), &1.into()));
+    assert_eq!((&told[1]["ids"][0], &told[1]["contacts"]), (&id.into(), &1.into()));
 
     // By standard input into a folder that is not there yet, by a file into one that is.
     let list = format!("# known\n{} {}\n\n{HASH} 127.0.0.1:9", first.id, first.addr);
@@ -214,7 +214,7 @@ fn contacts_go_from_one_node_to_another() {
     assert_eq!((&told["imported"], &told["contacts"]), (&2.into(), &2.into()));
 
     let third = Running::start(Path::new(&path("third")), None);
-    assert_eq!(told["id"], third.id);
+    assert_eq!(told["ids"][0], third.id);
     // It tells of it once it has answered.
     let found =
         |out: &Output| text(&out.stdout).starts_with(&format!("{} {}\n", first.id, first.addr));
@@ -297,7 +297,7 @@ fn items_are_stored_found_and_changed_by_their_owner_alone() {
     let status =
         run(&["status", "--data-dir", dir.path().join("node").to_str().unwrap(), "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!((&status["id"], &status["items"]), (&node.id.clone().into(), &2.into()));
+    assert_eq!((&status["ids"][0], &status["items"]), (&node.id.clone().into(), &2.into()));
     says(&run(&["status", "--data-dir", dir.path().to_str().unwrap()]), 3, "running?");
     says(&run(&["status"]), 2, "--data-dir");
 }

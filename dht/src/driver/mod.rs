@@ -50,7 +50,7 @@ pub struct DriverConfig {
     pub node: Config,
     /// Bootstrap contacts as `HOST:PORT`. Names are resolved, again and again until they are.
     pub bootstrap: Vec<String>,
-    /// Id and contacts of an earlier run.
+    /// Ids and contacts of an earlier run.
     pub snapshot: Option<Snapshot>,
     /// The node's seed; `None` takes it from the operating system.
     pub seed: Option<Seed>,
@@ -133,13 +133,10 @@ impl Driver {
         config.node.sockets = sockets.iter().map(Socket::local_addr).collect();
         let clock = Clock::start();
         let snapshot = config.snapshot;
-        if let Some(snapshot) = &snapshot {
-            config.node.id.get_or_insert(snapshot.id);
-        }
         let seed = config.seed.unwrap_or_else(rand::random);
         let mut node = Node::new(config.node, &seed, clock.now());
         if let Some(snapshot) = &snapshot {
-            node.restore(clock.now(), &snapshot.contacts);
+            node.restore(clock.now(), snapshot);
         }
         let mut driver = Driver {
             node,

@@ -101,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(folder.path().join("dht.state"));
         assert!(file.load().unwrap().is_none());
-        let snapshot = Snapshot { id: Id([5; 20]), contacts: vec![] };
+        let snapshot = Snapshot { ids: vec![Id([5; 20])], contacts: vec![] };
         file.save(&snapshot).unwrap();
         file.save(&snapshot).unwrap();
         assert_eq!(file.load().unwrap(), Some(snapshot));
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(file.load_or_set_aside().unwrap(), None);
         assert!(!file.path().exists() && folder.path().join("dht.damaged").exists());
         let nowhere = StateFile::new(folder.path().join("no/such/folder/file"));
-        let snapshot = Snapshot { id: Id([5; 20]), contacts: vec![] };
+        let snapshot = Snapshot { ids: vec![Id([5; 20])], contacts: vec![] };
         assert!(nowhere.save(&snapshot).unwrap_err().to_string().contains("no/such/folder"));
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dht::{Config, Event, ItemKey, LookupId, Node, NodeInfo, PingId, SocketId};
+use dht::{Config, Event, ItemKey, LookupId, Node, NodeInfo, PingId, Snapshot, SocketId};
 use wire::compact::Family;
 use wire::krpc::{
     Body, Filters, GetPeersReply, Head, ItemReply, Message, Method, PROTOCOL_ERROR, ReplyBody,
@@ -138,7 +138,8 @@ impl Watch {
     }
 
     pub(crate) fn restore(&mut self, contacts: &[NodeInfo]) -> Vec<Sent> {
-        self.node.restore(self.now, contacts);
+        let earlier = Snapshot { ids: Vec::new(), contacts: contacts.to_vec() };
+        self.node.restore(self.now, &earlier);
         self.drain(None)
     }
 

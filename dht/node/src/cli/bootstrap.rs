@@ -14,13 +14,13 @@ use wire::compact::Family;
 
 use super::output::Output;
 use super::session::bind;
-use super::status::{StatusSocket, describe, words};
+use super::status::{StatusSocket, describe, own, words};
 use super::store::Store;
 use super::{Common, Failure};
 
 /// The port that most nodes of the public DHT use.
 const PORT: u16 = 6881;
-/// How often id and contacts are saved.
+/// How often ids and contacts are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// The first time, so that others can start from a new node soon.
 const FIRST_SAVE: Duration = Duration::from_secs(10);
@@ -28,20 +28,26 @@ const FIRST_SAVE: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without --bootstrap and --public the node asks nobody but the contacts that it saved: it founds an
-overlay of its own, which others join by naming its address. With --data-dir it keeps its id and its
+overlay of its own, which others join by naming its address. With --data-dir it keeps its ids and its
 contacts, to start warm the next time; without, nothing. On SIGUSR1 it says how it is; with a
 data folder `dht-node status` asks it.
+
+On a host with several addresses name each with --bind: to others the node is one of its own at each
+of them (BEP 45), and lookups go by them in turn. One address in two networks (/24, v6: /64) counts
+more than two in one, and two ports of one address count little.
 
 Examples:
   dht-node bootstrap --bind 127.0.0.1:6881 --data-dir ./first
   dht-node bootstrap --bind 127.0.0.1:6882 --data-dir ./second --bootstrap 127.0.0.1:6881
-  dht-node bootstrap --public --data-dir ./node")]
+  dht-node bootstrap --public --data-dir ./node
+  dht-node bootstrap --public --bind 192.0.2.1:6881 --bind 198.51.100.1:6881 --bind [2001:db8::1]:6881")]
 pub(crate) struct Bootstrap {
     /// Join the public DHT by its well-known bootstrap hosts.
     #[arg(long, conflicts_with = "bootstrap")]
     public: bool,
 
-    /// The address that the world sees: the node's id is made to fit it (BEP 42).
+    /// The address that the world sees the node at, by the sockets of this family: its ids there are made
+    /// to fit (BEP 42). Default: learned from those who answer.
     #[arg(long, value_name = "IP")]
     external_ip: Option<IpAddr>,
 }
@@ -155,11 +161,11 @@ fn save(file: &StateFile, snapshot: &Snapshot) {
 }
 
 fn say_ready(driver: &Driver, out: &mut Output) -> Result<(), Failure> {
-    let id = driver.node().id().to_string();
-    let addrs: Vec<_> = driver.local_addrs().map(|addr| addr.to_string()).collect();
     let known = driver.node().contacts().len();
-    let text = format!("node {id} listening on {}", addrs.join(" "));
-    let json = json!({"event": "ready", "id": id, "addrs": addrs, "saved_contacts": known});
+    let at: Vec<_> = own(driver).map(|(id, addr)| format!("{id} listening on {addr}")).collect();
+    let (ids, addrs): (Vec<_>, Vec<_>) = own(driver).unzip();
+    let json = json!({"event": "ready", "ids": ids, "addrs": addrs, "saved_contacts": known});
+    let text = format!("node {}", at.join(", "));
     out.result(&text, json)?;
     Ok(())
 }

@@ -70,15 +70,15 @@ impl Contacts {
 }
 
 fn print(folder: &Path, common: &Common) -> Result<(), Failure> {
-    let Snapshot { id, contacts } = saved(folder)?.ok_or_else(|| not_saved(folder))?;
+    let Snapshot { ids, contacts } = saved(folder)?.ok_or_else(|| not_saved(folder))?;
     let mut out = Output::new(common);
     for NodeInfo { id, addr } in &contacts {
         let json = json!({"event": "contact", "id": id.to_string(), "addr": addr});
         out.result(&format!("{id} {addr}"), json)?;
     }
     let n = contacts.len();
-    let json = json!({"event": "done", "id": id.to_string(), "contacts": n});
-    Ok(out.summary(&format!("{n} contact{} of node {id}", s(n as u32)), json)?)
+    let json = json!({"event": "done", "ids": texts(&ids), "contacts": n});
+    Ok(out.summary(&format!("{n} contact{} of node {}", s(n as u32), name(&ids)), json)?)
 }
 
 impl Import {
@@ -88,7 +88,7 @@ impl Import {
         let store = Store::open(folder)?;
         let mut kept = match store.file.load_or_set_aside()? {
             Some(snapshot) => snapshot,
-            None => Snapshot { id: Id(rand::random()), contacts: Vec::new() },
+            None => Snapshot { ids: vec![Id(rand::random())], contacts: Vec::new() },
         };
         let added = add(&mut kept, new);
         for family in [Family::V4, Family::V6] {
@@ -102,13 +102,23 @@ impl Import {
             }
         }
         store.file.save(&kept)?;
-        let (id, n) = (kept.id, kept.contacts.len());
+        let (ids, n) = (&kept.ids, kept.contacts.len());
         let json = json!({
-            "event": "imported", "id": id.to_string(), "imported": added, "contacts": n,
+            "event": "imported", "ids": texts(ids), "imported": added, "contacts": n,
         });
-        let text = format!("{added} contact{} imported; node {id} has {n}", s(added as u32));
+        let imported = format!("{added} contact{} imported", s(added as u32));
+        let text = format!("{imported}; node {} has {n}", name(ids));
         Ok(Output::new(common).summary(&text, json)?)
     }
+}
+
+fn texts(ids: &[NodeId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// What a node is called: by its first id.
+fn name(ids: &[NodeId]) -> String {
+    ids.first().map_or_else(|| "without an id".into(), ToString::to_string)
 }
 
 /// Adds contacts; those under an id or at an address that a new one has give way. Returns how many
@@ -119,8 +129,8 @@ fn add(kept: &mut Snapshot, new: Vec<NodeInfo>) -> usize {
         let first = !ids.contains(&contact.id) && !addrs.contains(&contact.addr);
         first && ids.insert(contact.id) && addrs.insert(contact.addr)
     };
-    let own = kept.id;
-    let new: Vec<_> = new.into_iter().filter(|c| c.id != own && is_first(c)).collect();
+    let own = &kept.ids;
+    let new: Vec<_> = new.into_iter().filter(|c| !own.contains(&c.id) && is_first(c)).collect();
     kept.contacts.retain(|c| !ids.contains(&c.id) && !addrs.contains(&c.addr));
     let added = new.len();
     kept.contacts.extend(new);
@@ -215,7 +225,7 @@ mod tests {
     #[test]
     fn a_new_contact_replaces_those_of_its_id_and_its_address() {
         let (a, b, c) = (node(1, "1.1.1.1:1"), node(2, "2.2.2.2:2"), node(3, "3.3.3.3:3"));
-        let mut kept = Snapshot { id: Id([9; 20]), contacts: vec![a, b, c] };
+        let mut kept = Snapshot { ids: vec![Id([9; 20])], contacts: vec![a, b, c] };
         let new = vec![
             node(1, "2.2.2.2:2"),
             node(1, "4.4.4.4:4"),

@@ -57,7 +57,7 @@ pub(super) fn describe(driver: &Driver, started: Instant) -> Value {
     let node = driver.node();
     let (stats, (torrents, peers), (items, item_bytes)) =
         (node.stats(), node.stored(), node.stored_items());
-    let addrs: Vec<_> = driver.local_addrs().map(|addr| addr.to_string()).collect();
+    let (ids, addrs): (Vec<_>, Vec<_>) = own(driver).unzip();
     let queries = stats.queries_ping
         + stats.queries_find_node
         + stats.queries_get_peers
@@ -68,7 +68,7 @@ pub(super) fn describe(driver: &Driver, started: Instant) -> Value {
     let dropped = stats.dropped_quota + stats.dropped_budget + stats.dropped_busy;
     let size = |family| node.network_size(family).map(|size| size.nodes.round() as u64);
     json!({
-        "event": "status", "id": node.id().to_string(), "addrs": addrs,
+        "event": "status", "ids": ids, "addrs": addrs,
         "uptime_s": started.elapsed().as_secs(), "joined": node.is_bootstrapped(),
         "contacts_v4": node.table_len(Family::V4), "contacts_v6": node.table_len(Family::V6),
         "nodes_v4": size(Family::V4), "nodes_v6": size(Family::V6),
@@ -80,6 +80,12 @@ pub(super) fn describe(driver: &Driver, started: Instant) -> Value {
     })
 }
 
+/// The node's id at each of its sockets, and where that is.
+pub(super) fn own(driver: &Driver) -> impl Iterator<Item = (String, String)> {
+    let ids = driver.node().ids().iter().map(ToString::to_string);
+    ids.zip(driver.local_addrs().map(|addr| addr.to_string()))
+}
+
 /// The same in a line.
 pub(super) fn words(json: &Value) -> String {
     let n = |key: &str| json[key].as_u64().unwrap_or(0);
@@ -87,7 +93,7 @@ pub(super) fn words(json: &Value) -> String {
     format!(
         "node {} up {} s, {joined}: {} contacts; keeps {} peers of {} torrents and {} items; answered {} \
          queries, refused {}; asked {}, {} without answer",
-        json["id"].as_str().unwrap_or("?"),
+        json["ids"][0].as_str().unwrap_or("?"),
         n("uptime_s"),
         n("contacts_v4") + n("contacts_v6"),
         n("peers"),

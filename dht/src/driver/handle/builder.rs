@@ -48,8 +48,9 @@ impl Builder {
         }
     }
 
-    /// Binds a UDP socket to this address; repeatable, one for each family or address. Default: a
-    /// port that the system chooses, on all addresses of IPv4 and, where the host has it, of IPv6.
+    /// Binds a UDP socket to this address; repeatable, up to 255 times. To others the node is one of its
+    /// own at each (BEP 45): name addresses, not ports of one. Default: a port that the system chooses,
+    /// on all addresses of IPv4 and, where the host has it, of IPv6.
     pub fn bind(mut self, addr: SocketAddr) -> Builder {
         self.sockets.push(Given::Address(addr));
         self
@@ -81,7 +82,7 @@ impl Builder {
         self
     }
 
-    /// Keeps id and contacts in this file: they are read at the start, and saved from time to time
+    /// Keeps ids and contacts in this file: they are read at the start, and saved from time to time
     /// and at the end. It need not exist; one that is damaged is set aside. Each node needs a file of its
     /// own. Default: nowhere.
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Builder {
@@ -101,14 +102,16 @@ impl Builder {
         self
     }
 
-    /// The address that the world sees the node at; its id is made to fit (BEP 42). Default: learned
+    /// The address that the world sees the node at, by the sockets of this family; its ids there are made
+    /// to fit (BEP 42). Default: learned
     /// from those who answer.
     pub fn external_ip(mut self, ip: IpAddr) -> Builder {
         self.driver.node.external_ip = Some(ip);
         self
     }
 
-    /// The node's id. Default: the saved one, else a random one.
+    /// The node's id at its first socket; those at others differ from it in their highest bits. Default:
+    /// the saved ones, else random ones.
     pub fn id(mut self, id: NodeId) -> Builder {
         self.driver.node.id = Some(id);
         self

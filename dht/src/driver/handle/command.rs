@@ -137,17 +137,18 @@ pub struct Pong {
 /// What a node is and knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Info {
-    /// Its id; another one later, if its address is learned and the id does not fit (BEP 42).
-    pub id: NodeId,
     /// The addresses of its sockets, with the ports that the system chose.
     pub local_addrs: Vec<SocketAddr>,
-    /// The addresses that the world sees it at, as far as they are known: at most one a family.
+    /// Its id at each of them (BEP 45); another one later, if the address there is learned and the id
+    /// does not fit (BEP 42).
+    pub ids: Vec<NodeId>,
+    /// The addresses that the world sees it at, as far as they are known.
     pub external_ips: Vec<IpAddr>,
     /// Whether it has joined the DHT.
     pub bootstrapped: bool,
-    /// Contacts in its IPv4 table.
+    /// IPv4 contacts in its tables.
     pub contacts_v4: usize,
-    /// Contacts in its IPv6 table (BEP 32).
+    /// IPv6 contacts in its tables (BEP 32).
     pub contacts_v6: usize,
     /// Torrents for which others announced peers to it.
     pub stored_torrents: usize,

@@ -315,16 +315,15 @@ impl Task {
 
     fn info(&self) -> Info {
         let node = self.driver.node();
-        let mut external_ips: Vec<_> = [Family::V4, Family::V6]
-            .iter()
-            .filter_map(|family| node.external_ip(*family))
-            .collect();
+        let mut external_ips: Vec<_> =
+            node.sockets().filter_map(|socket| node.external_ip(socket)).collect();
+        external_ips.sort_unstable();
         external_ips.dedup();
         let (stored_torrents, stored_peers) = node.stored();
         let (stored_items, _) = node.stored_items();
         Info {
-            id: node.id(),
             local_addrs: self.driver.local_addrs().collect(),
+            ids: node.ids().to_vec(),
             external_ips,
             bootstrapped: node.is_bootstrapped(),
             contacts_v4: node.table_len(Family::V4),
@@ -342,7 +341,7 @@ impl Task {
         let node = self.driver.node();
         // A name without an error is being resolved.
         let asking = !node.bootstrap.contacts().is_empty()
-            || node.tables.len() > 0
+            || !node.tables.is_empty()
             || self.driver.unresolved().any(|(_, error)| error.is_empty());
         match (node.is_bootstrapped(), asking) {
             (true, _) => Joining::Joined,
