@@ -16,6 +16,8 @@ use crate::{SocketId, security};
 #[derive(Clone)]
 pub(crate) struct Own {
     ids: Vec<NodeId>,
+    /// Where the sockets are bound, and where the world sees them: whoever claims to be there is us.
+    addrs: Vec<SocketAddr>,
     /// Queries in a row that nobody answered by this socket.
     unanswered: Vec<u32>,
     /// The socket that the latest lookup went by.
@@ -27,8 +29,12 @@ const DRAWS: usize = 8;
 
 impl Own {
     pub(crate) fn new(config: &Config, rng: &mut Rng) -> Own {
-        let mut own =
-            Own { ids: Vec::new(), unanswered: vec![0; config.sockets.len()], lead: u8::MAX };
+        let mut own = Own {
+            ids: Vec::new(),
+            addrs: config.sockets.clone(),
+            unanswered: vec![0; config.sockets.len()],
+            lead: u8::MAX,
+        };
         let mut base = config.id;
         for (n, addr) in (0u8..).zip(&config.sockets) {
             let external = config.external_ip.filter(|ip| ip.is_ipv4() == addr.is_ipv4());
@@ -40,6 +46,7 @@ impl Own {
                 (None, None) => spread(*base.insert(NodeId::random(rng)), n),
             };
             own.ids.push(id);
+            own.addrs.extend(external.map(|ip| SocketAddr::new(ip, addr.port())));
         }
         own
     }
@@ -169,12 +176,16 @@ impl Node {
 
     /// Whether a query may go to `addr`: it can be sent to, and is not our own.
     pub(crate) fn may_ask(&self, addr: &SocketAddr) -> bool {
-        is_unicast(*addr)
-            && !(0u8..).zip(&self.config.sockets).any(|(n, own)| {
-                own == addr
-                    || (own.port() == addr.port()
-                        && self.external_ip(SocketId(n)) == Some(addr.ip()))
-            })
+        is_unicast(*addr) && !self.own.addrs.contains(addr)
+    }
+
+    /// The world sees a socket at another address than before.
+    pub(crate) fn moved(&mut self) {
+        let outside = self.sockets().filter_map(|socket| {
+            let own = self.config.sockets.get(usize::from(socket.0))?;
+            Some(SocketAddr::new(self.external_ip(socket)?, own.port()))
+        });
+        self.own.addrs = self.config.sockets.iter().copied().chain(outside).collect();
     }
 
     /// The address that the world sees a socket at, as far as it is known.

@@ -137,10 +137,10 @@ impl Node {
 
     /// Whether the token is ours for this asker and key, which also proves the asker's address.
     fn is_token(&mut self, asker: &Asker, target: &Id, token: &[u8]) -> bool {
-        let Asker { from, via, .. } = *asker;
-        let ours = self.tokens.check(self.now, via, from.ip(), target, token);
+        let ip = asker.from.ip();
+        let ours = self.tokens.check(self.now, asker.via, ip, target, token);
         match ours {
-            true => self.quota.verify(self.now, from.ip()),
+            true => self.quota.verify(self.now, ip),
             false => self.stats.bad_tokens += 1,
         }
         ours

@@ -137,6 +137,7 @@ impl<A: Address> Table<A> {
     }
 
     /// Where in a bucket an id stands, or would.
+    #[inline]
     fn spot(&self, bucket: usize, id: &NodeId) -> Result<usize, usize> {
         let range = self.range(bucket);
         let start = range.start;

@@ -69,9 +69,9 @@ impl Tokens {
         ip: IpAddr,
         info_hash: &InfoHash,
     ) -> [u8; TOKEN_LEN] {
-        // The lengths of both families differ, so no two inputs are one.
+        // The lengths of both families differ, so no two inputs are one. Periods of a second since the
+        // start would take 56 bits in two billion years.
         let mut input = [0; 8 + 20 + 16];
-        // Periods of a second since the start take 56 bits of it in two billion years.
         input[..8].copy_from_slice(&(period ^ u64::from(via.0) << 56).to_le_bytes());
         input[8..28].copy_from_slice(info_hash.as_bytes());
         let len = match ip {

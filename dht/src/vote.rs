@@ -71,6 +71,7 @@ impl Node {
         }
         self.stats.votes += 1;
         let Some(ip) = self.votes.cast(socket, from.ip(), seen.ip()) else { return };
+        self.moved();
         self.events.push_back(Event::ExternalAddress { ip });
         if !security::fits(&self.own.id(socket), ip) {
             let id = self.own.make_id(socket, ip, &mut self.rng);
