@@ -190,7 +190,7 @@ impl Node {
     fn blame(&mut self, transaction: &Transaction) {
         let Some(id) = transaction.expected else { return };
         if self.is_down(transaction.via) {
-            self.tables.forgive(&id, &transaction.to);
+            self.tables.set_pinged(&id, &transaction.to, false);
         } else {
             self.tables.on_failure(self.now, &id, &transaction.to);
             self.hasten_maintenance(5);

@@ -199,6 +199,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NodeInfo;
     use wire::rng::seed_from_u64;
     use wire::time::Time;
 
@@ -287,5 +288,37 @@ mod tests {
             (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(n)));
         }
         assert!(!node.is_down(SocketId(1)), "no socket is better than another");
+    }
+
+    #[test]
+    fn a_ping_by_a_link_that_is_down_says_nothing() {
+        use crate::transactions::{Ask, Purpose};
+        for down in [true, false] {
+            let mut node = node(&["80.1.1.1:1", "80.1.2.1:1"]);
+            let subject = NodeInfo { id: wire::Id([9; 20]), addr: "70.1.1.1:1".parse().unwrap() };
+            node.tables.on_reply(node.now, &subject, std::time::Duration::ZERO);
+            let (now, mut due) = (Time::from_secs(1000), Vec::new());
+            node.now = now;
+            node.tables.questionable(now, SocketId(0), 8, &mut due);
+            assert_eq!(due, [subject]);
+            let (to, id) = (subject.addr, Some(subject.id));
+            node.ask(to, SocketId(0), id, Ask::Ping, Purpose::Maintenance);
+            if down {
+                (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(0)));
+            }
+            node.handle_timeout(now + node.config.hard_timeout());
+            assert_eq!(node.stats.timeouts, 1);
+            // The next round of maintenance pings it again, by a link that is up.
+            let mut buf = Vec::new();
+            let mut pings = Vec::new();
+            while let Some(sent) = node.poll_transmit(&mut buf) {
+                if buf.windows(7).any(|w| w == b"q4:ping") {
+                    pings.push((sent.to, sent.via));
+                }
+            }
+            assert_eq!(pings, [(to, SocketId(u8::from(down)))]);
+            let proven = node.closest(Family::V4, &subject.id, 8);
+            assert_eq!(proven.len(), usize::from(down), "a failure or none");
+        }
     }
 }

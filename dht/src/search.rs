@@ -16,7 +16,7 @@ use crate::flow::Turn;
 use crate::item::Item;
 use crate::lookup::{Key, Lookup, Rules, Step};
 use crate::node::Node;
-use crate::stores::Storing;
+use crate::stores::{Rounds, Storing};
 use crate::table::Wanted;
 use crate::transactions::{Ask, Purpose, Transaction};
 use crate::{Event, LookupId, NodeInfo, Progress, SocketId};
@@ -90,6 +90,7 @@ pub(crate) struct Search {
     pub(crate) give_up: Time,
     waiting: bool,
     pub(crate) storing: Option<Storing>,
+    pub(crate) rounds: Rounds,
 }
 
 impl Search {
@@ -97,6 +98,13 @@ impl Search {
         match family {
             Family::V4 => self.v4.as_mut(),
             Family::V6 => self.v6.as_mut(),
+        }
+    }
+
+    pub(crate) fn set_side(&mut self, family: Family, lookup: Lookup) {
+        match family {
+            Family::V4 => self.v4 = Some(lookup),
+            Family::V6 => self.v6 = Some(lookup),
         }
     }
 
@@ -151,19 +159,6 @@ impl Node {
     fn start_search(&mut self, goal: Goal, target: Id, lead: SocketId, finds: Finds) -> LookupId {
         let id = LookupId(self.next_lookup);
         self.next_lookup += 1;
-        let rules = Rules {
-            k: self.config.k,
-            alpha: self.config.alpha,
-            spare: self.config.lookup_spare,
-            candidates_max: self.config.lookup_candidates_max,
-            far: None,
-            more: self.config.lookup_more_max,
-            shunned: None,
-            paths: match goal.is_of_items() {
-                true => self.config.lookup_paths_items,
-                false => self.config.lookup_paths,
-            },
-        };
         let mut search = Box::new(Search {
             goal,
             target,
@@ -178,13 +173,10 @@ impl Node {
             give_up: self.now + Duration::from_millis(self.config.lookup_wait_ms),
             waiting: false,
             storing: None,
+            rounds: Rounds::default(),
         });
         for family in self.families(goal, lead) {
-            let lookup = Lookup::new(target, self.doubts(goal, family, rules));
-            match family {
-                Family::V4 => search.v4 = Some(lookup),
-                Family::V6 => search.v6 = Some(lookup),
-            }
+            search.set_side(family, Lookup::new(target, self.rules(goal, family)));
         }
         self.fill(&mut search);
         match goal {
@@ -195,6 +187,24 @@ impl Node {
         self.searches.insert(id, search);
         self.pump(id);
         id
+    }
+
+    /// The numbers of a lookup.
+    pub(crate) fn rules(&mut self, goal: Goal, family: Family) -> Rules {
+        let rules = Rules {
+            k: self.config.k,
+            alpha: self.config.alpha,
+            spare: self.config.lookup_spare,
+            candidates_max: self.config.lookup_candidates_max,
+            far: None,
+            more: self.config.lookup_more_max,
+            shunned: None,
+            paths: match goal.is_of_items() {
+                true => self.config.lookup_paths_items,
+                false => self.config.lookup_paths,
+            },
+        };
+        self.doubts(goal, family, rules)
     }
 
     /// The families in which a lookup runs: what is for the table of one socket in its own, unless the
@@ -325,7 +335,7 @@ impl Node {
     }
 
     /// Returns whether the lookup of this family is done.
-    fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
+    pub(crate) fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
         let Search { goal, target, lead, .. } = *search;
         // BEP 32, "Bootstrapping": a node of both families asks for both until it is part of them.
         let cold = goal == Goal::Bootstrap || !self.bootstrap.announced;
@@ -378,6 +388,9 @@ impl Node {
 
     /// A lookup is done. Returns whether it goes on, waiting or announcing.
     fn finish(&mut self, id: LookupId, search: &mut Search) -> bool {
+        if search.rounds.is_later() {
+            return self.send_stores(id, search);
+        }
         let progress = search.progress();
         let certainty = self.judge(search);
         match search.goal {

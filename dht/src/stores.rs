@@ -1,12 +1,13 @@
 //! The end of an announce and of a put: what was looked for is stored at the closest nodes.
 
+use wire::compact::Family;
 use wire::krpc::{CAS_MISMATCH, SEQ_TOO_LOW};
 
 use crate::lookup::Lookup;
 use crate::node::Node;
 use crate::search::{Goal, Search};
 use crate::transactions::{Ask, Purpose};
-use crate::{Event, LookupId};
+use crate::{Event, LookupId, NodeInfo, SocketId};
 
 /// How a node took what it was to store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,14 +49,39 @@ impl Storing {
     }
 }
 
+/// An announce by each of the node's sockets in turn: others store the address that it comes from, and
+/// want a token that they gave there (BEP 45, "Multi addresses announce_peer").
+#[derive(Clone, Default)]
+pub(crate) struct Rounds {
+    /// The sockets that had their turn.
+    done: Vec<SocketId>,
+    /// Whom the first found: the others ask nobody else.
+    nodes: Vec<NodeInfo>,
+    /// The most nodes that took it in one round.
+    accepted: u32,
+}
+
+impl Rounds {
+    /// Whether the first is over.
+    pub(crate) fn is_later(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+}
+
 impl Node {
     /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
     pub(crate) fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
-        let (mut pending, finds) = (0, &search.finds);
+        if matches!(search.goal, Goal::Announce { .. }) && !search.rounds.is_later() {
+            search.rounds.nodes = search.sides().flat_map(Lookup::reached).map(|n| n.0).collect();
+        }
+        let (mut pending, mut used, finds) = (0, Vec::new(), &search.finds);
         let doomed = matches!(search.goal, Goal::Put { cas: Some(cas) } if finds.is_beyond(cas));
         for (node, token) in search.sides().flat_map(Lookup::reached) {
             let Some(token) = token.map(Box::from) else { continue };
             let Some(via) = self.route(&node.addr, search.lead) else { continue };
+            if !used.contains(&via) {
+                used.push(via);
+            }
             let ask = match search.goal {
                 Goal::Announce { port, seed } => {
                     Ask::Announce { info_hash: search.target, port, seed, token }
@@ -75,11 +101,9 @@ impl Node {
             self.ask(node.addr, via, Some(node.id), ask, Purpose::Store(id));
             pending += 1;
         }
+        search.rounds.done.append(&mut used);
         search.storing = Some(Storing { pending, ..Storing::default() });
-        if pending == 0 {
-            self.stored_all(id, search);
-        }
-        pending > 0
+        pending > 0 || self.stored_all(id, search)
     }
 
     /// A node stored something, or did not.
@@ -89,14 +113,21 @@ impl Node {
         };
         storing.count(outcome);
         if storing.pending == 0
-            && let Some(search) = self.searches.remove(&id)
+            && let Some(mut search) = self.searches.remove(&id)
+            && self.stored_all(id, &mut search)
         {
-            self.stored_all(id, &search);
+            self.searches.insert(id, search);
         }
     }
 
-    fn stored_all(&mut self, lookup: LookupId, search: &Search) {
+    /// All that were told answered, or did not. Returns whether the lookup goes on.
+    fn stored_all(&mut self, lookup: LookupId, search: &mut Search) -> bool {
         let Storing { accepted, cas_mismatches, outdated, .. } = search.storing.unwrap_or_default();
+        let accepted = accepted.max(search.rounds.accepted);
+        search.rounds.accepted = accepted;
+        if self.next_round(lookup, search) {
+            return true;
+        }
         let target = search.target;
         self.events.push_back(match search.goal {
             Goal::Put { .. } => {
@@ -104,5 +135,33 @@ impl Node {
             }
             _ => Event::Announced { lookup, info_hash: target, accepted },
         });
+        false
+    }
+
+    /// Begins the announce by the next socket that is up. Returns whether anybody was asked.
+    fn next_round(&mut self, id: LookupId, search: &mut Search) -> bool {
+        if !search.rounds.is_later() {
+            return false;
+        }
+        for lead in self.sockets() {
+            let own = self.config.sockets.get(usize::from(lead.0)).map(Family::of);
+            let Some(family) = own.filter(|_| !search.rounds.done.contains(&lead)) else {
+                continue;
+            };
+            search.rounds.done.push(lead);
+            if self.is_down(lead) {
+                continue;
+            }
+            (search.lead, search.storing, search.v4, search.v6) = (lead, None, None, None);
+            let mut lookup = Lookup::new(search.target, self.rules(search.goal, family));
+            for node in search.rounds.nodes.iter().filter(|n| Family::of(&n.addr) == family) {
+                lookup.add(*node);
+            }
+            search.set_side(family, lookup);
+            if !self.pump_side(id, search, family) {
+                return true;
+            }
+        }
+        false
     }
 }

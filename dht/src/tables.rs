@@ -158,10 +158,10 @@ impl Tables {
         }
     }
 
-    /// A ping that was not answered says nothing about the contact.
-    pub(crate) fn forgive(&mut self, id: &NodeId, addr: &SocketAddr) {
+    /// A contact is being pinged, or the ping was not answered and says nothing about it.
+    pub(crate) fn set_pinged(&mut self, id: &NodeId, addr: &SocketAddr, pinged: bool) {
         for either in &mut self.0 {
-            with!(either, table => table.set_pinged(id, addr, false));
+            with!(either, table => table.set_pinged(id, addr, pinged));
         }
     }
 
@@ -226,14 +226,11 @@ impl Tables {
         n: usize,
         out: &mut Vec<NodeInfo>,
     ) {
-        let at = usize::from(socket.0);
-        let Some(either) = self.0.get_mut(at) else { return };
+        let Some(either) = self.0.get_mut(usize::from(socket.0)) else { return };
         let before = out.len();
         with!(either, table => table.questionable(now, n, out));
-        for other in self.0.iter_mut().skip(at + 1) {
-            for NodeInfo { id, addr } in &out[before..] {
-                with!(other, table => table.set_pinged(id, addr, true));
-            }
+        for NodeInfo { id, addr } in &out[before..] {
+            self.set_pinged(id, addr, true);
         }
     }
 
@@ -270,5 +267,72 @@ impl Tables {
                 out.extend(all.filter(new));
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Id;
+    use wire::rng::seed_from_u64;
+
+    const RTT: Duration = Duration::from_millis(30);
+
+    /// Tables with so many v4 sockets and one of v6, and their ids.
+    fn tables(sockets: u8) -> (Tables, Vec<NodeId>) {
+        let mut addrs: Vec<_> = (0..sockets).map(|n| ([90, n, 1, 1], 1).into()).collect();
+        addrs.push("[2001:db8::1]:1".parse().unwrap());
+        let ids: Vec<_> = (0..=sockets).map(|n| Id([n.reverse_bits(); 20])).collect();
+        let config = Config { wide_buckets: 0, ..Config::new(addrs) };
+        (Tables::new(&ids, &config), ids)
+    }
+
+    fn node(n: u32, rng: &mut Rng) -> NodeInfo {
+        let [_, a, b, c] = n.to_be_bytes();
+        NodeInfo { id: Id::random(rng), addr: ([60 + a, b, c, 1], 6881).into() }
+    }
+
+    #[test]
+    fn of_several_the_table_around_the_id_that_is_nearest_knows_best() {
+        let mut rng = Rng::new(&seed_from_u64(7));
+        let (mut tables, ids) = tables(4);
+        let nodes: Vec<_> = (0..4_000).map(|n| node(n, &mut rng)).collect();
+        for node in &nodes {
+            tables.on_reply(Time::ZERO, node, RTT);
+        }
+        for own in &ids[..4] {
+            // Close to each of its ids the node knows all.
+            let mut target = Id::random(&mut rng);
+            (0..10).for_each(|bit| target.set_bit(bit, own.bit(bit)));
+            let mut all: Vec<_> = nodes.iter().map(|node| node.id).collect();
+            all.sort_unstable_by_key(|id| id.distance(&target));
+            let mut found = Vec::new();
+            tables.closest(Family::V4, &target, 4, Wanted::Usable, &mut found);
+            assert_eq!(found.iter().map(|node| node.id).collect::<Vec<_>>(), all[..4]);
+        }
+        assert_eq!(tables.len(), tables.len_of(Family::V4));
+        assert!(tables.families().eq([Family::V4, Family::V6]));
+    }
+
+    #[test]
+    fn a_contact_of_several_tables_is_one_and_is_pinged_once() {
+        let mut rng = Rng::new(&seed_from_u64(7));
+        let (mut tables, _) = tables(3);
+        for n in 0..5 {
+            tables.on_reply(Time::ZERO, &node(n, &mut rng), RTT);
+        }
+        let (mut contacts, now) = (Vec::new(), Time::from_secs(1000));
+        tables.contacts(now, &mut contacts);
+        assert_eq!((contacts.len(), tables.len()), (5, 5));
+        let mut due = Vec::new();
+        (0..4).for_each(|socket| tables.questionable(now, SocketId(socket), 3, &mut due));
+        assert_eq!(
+            (due.len(), due.iter().collect::<std::collections::BTreeSet<_>>().len()),
+            (5, 5)
+        );
+        tables.set_pinged(&due[0].id, &due[0].addr, false);
+        let mut again = Vec::new();
+        (0..4).for_each(|socket| tables.questionable(now, SocketId(socket), 3, &mut again));
+        assert_eq!(again, due[..1]);
     }
 }

@@ -210,6 +210,22 @@ fn who_enforces_ids_answers_all_and_lists_those_that_fit() {
 }
 
 #[test]
+fn who_enforces_ids_asks_no_node_in_a_lookup_whose_id_does_not_fit() {
+    let config = Config::new(vec![OWN.parse().unwrap()]);
+    let mut bench = Bench::with(Config { enforce_ids: true, ..config });
+    let (_, asked) = bench.lookup_from(bench::SEED);
+    let fitting = make_id(stranger(1).ip(), &mut Rng::new(&seed_from_u64(1)));
+    let list = bench::nodes(&[
+        (fitting, &stranger(1).to_string()),
+        (fitting, &stranger(2).to_string()),
+        (Id([9; 20]), &stranger(3).to_string()),
+    ]);
+    bench.reply(&asked, &bench::body(bench::id(1), &list));
+    let told: Vec<_> = bench.asked().iter().map(|asked| asked.to).collect();
+    assert_eq!((told, bench.node.stats().refused_nodes), (vec![stranger(1)], 2));
+}
+
+#[test]
 fn every_answer_tells_the_asker_its_address() {
     let config = Config::new(vec![OWN.parse().unwrap(), "[2001:db8::1]:6881".parse().unwrap()]);
     let mut bench = Bench::with(config);

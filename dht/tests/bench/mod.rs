@@ -18,6 +18,7 @@ pub const HASH: InfoHash = Id([0x77; 20]);
 /// A query that the node sent.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub via: SocketId,
     pub to: SocketAddr,
     pub tid: Vec<u8>,
     pub method: String,
@@ -52,6 +53,7 @@ impl Bench {
                 _ => (None, None),
             };
             out.push(Asked {
+                via: transmit.via,
                 to: transmit.to,
                 tid: message.head.tid.to_vec(),
                 method: String::from_utf8_lossy(query.method.name()).into(),
@@ -67,7 +69,8 @@ impl Bench {
     }
 
     pub fn reply(&mut self, asked: &Asked, body: &[u8]) {
-        self.handle(asked.to, &reply(&asked.tid, body));
+        let bytes = reply(&asked.tid, body);
+        self.node.handle_datagram(self.now, asked.via, asked.to, &bytes);
     }
 
     pub fn pass(&mut self, time: Duration) {

@@ -1,7 +1,7 @@
 //! A tiny network of nodes in one thread: every datagram takes the same time.
 #![allow(dead_code, unreachable_pub)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Net {
     pub latency: Duration,
     /// Every datagram that was sent.
     pub log: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Addresses that nothing goes from or comes to.
+    pub unplugged: BTreeSet<SocketAddr>,
     routes: BTreeMap<SocketAddr, (usize, SocketId)>,
     flying: BTreeMap<(Time, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     sent: u64,
@@ -54,6 +56,7 @@ impl Net {
             now: Time::from_secs(100),
             latency: Duration::from_millis(20),
             log: Vec::new(),
+            unplugged: BTreeSet::new(),
             routes: BTreeMap::new(),
             flying: BTreeMap::new(),
             sent: 0,
@@ -174,6 +177,8 @@ impl Net {
                 && let Some(&(index, local)) = self.routes.get(&to)
                 && self.hosts[index].up
                 && !self.hosts[index].cut
+                && !self.unplugged.contains(&from)
+                && !self.unplugged.contains(&to)
             {
                 let now = self.hosts[index].clock(self.now);
                 self.hosts[index].node.handle_datagram(now, local, from, &bytes);
