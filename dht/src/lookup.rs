@@ -374,6 +374,11 @@ impl Lookup {
         }
     }
 
+    /// The node named by `key` answered, and is none of the closest, wherever its id would be.
+    pub fn leave_out(&mut self, key: Key) {
+        self.candidates.list.retain(|c| c.key != key);
+    }
+
     /// The query to the node named by `key` waits for its turn: it has a place, and is not late.
     pub fn on_held(&mut self, key: Key) {
         const NEVER: Time = Time::from_micros(u64::MAX);

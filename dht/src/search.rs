@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::stores::{Rounds, Storing};
 use crate::table::Wanted;
 use crate::transactions::{Ask, Purpose, Transaction};
-use crate::{Event, LookupId, NodeInfo, Progress, SocketId};
+use crate::{Event, LookupId, NodeInfo, Progress, SocketId, security};
 
 /// Why a lookup runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -480,6 +480,10 @@ impl Node {
         let family = Family::of(&node.addr);
         if let Some(side) = search.side(family) {
             side.on_reply(key, node.id, token, same);
+            // A bootstrap contact: the id of others was looked at before they were asked.
+            if self.config.enforce_ids && !security::fits(&node.id, node.addr.ip()) {
+                side.leave_out(key);
+            }
         }
         let other_family = if family == Family::V4 { Family::V6 } else { Family::V4 };
         if let Some(side) = search.side(other_family) {

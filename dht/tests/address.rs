@@ -223,6 +223,13 @@ fn who_enforces_ids_asks_no_node_in_a_lookup_whose_id_does_not_fit() {
     bench.reply(&asked, &bench::body(bench::id(1), &list));
     let told: Vec<_> = bench.asked().iter().map(|asked| asked.to).collect();
     assert_eq!((told, bench.node.stats().refused_nodes), (vec![stranger(1)], 2));
+    // Nor is one that leads there counted.
+    bench.pass(Duration::from_secs(5));
+    let done = |event| match event {
+        Event::LookupDone { closest, answered, .. } => Some((closest, answered)),
+        _ => None,
+    };
+    assert_eq!(bench.events().into_iter().find_map(done), Some((vec![], 1)));
 }
 
 #[test]

@@ -31,8 +31,19 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path, bootstrap: Option<&str>) -> Running {
+        let (running, _) = Running::start_at(&["127.0.0.1:0"], folder, bootstrap);
+        running
+    }
+
+    /// Starts a node at these addresses; what it says when it is ready comes with it.
+    fn start_at(
+        binds: &[&str],
+        folder: &Path,
+        bootstrap: Option<&str>,
+    ) -> (Running, serde_json::Value) {
         let folder = folder.to_str().unwrap();
-        let mut args = vec!["bootstrap", "--bind", "127.0.0.1:0", "--data-dir", folder, "--json"];
+        let mut args = vec!["bootstrap", "--data-dir", folder, "--json"];
+        args.extend(binds.iter().flat_map(|addr| ["--bind", addr]));
         if let Some(bootstrap) = bootstrap {
             args.extend(["--bootstrap", bootstrap]);
         }
@@ -42,7 +53,8 @@ impl Running {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["event"], "ready");
         let string = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
-        Running { child, id: string(&ready["ids"][0]), addr: string(&ready["addrs"][0]) }
+        let (id, addr) = (string(&ready["ids"][0]), string(&ready["addrs"][0]));
+        (Running { child, id, addr }, ready)
     }
 
     /// Stops it as an operator would, and waits until it has ended.
@@ -316,4 +328,54 @@ fn an_announce_that_is_repeated_ends_by_a_signal() {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
     }
+}
+
+#[test]
+fn a_node_with_several_addresses_is_one_at_each() {
+    let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let first = Running::start(folders[0].path(), None);
+    let binds = ["127.0.0.2:0", "127.0.0.3:0", "[::1]:0"];
+    let (several, ready) = Running::start_at(&binds, folders[1].path(), Some(&first.addr));
+    let list = |key: &str| -> Vec<String> {
+        let values = ready[key].as_array().unwrap();
+        values.iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    };
+    let (ids, addrs) = (list("ids"), list("addrs"));
+    assert_eq!((ids.len(), addrs.len()), (3, 3));
+    for (id, addr) in ids.iter().zip(&addrs) {
+        let pong = run(&["ping", addr]);
+        assert!(text(&pong.stdout).starts_with(&format!("{id} {addr} ")), "{}", text(&pong.stdout));
+    }
+    // Its neighbour knows it at both addresses of its family.
+    for n in 0..2 {
+        let line = format!("{} {}\n", ids[n], addrs[n]);
+        let args = ["find-node", "-q", "--bootstrap", &first.addr, &ids[n]];
+        let found = run_until(&args, |out| text(&out.stdout).starts_with(&line));
+        assert!(text(&found.stdout).starts_with(&line), "{}", text(&found.stdout));
+    }
+    // An announce of such a node tells of each address.
+    let announce = ["announce", "-q", "--bootstrap", &first.addr, "--port", "7777", HASH];
+    let binds = ["--bind", "127.0.0.4:0", "--bind", "127.0.0.5:0"];
+    assert!(run(&[&announce[..], &binds[..]].concat()).status.success());
+    let peers = run_until_done(&["lookup", "-q", "--bootstrap", &first.addr, HASH]);
+    let mut found: Vec<_> = text(&peers.stdout).lines().map(str::to_owned).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["127.0.0.4:7777", "127.0.0.5:7777"]);
+    // The ids are the same the next time.
+    assert_eq!(several.stop(), 0);
+    let binds: Vec<_> = addrs.iter().map(String::as_str).collect();
+    let (_again, ready) = Running::start_at(&binds, folders[1].path(), Some(&first.addr));
+    let ids_again = ready["ids"].as_array().unwrap();
+    assert!(ids_again.iter().zip(&ids).all(|(again, id)| again.as_str() == Some(id)));
+    let status = run(&["status", "--json", "--data-dir", folders[1].path().to_str().unwrap()]);
+    let status: serde_json::Value = serde_json::from_str(&text(&status.stdout)).unwrap();
+    assert_eq!((&status["ids"], &status["addrs"]), (&ready["ids"], &ready["addrs"]));
+}
+
+#[test]
+fn more_sockets_than_a_node_can_have_are_refused() {
+    let binds = ["--bind", "127.0.0.1:0"].repeat(256);
+    let out = run(&[&["lookup", "--bootstrap", "127.0.0.1:1", HASH][..], &binds[..]].concat());
+    assert_eq!(out.status.code(), Some(4));
+    assert!(text(&out.stderr).contains("at most 255 sockets"), "{}", text(&out.stderr));
 }

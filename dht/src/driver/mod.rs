@@ -16,6 +16,7 @@ mod state_file;
 mod testnet;
 
 use std::future::poll_fn;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -42,6 +43,9 @@ pub use testnet::Testnet;
 /// Hosts by which the public DHT is entered. Other projects run them for everybody.
 pub const PUBLIC_BOOTSTRAP: [&str; 3] =
     ["router.bittorrent.com:6881", "dht.libtorrent.org:25401", "dht.transmissionbt.com:6881"];
+
+/// A [`SocketId`] is a byte.
+const SOCKETS_MAX: usize = 255;
 
 /// How a driver works, beside what the node's own [`Config`] says.
 #[derive(Clone, Debug)]
@@ -109,12 +113,13 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Binds a UDP socket to each address (v6 sockets carry v6 only) and starts a node on them.
+    /// Binds a UDP socket to each of at most 255 addresses (v6 sockets carry v6 only) and starts a node on
+    /// them.
     /// Must be called inside a tokio runtime with time and I/O enabled.
     pub fn bind(config: DriverConfig, addrs: &[SocketAddr]) -> Result<Driver, BindError> {
         let bind = |addr: &SocketAddr| Socket::bind(*addr, config.receive_buffer_bytes);
         let sockets = addrs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        Ok(Driver::start(config, sockets))
+        Driver::start(config, sockets)
     }
 
     /// Binds `port` of all addresses of each family that the host has, and starts a node there; port
@@ -129,7 +134,12 @@ impl Driver {
         }
     }
 
-    fn start(mut config: DriverConfig, sockets: Vec<Socket>) -> Driver {
+    fn start(mut config: DriverConfig, sockets: Vec<Socket>) -> Result<Driver, BindError> {
+        if let Some(one_more) = sockets.get(SOCKETS_MAX) {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "a node has at most 255 sockets");
+            return Err(BindError { addr: one_more.local_addr(), source });
+        }
         config.node.sockets = sockets.iter().map(Socket::local_addr).collect();
         let clock = Clock::start();
         let snapshot = config.snapshot;
@@ -151,7 +161,7 @@ impl Driver {
             stats: DriverStats::default(),
         };
         driver.name_literals();
-        driver
+        Ok(driver)
     }
 
     /// The addresses that the sockets are bound to, with the ports that the system chose.

@@ -59,11 +59,11 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_port)]
     bootstrap: Vec<String>,
 
-    /// Use this UDP address; repeatable, one for each family. Port 0 lets the system choose.
+    /// Use this UDP address; repeatable, one for each address of the host. Port 0 lets the system choose.
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     bind: Vec<SocketAddr>,
 
-    /// The folder where `bootstrap` keeps id and contacts; it is made if it does not exist. Other
+    /// The folder where `bootstrap` keeps its ids and contacts; it is made if it does not exist. Other
     /// commands ask the contacts that were saved there, and not the public bootstrap hosts.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,

@@ -144,7 +144,7 @@ impl Builder {
                 let room = self.driver.receive_buffer_bytes;
                 let sockets = self.sockets.into_iter().map(|given| open(given, room));
                 let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-                Driver::start(self.driver, sockets)
+                Driver::start(self.driver, sockets)?
             }
         };
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
