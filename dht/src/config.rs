@@ -94,7 +94,7 @@ pub struct Config {
     /// Refuse Global contacts whose id does not fit their address (BEP 42). Default false: such
     /// contacts only give way to those that fit.
     pub enforce_ids: bool,
-    /// Networks (/24, v6 /64) that must have told us an address before it is believed, two of three
+    /// Networks (/24, v6 /48) that must have told us an address before it is believed, two of three
     /// of them the same. Default 25 (libtorrent, ip_voter.cpp).
     pub votes_min: usize,
     /// Networks whose latest word counts. Default 64: 4 KiB.

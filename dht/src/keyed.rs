@@ -17,7 +17,7 @@ pub(crate) fn networks(ip: IpAddr) -> [u64; 3] {
     [bits, bits >> 8, bits >> 16]
 }
 
-/// The network of which one node counts, as voter and in a lookup: a /24 or a /64 (libtorrent,
+/// The network of which one node counts in a lookup: a /24 or a /64 (libtorrent,
 /// traversal_algorithm.cpp).
 pub(crate) fn network(ip: IpAddr) -> u64 {
     networks(ip)[if ip.is_ipv4() { 1 } else { 0 }]

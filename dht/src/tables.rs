@@ -94,21 +94,16 @@ impl Tables {
 
     /// Distinct contacts of `family`.
     pub(crate) fn len_of(&self, family: Family) -> usize {
-        self.distinct().filter(|contact| Family::of(&contact.addr) == family).count()
+        let count = |(before, either): (usize, &Either)| {
+            let new = |node| before == 0 || !self.of(family).take(before).any(|t| t.knows(&node));
+            with!(either, table => table.contacts().iter().filter(|c| new(c.node())).count())
+        };
+        self.of(family).enumerate().map(count).sum()
     }
 
     /// Distinct contacts.
     pub(crate) fn len(&self) -> usize {
-        self.distinct().count()
-    }
-
-    /// Each contact once.
-    fn distinct(&self) -> impl Iterator<Item = NodeInfo> {
-        self.0.iter().enumerate().flat_map(move |(at, either)| {
-            let len = with!(either, table => table.contacts().len());
-            let node = move |n: usize| with!(either, table => table.contacts()[n].node());
-            (0..len).map(node).filter(move |node| !self.0[..at].iter().any(|t| t.knows(node)))
-        })
+        self.len_of(Family::V4) + self.len_of(Family::V6)
     }
 
     pub(crate) fn spare_len(&self) -> usize {

@@ -8,11 +8,11 @@ use wire::scope::{AddrScope, is_unicast};
 
 use crate::config::Config;
 use crate::event::Event;
-use crate::keyed::network;
+use crate::keyed::networks;
 use crate::node::Node;
 use crate::{SocketId, security};
 
-/// What the latest voters said, one for each /24 or /64.
+/// What the latest voters said, one for each /24 or /48: who has a line of IPv6 has many /64.
 #[derive(Clone, Default)]
 struct Ballot {
     votes: VecDeque<(u64, IpAddr)>,
@@ -50,7 +50,7 @@ impl Votes {
             return None;
         }
         let ballot = self.ballots.get_mut(usize::from(socket.0))?;
-        let network = network(from);
+        let network = networks(from)[if from.is_ipv4() { 1 } else { 2 }];
         ballot.votes.retain(|(voter, _)| *voter != network);
         ballot.votes.push_back((network, ip));
         if ballot.votes.len() > self.max {
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn of_v6_each_64_votes() {
+    fn of_v6_each_48_votes() {
         let mut votes = votes();
         let ours: IpAddr = "2001:db8:7::1".parse().unwrap();
-        let from = |net: u16, host| IpAddr::from([0x2001, 0xdb9, 0, net, 0, 0, 0, host]);
+        let from = |net: u16, host| IpAddr::from([0x2001, 0xdb9, net, host, 0, 0, 0, host]);
         for host in 0..100 {
             votes.cast(VIA, from(0, host), ours);
         }
