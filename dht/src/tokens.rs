@@ -96,6 +96,7 @@ mod tests {
 
     const VIA: SocketId = SocketId(0);
 
+    /// K148.
     #[test]
     fn a_token_is_valid_for_one_to_two_periods() {
         let tokens = Tokens::new(&mut Rng::new(&[1; 32]), 300);
@@ -113,6 +114,7 @@ mod tests {
         }
     }
 
+    /// K149.
     #[test]
     fn a_token_is_bound_to_address_torrent_and_node() {
         let now = Time::from_secs(1);

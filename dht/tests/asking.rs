@@ -15,6 +15,7 @@ use wire::compact::Family;
 use wire::krpc::{Body, Message};
 use wire::rng::seed_from_u64;
 
+/// K122 to K125.
 #[test]
 fn an_answer_counts_only_from_the_address_and_with_the_id_that_were_asked() {
     let mut bench = Bench::new();
@@ -43,6 +44,7 @@ fn an_answer_counts_only_from_the_address_and_with_the_id_that_were_asked() {
     assert_eq!(bench.node.contacts().len(), 1);
 }
 
+/// K126, K127.
 #[test]
 fn a_late_answer_counts_until_the_query_failed() {
     let mut bench = Bench::new();
@@ -60,13 +62,16 @@ fn a_late_answer_counts_until_the_query_failed() {
     assert!(bench.node.contacts().is_empty());
 }
 
+/// K128 to K130, K134, K135, K139, K140.
 #[test]
 fn replies_of_any_shape_do_no_harm() {
     for fields in [
         &b""[..],
         b"5:nodes25:xxxxxxxxxxxxxxxxxxxxxxxxx",
+        b"5:nodes27:xxxxxxxxxxxxxxxxxxxxxxxxxxx",
         b"5:nodesi1e6:nodes6le",
         b"6:values3:abc",
+        b"6:valuesl19:1234567890123456789e",
         b"6:valuesl5:abcde7:abcdefgi1elee",
         b"5:tokeni1e",
         b"5:token0:",
@@ -96,6 +101,7 @@ fn replies_of_any_shape_do_no_harm() {
     }
 }
 
+/// K132, K133.
 #[test]
 fn nodes_that_cannot_be_are_not_asked() {
     let mut bench = Bench::new();
@@ -154,6 +160,7 @@ fn local_nodes_and_peers_are_taken_from_local_sources_only() {
     }
 }
 
+/// K131, K136.
 #[test]
 fn a_flood_of_nodes_or_values_is_bounded() {
     let mut bench = Bench::new();
@@ -178,6 +185,7 @@ fn a_flood_of_nodes_or_values_is_bounded() {
     assert_eq!(bench.node.stats().dropped_bencode, 1, "more than 500 items");
 }
 
+/// K137 to K139.
 #[test]
 fn announces_show_each_node_its_own_token() {
     let mut bench = Bench::new();
@@ -227,6 +235,7 @@ fn announces_show_each_node_its_own_token() {
     assert!(bench.events().contains(&done));
 }
 
+/// K173, K187.
 #[test]
 fn no_guess_of_a_transaction_id_is_accepted_and_none_follows_from_another() {
     let mut bench = Bench::new();

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use dht::{Config, Node, SocketId};
 use net::Net;
+use wire::Id;
 use wire::bencode::{Limits, Value};
 use wire::compact;
+use wire::krpc::{Body, GetPeersReply, Head, Message, Method, Query};
 use wire::time::Time;
 
 const LOCAL: SocketId = SocketId(0);
@@ -198,6 +200,8 @@ fn each_malformed_or_unusual_query_gets_its_answer() {
             b"d1:ad9:info_hash20:mnopqrstuvwxyz123456e1:q9:get_peers1:t2:aa1:y1:qe".into(),
             Error(203),
         ),
+        ("K141", query("ping", "1:xd1:ali1el2:abeee"), Reply),
+        ("K142", query("ping", &format!("1:x1600:{}", "x".repeat(1600))), Reply),
         ("K056", query("get_peers", &format!("9:info_hash20:{}", "\0".repeat(20))), Token),
         ("K057", query("get_peers", "9:info_hash20:mnopqrstuvwxyz123456"), Token),
     ];
@@ -318,6 +322,32 @@ fn announces_are_stored_only_with_the_token_for_that_address_and_torrent() {
     values.sort();
     let expected = ["10.7.7.7:4000", "10.7.7.7:4001", "10.7.7.7:4002", "10.7.7.7:7777"];
     assert_eq!(values, expected.map(|a| Some(a.parse().unwrap())));
+}
+
+/// K178 to K181.
+#[test]
+fn the_nodes_told_are_the_closest_of_all_and_not_the_asker() {
+    let mut net = Net::joined(40);
+    let now = net.now;
+    let node = net.node(0);
+    let contacts: Vec<_> = node.contacts().iter().map(|contact| contact.node).collect();
+    assert!(contacts.len() > 20);
+    let mut targets: Vec<_> = contacts.iter().map(|contact| contact.id).collect();
+    targets.extend([node.id(), Id([0; 20]), Id([0xff; 20])]);
+    for (n, target) in targets.into_iter().enumerate() {
+        let asker = contacts[(n + 1) % contacts.len()];
+        let mut query = Vec::new();
+        let head = Head { tid: b"tt", ..Head::default() };
+        let method = Method::FindNode { target, want: Default::default() };
+        Query { id: asker.id, method }.encode(&head, &mut query);
+        let answer = answers(node, now, asker.addr, &query).remove(0);
+        let Body::Reply(reply) = Message::parse(&answer).unwrap().body else { panic!() };
+        let told: Vec<_> = GetPeersReply::parse(&reply).unwrap().found.nodes().collect();
+        let mut closest: Vec<_> = contacts.iter().filter(|c| **c != asker).collect();
+        closest.sort_unstable_by_key(|contact| contact.id.distance(&target));
+        let closest: Vec<_> = closest[..8].iter().map(|c| (c.id, c.addr)).collect();
+        assert_eq!(told, closest, "{target}");
+    }
 }
 
 #[test]

@@ -243,6 +243,7 @@ fn a_node_that_was_offline_comes_back() {
     assert!(net.node(9).closest(Family::V4, &hash(0), 20).len() >= 8);
 }
 
+/// K182.
 #[test]
 fn a_warm_start_needs_no_bootstrap_contact() {
     let mut net = Net::joined(20);
@@ -259,6 +260,7 @@ fn a_warm_start_needs_no_bootstrap_contact() {
     assert!(proven >= snapshot.contacts.len());
 }
 
+/// K144, K145.
 #[test]
 fn read_only_nodes_are_served_and_never_listed() {
     let mut net = Net::joined(5);

@@ -58,7 +58,7 @@ fn signed(seq: i64, value: &str) -> Item {
 fn an_immutable_item_is_found_by_everyone_and_ends_the_lookup() {
     let mut net = Net::joined(50);
     let item = Item::immutable(b"12:Hello World!").unwrap();
-    assert_eq!(put(&mut net, 3, &item, None), (8, 0, 0));
+    assert_eq!(put(&mut net, 3, &item, None), (8, 0, 0), "K170");
     let mut queries = 0;
     for index in 0..50 {
         let (found, had, asked) = get(&mut net, index, &item.key(), None);
@@ -91,9 +91,13 @@ fn a_mutable_item_goes_forward_and_writers_see_each_other() {
     assert_eq!(put(&mut net, 6, &second, None), (8, 0, 0));
 
     assert_eq!(get(&mut net, 30, &first.key(), None).0.last(), Some(&second));
+    net.log.clear();
     let (found, had, _) = get(&mut net, 31, &first.key(), Some(2));
     assert_eq!(found, [], "it has that");
     assert_eq!(had, 0);
+    let gets = net.log.iter().filter(|(.., bytes)| bytes.windows(6).any(|w| w == b"q3:get"));
+    let mut asks = gets.map(|(.., bytes)| bytes.windows(8).any(|w| w == b"3:seqi2e"));
+    assert!(asks.next() == Some(true) && asks.all(|seq| seq), "K169");
     let other = ItemKey::Mutable { key: [9; 32], salt: vec![] };
     assert_eq!(get(&mut net, 31, &other, None).0, []);
 }

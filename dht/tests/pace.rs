@@ -179,3 +179,33 @@ fn queries_of_a_lookup_that_was_cancelled_are_not_sent() {
     assert_eq!(to.iter().filter(|to| **to == stranger(1)).count(), 1, "by the bootstrap: {to:?}");
     assert_eq!(bench.node.table_len(Family::V4), 0);
 }
+
+/// K186.
+#[test]
+fn a_hundred_thousand_lookups_at_once_all_end() {
+    const LOOKUPS: u32 = 100_000;
+    let config = Config::new(vec!["60.1.1.1:6881".parse().unwrap()]);
+    let mut bench = Bench::with(config.unlimited());
+    for n in 1..=2 {
+        bench.node.ping(bench.now, stranger(n));
+        for asked in bench.asked() {
+            bench.reply(&asked, &body(id(n as u8), b""));
+        }
+    }
+    for n in 0..LOOKUPS {
+        let [a, b, c, d] = n.to_be_bytes();
+        let mut target = id(7);
+        target.0[..4].copy_from_slice(&[d, c, b, a]);
+        bench.node.get_peers(bench.now, target);
+    }
+    let asked = bench.asked();
+    let tids: BTreeSet<_> = asked.iter().map(|asked| &asked.tid).collect();
+    assert_eq!((asked.len(), tids.len()), (2 * LOOKUPS as usize, 2 * LOOKUPS as usize));
+    for asked in &asked {
+        let n = if asked.to == stranger(1) { 1 } else { 2 };
+        bench.reply(asked, &body(id(n), b""));
+    }
+    let ended =
+        bench.events().into_iter().filter(|e| matches!(e, Event::LookupDone { .. })).count();
+    assert_eq!((ended, bench.node.in_flight()), (LOOKUPS as usize, 0));
+}

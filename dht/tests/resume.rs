@@ -98,6 +98,7 @@ fn holds(answer: &[u8], bytes: &[u8]) -> bool {
     answer.windows(bytes.len()).any(|window| window == bytes)
 }
 
+/// K183.
 #[test]
 fn a_node_whose_clock_jumps_finds_what_is_there_and_asks_little() {
     let (mut net, subject) = overlay();
@@ -192,6 +193,7 @@ fn an_answer_that_was_slept_through_is_no_measure_of_anything() {
     assert_eq!(bench.node.table_len(Family::V4), 0, "it answered half a day ago");
 }
 
+/// K184.
 #[test]
 fn a_node_whose_address_changes_takes_an_id_that_fits_and_is_listed_there() {
     let (mut net, subject) = overlay();

@@ -139,3 +139,30 @@ fn what_a_node_saved_answers_within_a_second_without_any_name() {
     println!("the first peer {time:?} after the start of the node that is asked");
     assert!(time < secs(1), "{time:?}");
 }
+
+/// K185: a name that has no address at first is asked for again, after pauses that grow.
+#[test]
+fn a_bootstrap_name_that_gets_an_address_later_is_joined_then() {
+    let nameless = Nameless::new(2);
+    let (host, addresses) = (&nameless.host, &nameless.addresses);
+    let _first = DhtNode::start(host, addresses[0], &[]);
+    let hosts = host.folder.join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    std::fs::write(host.folder.join("nsswitch.conf"), "hosts: files\n").unwrap();
+    let mut command = host.command("sh");
+    let script = "mount --bind hosts /etc/hosts && mount --bind nsswitch.conf /etc/nsswitch.conf \
+                  && exec \"$0\" \"$@\"";
+    let name = format!("first.test:{}", addresses[0].port());
+    let bind = addresses[1].to_string();
+    command.args(["-c", script]).arg(our_binary("dht-node"));
+    command.args(["bootstrap", "--bind", &bind, "--bootstrap", &name, "--json"]);
+    let mut node = Process::spawn("second", command, &host.folder);
+    let event = |name: &'static str| {
+        move |line: &str| line.contains(&format!("\"event\":\"{name}\"")).then_some(())
+    };
+    node.wait_line("that it is ready", secs(20), event("ready"));
+    std::thread::sleep(secs(3));
+    assert!(!node.stdout().contains("joined"), "{}", node.stdout());
+    std::fs::write(&hosts, format!("{} first.test\n", addresses[0].ip())).unwrap();
+    node.wait_line("that it has joined", secs(20), event("joined"));
+}
