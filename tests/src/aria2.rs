@@ -54,6 +54,11 @@ impl Aria2 {
         host.at(PEER_PORT)
     }
 
+    /// Where it takes peers and where its DHT node listens, if it was given an IPv6 node to start from.
+    pub fn addresses_v6(host: &Host) -> [SocketAddr; 2] {
+        [PEER_PORT, DHT_PORT].map(|port| SocketAddr::new(host.v6(1).into(), port))
+    }
+
     /// Where its DHT node listens.
     pub fn dht_address(host: &Host) -> SocketAddr {
         host.at(DHT_PORT)
@@ -78,13 +83,19 @@ fn command(host: &Host, bootstrap: SocketAddr, folder: &Path) -> Command {
     let mut command = host.command("aria2c");
     command.args(["--no-conf", "--summary-interval=1", "--console-log-level=notice"]);
     command.args(["--log=aria2.log", "--log-level=info", "--file-allocation=none"]);
-    command.args(["--bt-enable-lpd=false", "--enable-peer-exchange=true", "--enable-dht6=false"]);
+    command.args(["--bt-enable-lpd=false", "--enable-peer-exchange=true"]);
     command.args(["--bt-require-crypto=false", "--bt-min-crypto-level=plain"]);
-    command.args(["--enable-dht=true", "--follow-torrent=mem", "--allow-overwrite=true"]);
+    command.args(["--follow-torrent=mem", "--allow-overwrite=true"]);
     command.arg(format!("--listen-port={PEER_PORT}"));
     command.arg(format!("--dht-listen-port={DHT_PORT}"));
-    command.arg(format!("--dht-entry-point={bootstrap}"));
-    command.arg(format!("--dht-file-path={}", host.folder.join("dht.dat").display()));
+    let (v4, v6) = (bootstrap.is_ipv4(), bootstrap.is_ipv6());
+    let family = if v6 { "6" } else { "" };
+    command.arg(format!("--enable-dht={v4}")).arg(format!("--enable-dht6={v6}"));
+    command.arg(format!("--dht-entry-point{family}={bootstrap}"));
+    command.arg(format!("--dht-file-path{family}={}", host.folder.join("dht.dat").display()));
+    if v6 {
+        command.arg(format!("--dht-listen-addr6={}", host.v6(1)));
+    }
     command.arg(format!("--dir={}", folder.display()));
     command
 }

@@ -87,10 +87,7 @@ impl Lan {
 
     /// Gives `host` so many IPv6 addresses too.
     pub fn add_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
-        let number = host.ip.octets()[2].into();
-        // A /32 for all and a /64 for each, as above.
-        let address = |i| Ipv6Addr::new(0xfd77, 0, 0, number, 0, 0, 0, i);
-        let addresses: Vec<_> = (1..=count).map(address).collect();
+        let addresses: Vec<_> = (1..=count).map(|i| host.v6(i)).collect();
         for address in &addresses {
             // `nodad`: it can be bound at once.
             let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
@@ -102,6 +99,13 @@ impl Lan {
     /// A folder for the files of the test; removed with the network.
     pub fn path(&self) -> &Path {
         self.scratch.path()
+    }
+}
+
+impl Host {
+    /// Its IPv6 address of this number, once it has so many: a /32 for all hosts and a /64 for each.
+    pub fn v6(&self, number: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, 0, 0, self.ip.octets()[2].into(), 0, 0, 0, number)
     }
 }
 

@@ -1,11 +1,16 @@
 //! The DHT over IPv6, with libtorrent's nodes: peers, items and counts, among hosts that have both
 //! families and nodes that have one.
 
+use harness::aria2::Aria2;
+use harness::content::{assert_same, single_file};
 use harness::lan::{Host, Lan};
 use harness::libtorrent::Libtorrent;
 use harness::network::Network;
-use harness::ours::{DhtNode, KeyFile, announce, dht, lookup};
+use harness::ours::{DhtNode, KeyFile, Trackerless, announce, dht, lookup, ping};
+use harness::process::output_of;
+use harness::programs::our_binary;
 use harness::wait::{secs, wait_for, wait_until};
+use serde_json::Value;
 use std::net::SocketAddr;
 
 const INFO_HASH: &str = "5f2e6a0b9c1d4837e6f5a4b3c2d1e0f9a8b7c6d5";
@@ -20,6 +25,16 @@ fn host_v6(lan: &mut Lan, name: &str, port: u16) -> (Host, SocketAddr) {
 /// The same address with another port.
 fn port(address: SocketAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address.ip(), port)
+}
+
+/// Nine nodes of ours.
+fn our_network(lan: &mut Lan) -> Vec<DhtNode> {
+    let host = lan.host("our-network");
+    let nodes: Vec<_> =
+        lan.add_v6(&host, 9).into_iter().map(|ip| SocketAddr::new(ip.into(), 6881)).collect();
+    let mut ours = vec![DhtNode::start(&host, nodes[0], &[])];
+    ours.extend(nodes[1..].iter().map(|&node| DhtNode::start(&host, node, &nodes[..1])));
+    ours
 }
 
 #[test]
@@ -56,11 +71,8 @@ fn ours_finds_peers_and_items_among_libtorrent_nodes_over_v6() {
 #[test]
 fn libtorrent_finds_peers_and_items_among_our_nodes_over_v6() {
     let mut lan = Lan::new();
-    let host = lan.host("our-network");
-    let nodes: Vec<_> =
-        lan.add_v6(&host, 9).into_iter().map(|ip| SocketAddr::new(ip.into(), 6881)).collect();
-    let mut ours = vec![DhtNode::start(&host, nodes[0], &[])];
-    ours.extend(nodes[1..].iter().map(|&node| DhtNode::start(&host, node, &nodes[..1])));
+    let ours = our_network(&mut lan);
+    let nodes: Vec<_> = ours.iter().map(DhtNode::address).collect();
     let (host, address) = host_v6(&mut lan, "libtorrent", 6881);
     let mut libtorrent = Libtorrent::start_many(&host, &[address], &serde_json::json!({}));
     for &node in &nodes {
@@ -87,4 +99,31 @@ fn libtorrent_finds_peers_and_items_among_our_nodes_over_v6() {
     let second = INFO_HASH.replace('5', "a");
     announce(&other, &second, 7004, entry);
     assert_eq!(libtorrent.get_peers(&second, secs(30)), [other_address]);
+}
+
+#[test]
+fn aria2_enters_by_our_node_over_v6_and_each_finds_what_the_other_announces() {
+    let mut lan = Lan::new();
+    let nodes = our_network(&mut lan);
+    let ((ours, address), (host, _)) =
+        (host_v6(&mut lan, "ours", 6994), host_v6(&mut lan, "aria2", 1));
+    let (entry, path) = (nodes[0].address(), single_file(&ours.folder, "ours.bin", 100_000, 1));
+    let bind = address.to_string();
+    let (_seed, magnets) = Trackerless::seed(&ours, &[&path], entry, &["--bind", &bind]);
+    Aria2::fetch(&host, entry, &magnets[0], &host.folder).wait_complete(secs(60));
+    assert_same(&path, &host.folder.join("ours.bin"));
+
+    let path = single_file(&host.folder, "theirs.bin", 100_000, 2);
+    let torrent = host.folder.join("theirs.torrent");
+    let mut create = host.command(our_binary("trackerless"));
+    create.arg("create").arg(&path).arg("-o").arg(&torrent).arg("--json");
+    let created: Value = serde_json::from_str(&output_of(create)).unwrap();
+    let info_hash = created["info_hash"].as_str().unwrap();
+    let _seed = Aria2::seed(&host, entry, &[&torrent], &host.folder, 0);
+    let [peer, node] = Aria2::addresses_v6(&host);
+    wait_for("our lookup to find aria2's", secs(60), || {
+        let peers = lookup(&ours, info_hash, nodes[4].address());
+        if peers == [peer] { Ok(()) } else { Err(format!("{peers:?}")) }
+    });
+    assert!(ping(&ours, node), "aria2's node answers ours");
 }
