@@ -96,6 +96,20 @@ impl Lan {
         addresses
     }
 
+    /// Gives `host` so many IPv6 addresses that are Global, and a route to all that are, for programs that
+    /// use no others.
+    pub fn add_global_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
+        let number = host.ip.octets()[2].into();
+        let address = |i| Ipv6Addr::new(0x2001, 0xdb8, number, i, 0, 0, 0, 1);
+        let addresses: Vec<_> = (1..=count).map(address).collect();
+        for address in &addresses {
+            let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
+            ip(&[&["-n", &host.namespace], &add[..]].concat());
+        }
+        ip(&["-n", &host.namespace, "-6", "route", "add", "default", "dev", "eth0"]);
+        addresses
+    }
+
     /// A folder for the files of the test; removed with the network.
     pub fn path(&self) -> &Path {
         self.scratch.path()

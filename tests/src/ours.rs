@@ -23,6 +23,8 @@ const LOOKUP_LIMIT: Duration = secs(10);
 pub struct DhtNode {
     process: Process,
     address: SocketAddr,
+    host: Host,
+    folder: PathBuf,
 }
 
 impl DhtNode {
@@ -32,14 +34,22 @@ impl DhtNode {
         let mut command = host.command(our_binary("dht-node"));
         let name = format!("dht-node-{}", address.ip());
         command.args(["bootstrap", "--json", "--bind", &address.to_string()]);
-        command.arg("--data-dir").arg(host.folder.join(&name));
+        let folder = host.folder.join(&name);
+        command.arg("--data-dir").arg(&folder);
         for node in bootstrap {
             command.arg("--bootstrap").arg(node.to_string());
         }
         let mut process = Process::spawn(&name, command, &host.folder);
         let awaited = if bootstrap.is_empty() { "ready" } else { "joined" };
         process.wait_line(awaited, secs(20), |line| event(line, awaited));
-        Self { process, address }
+        Self { process, address, host: host.clone(), folder }
+    }
+
+    /// What `dht-node status` says of it.
+    pub fn status(&self) -> Value {
+        let mut command = self.host.command(our_binary("dht-node"));
+        command.args(["status", "--json", "--data-dir"]).arg(&self.folder);
+        serde_json::from_str(&output_of(command)).unwrap_or(Value::Null)
     }
 
     /// Where it listens.

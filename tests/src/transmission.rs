@@ -122,11 +122,17 @@ fn write_settings(folder: &PathBuf, host: &Host, bootstrap: &[SocketAddr], uploa
     // Nodes of a saved table are asked a second apart, those of `dht.bootstrap` 15.
     let mut table = b"d2:id20:".to_vec();
     table.extend_from_slice(&Sha256::digest(host.ip.octets())[..20]);
-    table.extend_from_slice(format!("5:nodes{}:", 6 * bootstrap.len()).as_bytes());
-    for node in bootstrap {
-        let IpAddr::V4(ip) = node.ip() else { panic!("{node} is no IPv4 address") };
-        table.extend_from_slice(&ip.octets());
-        table.extend_from_slice(&node.port().to_be_bytes());
+    for (key, v6) in [("nodes", false), ("nodes6", true)] {
+        let mut nodes = Vec::new();
+        for node in bootstrap.iter().filter(|node| node.is_ipv6() == v6) {
+            match node.ip() {
+                IpAddr::V4(ip) => nodes.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => nodes.extend_from_slice(&ip.octets()),
+            }
+            nodes.extend_from_slice(&node.port().to_be_bytes());
+        }
+        table.extend_from_slice(format!("{}:{key}{}:", key.len(), nodes.len()).as_bytes());
+        table.extend_from_slice(&nodes);
     }
     table.push(b'e');
     let write = |name: &str, text: &[u8]| {

@@ -9,9 +9,11 @@ use harness::network::Network;
 use harness::ours::{DhtNode, KeyFile, Trackerless, announce, dht, lookup, ping};
 use harness::process::output_of;
 use harness::programs::our_binary;
+use harness::transmission::Transmission;
 use harness::wait::{secs, wait_for, wait_until};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 const INFO_HASH: &str = "5f2e6a0b9c1d4837e6f5a4b3c2d1e0f9a8b7c6d5";
 
@@ -30,10 +32,14 @@ fn port(address: SocketAddr, port: u16) -> SocketAddr {
 /// Nine nodes of ours.
 fn our_network(lan: &mut Lan) -> Vec<DhtNode> {
     let host = lan.host("our-network");
-    let nodes: Vec<_> =
-        lan.add_v6(&host, 9).into_iter().map(|ip| SocketAddr::new(ip.into(), 6881)).collect();
-    let mut ours = vec![DhtNode::start(&host, nodes[0], &[])];
-    ours.extend(nodes[1..].iter().map(|&node| DhtNode::start(&host, node, &nodes[..1])));
+    let addresses = lan.add_v6(&host, 9);
+    our_nodes(&host, &addresses)
+}
+
+fn our_nodes(host: &Host, addresses: &[Ipv6Addr]) -> Vec<DhtNode> {
+    let nodes: Vec<_> = addresses.iter().map(|ip| SocketAddr::new((*ip).into(), 6881)).collect();
+    let mut ours = vec![DhtNode::start(host, nodes[0], &[])];
+    ours.extend(nodes[1..].iter().map(|&node| DhtNode::start(host, node, &nodes[..1])));
     ours
 }
 
@@ -101,6 +107,16 @@ fn libtorrent_finds_peers_and_items_among_our_nodes_over_v6() {
     assert_eq!(libtorrent.get_peers(&second, secs(30)), [other_address]);
 }
 
+/// Makes a file in the folder of `host`, and a torrent of it; gives that and its info-hash.
+fn torrent_of(host: &Host, name: &str) -> (PathBuf, String) {
+    let path = single_file(&host.folder, name, 100_000, 2);
+    let torrent = path.with_extension("torrent");
+    let mut create = host.command(our_binary("trackerless"));
+    create.arg("create").arg(&path).arg("-o").arg(&torrent).arg("--json");
+    let created: Value = serde_json::from_str(&output_of(create)).expect("JSON");
+    (torrent, created["info_hash"].as_str().expect("an info-hash").to_owned())
+}
+
 #[test]
 fn aria2_enters_by_our_node_over_v6_and_each_finds_what_the_other_announces() {
     let mut lan = Lan::new();
@@ -113,17 +129,35 @@ fn aria2_enters_by_our_node_over_v6_and_each_finds_what_the_other_announces() {
     Aria2::fetch(&host, entry, &magnets[0], &host.folder).wait_complete(secs(60));
     assert_same(&path, &host.folder.join("ours.bin"));
 
-    let path = single_file(&host.folder, "theirs.bin", 100_000, 2);
-    let torrent = host.folder.join("theirs.torrent");
-    let mut create = host.command(our_binary("trackerless"));
-    create.arg("create").arg(&path).arg("-o").arg(&torrent).arg("--json");
-    let created: Value = serde_json::from_str(&output_of(create)).unwrap();
-    let info_hash = created["info_hash"].as_str().unwrap();
+    let (torrent, info_hash) = torrent_of(&host, "theirs.bin");
     let _seed = Aria2::seed(&host, entry, &[&torrent], &host.folder, 0);
     let [peer, node] = Aria2::addresses_v6(&host);
     wait_for("our lookup to find aria2's", secs(60), || {
-        let peers = lookup(&ours, info_hash, nodes[4].address());
+        let peers = lookup(&ours, &info_hash, nodes[4].address());
         if peers == [peer] { Ok(()) } else { Err(format!("{peers:?}")) }
     });
     assert!(ping(&ours, node), "aria2's node answers ours");
+}
+
+#[test]
+fn transmission_enters_by_our_nodes_over_v6_and_its_announce_is_found_by_ours() {
+    let mut lan = Lan::new();
+    let network = lan.host("our-network");
+    // It speaks IPv6 only where that leads everywhere, and announces once it knows a dozen.
+    let addresses = lan.add_global_v6(&network, 14);
+    let nodes = our_nodes(&network, &addresses);
+    let (ours, host) = (lan.host("ours"), lan.host("transmission"));
+    lan.add_global_v6(&ours, 1);
+    let address = SocketAddr::new(lan.add_global_v6(&host, 1)[0].into(), 6993);
+    let (torrent, info_hash) = torrent_of(&host, "theirs.bin");
+    let entries: Vec<_> = nodes.iter().map(DhtNode::address).collect();
+    let transmission = Transmission::start(&host, &entries, 0);
+    transmission.seed(&torrent, &host.folder);
+    // No lookup of ours may be what waits: transmission goes on asking each read-only node (BEP 43) that
+    // has come and gone.
+    wait_until("our nodes to be told", secs(100), || {
+        nodes.iter().filter(|node| node.status()["peers"] == 1).count() >= 4
+    });
+    assert_eq!(lookup(&ours, &info_hash, entries[4]), [address]);
+    assert!(ping(&ours, address), "transmission's node answers ours");
 }
