@@ -165,19 +165,31 @@ impl Node {
             return self.on_no_answer(&transaction);
         }
         self.stats.timeouts += 1;
-        self.own.unanswered(transaction.via);
+        self.unanswered(&transaction);
         if !matches!(transaction.purpose, Purpose::Maintenance) && !transaction.ask.is_optional() {
             self.blame(&transaction);
         }
         self.on_no_answer(&transaction);
     }
 
-    /// The system says that nothing can be sent to `to`, as to a family that the host does not
-    /// have: queries to it have failed. Nobody is blamed.
-    pub fn handle_unreachable(&mut self, now: Time, to: SocketAddr) {
+    /// A contact that answered before did not, and should have: that may be the link's fault. Of others
+    /// anybody can make as many up as he likes.
+    fn unanswered(&mut self, transaction: &Transaction) {
+        let Some(id) = transaction.expected.filter(|_| !transaction.ask.is_optional()) else {
+            return;
+        };
+        if self.tables.rtt_ms(&NodeInfo { id, addr: transaction.to }).is_some() {
+            self.own.unanswered(transaction.via);
+        }
+    }
+
+    /// The system says that nothing can be sent to `to` by the socket `via`, as to a family that the host
+    /// does not have: queries to it have failed. Only who is pinged for maintenance is blamed.
+    pub fn handle_unreachable(&mut self, now: Time, via: SocketId, to: SocketAddr) {
         self.advance(now);
-        while let Some(transaction) = self.transactions.fail_to(to) {
+        while let Some(transaction) = self.transactions.fail_to(via, to) {
             self.stats.unreachable += 1;
+            self.unanswered(&transaction);
             if matches!(transaction.purpose, Purpose::Maintenance) {
                 self.blame(&transaction);
             } else {
@@ -189,7 +201,7 @@ impl Node {
     /// Counts a failure against the contact that was asked.
     fn blame(&mut self, transaction: &Transaction) {
         let Some(id) = transaction.expected else { return };
-        if self.is_down(transaction.via) {
+        if self.may_be_reached_else(transaction.via, &transaction.to) {
             self.tables.set_pinged(&id, &transaction.to, false);
         } else {
             self.tables.on_failure(self.now, &id, &transaction.to);

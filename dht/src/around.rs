@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use wire::compact::Family;
 
 use crate::estimate::{Certainty, NetworkSize, part_of_space, size_of};
+use crate::goal::Goal;
 use crate::lookup::Rules;
 use crate::node::Node;
-use crate::search::{Goal, Search};
+use crate::search::Search;
 use crate::table::Wanted;
 use crate::{LookupId, NodeInfo};
 
@@ -70,7 +71,7 @@ impl Node {
     /// estimate that no lookup and nobody who is asked in one has a hand in.
     pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
         let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
-        let (mut ids, mut sum) = (0, 0.0);
+        let mut kths = Vec::new();
         for (addr, own) in self.config.sockets.iter().zip(self.own.ids()) {
             if Family::of(addr) != family {
                 continue;
@@ -78,11 +79,15 @@ impl Node {
             found.clear();
             self.tables.closest(family, own, k, Wanted::Proven, &mut found);
             if let Some(kth) = found.get(k - 1) {
-                (ids, sum) = (ids + 1, sum + part_of_space(&kth.id.distance(own)));
+                kths.push(part_of_space(&kth.id.distance(own)));
             }
         }
         self.found = found;
-        size_of(ids, k, sum)
+        // Of several the lower median: who has just moved does not know all yet, and one place may be
+        // crowded on purpose.
+        kths.sort_unstable_by(f64::total_cmp);
+        let kth = kths.get(kths.len().saturating_sub(1) / 2)?;
+        size_of(1, k, *kth)
     }
 
     /// How sure a lookup is that ends; what it tells of the size of the DHT is kept.
@@ -120,7 +125,7 @@ impl Node {
     /// Looks for ids beside the target of a lookup.
     pub(crate) fn look_around(&mut self, parent: LookupId) {
         let Some(search) = self.searches.get_mut(&parent) else { return };
-        let (target, lead) = (search.target, search.lead);
+        let (target, leads) = (search.target, search.leads);
         self.stats.surrounded += 1;
         search.around = Around::Running { pending: 1, found: BTreeSet::new() };
         let sizes = self.tables.families().filter_map(|family| self.density(family));
@@ -134,7 +139,7 @@ impl Node {
             }
             let mut beside = target;
             beside.set_bit(bit as u32, !target.bit(bit as u32));
-            self.start_by(Goal::Around { parent }, beside, lead);
+            self.start_by(Goal::Around { parent }, beside, leads);
         }
         // The one that kept it running while they began.
         self.looked_around(parent, std::iter::empty());

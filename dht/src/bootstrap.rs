@@ -18,14 +18,16 @@ pub(crate) struct Bootstrap {
     backoff: Backoff,
     /// When the lookups for our own ids start, one after the other.
     due: Option<Time>,
-    /// The one that runs, and for which socket's id.
-    pub(crate) running: Option<(SocketId, LookupId)>,
+    /// The one that runs.
+    pub(crate) running: Option<LookupId>,
     /// Whether any of them was answered.
     answered: bool,
     /// Whether the caller was told that it succeeded.
     pub(crate) announced: bool,
     /// When our neighbours are looked for again, and how long after that the next time.
     neighbours_at: Option<Time>,
+    /// The socket whose neighbours are next: of one at a time.
+    neighbours_of: Option<SocketId>,
     neighbours: Backoff,
 }
 
@@ -41,6 +43,7 @@ impl Bootstrap {
             answered: false,
             announced: false,
             neighbours_at: None,
+            neighbours_of: None,
             neighbours: Backoff::new(
                 config.neighbours_retry_ms,
                 u64::from(config.bucket_refresh_secs) * 1000,
@@ -92,17 +95,25 @@ impl Bootstrap {
         self.due = None;
     }
 
-    pub(crate) fn started(&mut self, socket: SocketId, lookup: LookupId) {
+    /// The first of the lookups begins.
+    pub(crate) fn begin(&mut self) {
         self.due = None;
-        self.answered &= socket != SocketId(0);
-        self.running = Some((socket, lookup));
+        self.answered = false;
     }
 
-    /// A lookup ended. Returns the socket whose id is to be looked for next.
-    pub(crate) fn next(&mut self, answered: bool, sockets: usize) -> Option<SocketId> {
+    pub(crate) fn started(&mut self, lookup: LookupId) {
+        self.running = Some(lookup);
+    }
+
+    /// The one for our id at `socket` ended. Returns the socket whose id is to be looked for next.
+    pub(crate) fn next(
+        &mut self,
+        socket: SocketId,
+        answered: bool,
+        sockets: usize,
+    ) -> Option<SocketId> {
         self.answered |= answered;
-        let next = self.running.map_or(0, |(socket, _)| usize::from(socket.0) + 1);
-        (next < sockets).then_some(SocketId(next as u8))
+        following(socket, sockets)
     }
 
     /// All lookups ended; if nobody answered, or no bootstrap contact ever did, they are repeated after
@@ -126,17 +137,24 @@ impl Bootstrap {
         self.neighbours_at
     }
 
-    /// Whether they are to be looked for now; then not again before a pause.
+    /// The socket whose neighbours are to be looked for now; after the last, not again before a pause.
     ///
     /// Nodes that start together find only those who were there before them: whoever comes at the
     /// same moment is found soon after, or not until somebody happens to look for it.
-    pub(crate) fn take_neighbours_due(&mut self, now: Time) -> bool {
-        let due = self.neighbours_at.is_some_and(|at| at <= now);
-        if due {
+    pub(crate) fn take_neighbours_due(&mut self, now: Time, sockets: usize) -> Option<SocketId> {
+        if self.neighbours_at.is_some_and(|at| at <= now) {
             self.neighbours_at = Some(now + self.neighbours.next());
+            self.neighbours_of.get_or_insert(SocketId(0));
         }
-        due
+        let socket = self.neighbours_of.take()?;
+        self.neighbours_of = following(socket, sockets);
+        Some(socket)
     }
+}
+
+fn following(socket: SocketId, sockets: usize) -> Option<SocketId> {
+    let next = usize::from(socket.0) + 1;
+    (next < sockets).then_some(SocketId(next as u8))
 }
 
 /// Pauses that double: 1, 2, 4, 8 ... up to a bound.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wire::NodeId;
 
+use crate::SocketId;
+
 /// How a node behaves. `Config::new(sockets)` gives the defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -15,8 +17,8 @@ pub struct Config {
     /// The id at the first socket; those at others differ from it in their highest bits (BEP 45,
     /// "Mandatory"). Each is kept unless it does not fit the address there. Default: drawn.
     pub id: Option<NodeId>,
-    /// The address that the world sees the sockets of its family at; ids are made from it (BEP 42). If
-    /// it is not said, each socket's is learned from those who answer there.
+    /// The address that the world sees the first socket of its family at; the id there is made from it
+    /// (BEP 42). Those of others are learned from who answers there, as is this one if it is not said.
     pub external_ip: Option<IpAddr>,
     /// Client and version to send as `v` (BEP 5, "KRPC Protocol"; BEP 20).
     pub version: Option<[u8; 4]>,
@@ -97,12 +99,12 @@ pub struct Config {
     /// Networks (/24, v6 /48) that must have told us an address before it is believed, two of three
     /// of them the same. Default 25 (libtorrent, ip_voter.cpp).
     pub votes_min: usize,
-    /// Networks whose latest word counts. Default 64: 4 KiB.
+    /// Networks whose latest word counts, for each socket. Default 64: 4 KiB.
     pub votes_max: usize,
-    /// So many queries in a row that nobody answers by one socket, while another of its family gets
+    /// So many queries in a row that no contact answers by one socket, while another of its family gets
     /// answers, mean that its link is down: no contact is blamed, and lookups go by others (BEP 45,
-    /// "Determining Connectivity"). Default 16: where four nodes of five are dead that happens by chance
-    /// once in 35 times, and costs nothing.
+    /// "Determining Connectivity"). Only contacts count that answered before. Default 16: by chance that
+    /// needs more dead contacts at once than churn brings; the next round of maintenance would see it.
     pub link_silent_max: u32,
     /// Nodes that queried us and are being verified at once. Default 64.
     pub verifying_max: usize,
@@ -332,6 +334,13 @@ impl Config {
             flows_remembered_max: 256,
             ..self
         }
+    }
+
+    /// The address that the world sees this socket at, if the user says so.
+    pub(crate) fn external_ip_of(&self, socket: SocketId) -> Option<IpAddr> {
+        let ip = self.external_ip?;
+        let first = self.sockets.iter().position(|own| own.is_ipv4() == ip.is_ipv4());
+        (first == Some(usize::from(socket.0))).then_some(ip)
     }
 
     pub(crate) fn hard_timeout(&self) -> Duration {

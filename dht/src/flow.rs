@@ -8,6 +8,7 @@ use wire::rng::Rng;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
+use crate::SocketId;
 use crate::config::Config;
 use crate::keyed::{Keys, Rate, Recent};
 use crate::node::{Node, Outgoing};
@@ -58,11 +59,11 @@ impl Flow {
     }
 
     /// Whether a query may go to `to`, which is then counted.
-    fn turn(&mut self, now: Time, to: &SocketAddr) -> Turn {
+    fn turn(&mut self, now: Time, via: SocketId, to: &SocketAddr) -> Turn {
         if is_local(to) {
             Turn::Now
-        } else if self.held.is_empty() && self.ready_at(now, to) <= now {
-            self.go(now, to);
+        } else if self.held.is_empty() && self.ready_at(now, via, to) <= now {
+            self.go(now, via, to);
             Turn::Now
         } else if self.held.len() < self.held_max {
             Turn::Later
@@ -71,23 +72,28 @@ impl Flow {
         }
     }
 
-    fn is_new(&self, now: Time, to: &SocketAddr) -> bool {
-        let hash = self.keys.endpoint(to);
+    /// To a router the same address by another socket is another flow.
+    fn hash(&self, via: SocketId, to: &SocketAddr) -> u64 {
+        self.keys.endpoint(to) ^ u64::from(via.0)
+    }
+
+    fn is_new(&self, now: Time, via: SocketId, to: &SocketAddr) -> bool {
+        let hash = self.hash(via, to);
         !self.contacted.has(now, hash >> 32, hash as u32, self.contacted_secs)
     }
 
-    fn ready_at(&self, now: Time, to: &SocketAddr) -> Time {
+    fn ready_at(&self, now: Time, via: SocketId, to: &SocketAddr) -> Time {
         let ready = self.queries.ready_at().max(self.bytes.ready_at());
-        if self.is_new(now, to) { ready.max(self.flows.ready_at()) } else { ready }
+        if self.is_new(now, via, to) { ready.max(self.flows.ready_at()) } else { ready }
     }
 
     /// Counts a query to `to`.
-    fn go(&mut self, now: Time, to: &SocketAddr) {
+    fn go(&mut self, now: Time, via: SocketId, to: &SocketAddr) {
         self.queries.take(now, 1);
-        if self.is_new(now, to) {
+        if self.is_new(now, via, to) {
             self.flows.take(now, 1);
         }
-        let hash = self.keys.endpoint(to);
+        let hash = self.hash(via, to);
         self.contacted.mark(now, hash >> 32, hash as u32);
     }
 
@@ -125,9 +131,9 @@ fn is_local(addr: &SocketAddr) -> bool {
 
 impl Node {
     /// The turn of a query to `to` that is about to be made.
-    pub(crate) fn take_turn(&mut self, to: &SocketAddr) -> Turn {
-        let new = !is_local(to) && self.flow.is_new(self.now, to);
-        let turn = self.flow.turn(self.now, to);
+    pub(crate) fn take_turn(&mut self, via: SocketId, to: &SocketAddr) -> Turn {
+        let new = !is_local(to) && self.flow.is_new(self.now, via, to);
+        let turn = self.flow.turn(self.now, via, to);
         match turn {
             Turn::Now => self.stats.flows += u64::from(new),
             Turn::Later => self.stats.queries_held += 1,
@@ -137,9 +143,9 @@ impl Node {
     }
 
     /// Lets a query wait for its turn.
-    pub(crate) fn hold(&mut self, tid: u32, to: &SocketAddr) {
+    pub(crate) fn hold(&mut self, tid: u32, via: SocketId, to: &SocketAddr) {
         if self.flow.held.is_empty() {
-            self.flow.due = Some(self.flow.ready_at(self.now, to));
+            self.flow.due = Some(self.flow.ready_at(self.now, via, to));
         }
         self.flow.held.push_back(tid);
     }
@@ -148,15 +154,15 @@ impl Node {
     pub(crate) fn release_held(&mut self) {
         while let Some(&tid) = self.flow.held.front() {
             if self.is_wanted(tid)
-                && let Some(to) = self.transactions.get(tid).map(|transaction| transaction.to)
+                && let Some(&Transaction { via, to, .. }) = self.transactions.get(tid)
             {
-                let ready_at = self.flow.ready_at(self.now, &to);
+                let ready_at = self.flow.ready_at(self.now, via, &to);
                 if ready_at > self.now {
                     self.flow.due = Some(ready_at);
                     return;
                 }
-                self.stats.flows += u64::from(self.flow.is_new(self.now, &to));
-                self.flow.go(self.now, &to);
+                self.stats.flows += u64::from(self.flow.is_new(self.now, via, &to));
+                self.flow.go(self.now, via, &to);
                 self.send_held(tid);
             }
             self.flow.held.pop_front();
@@ -200,6 +206,8 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const VIA: SocketId = SocketId(0);
     use std::time::Duration;
 
     const NOW: Time = Time::from_secs(100);
@@ -220,7 +228,7 @@ mod tests {
     /// How many of 10,000 queries go now, each with `bytes`.
     fn sent(flow: &mut Flow, now: Time, to: impl Fn(u32) -> SocketAddr, bytes: usize) -> usize {
         let go = |n: &u32| {
-            let turn = flow.turn(now, &to(*n));
+            let turn = flow.turn(now, VIA, &to(*n));
             flow.wrote(now, &to(*n), if turn == Turn::Now { bytes } else { 0 });
             turn == Turn::Now
         };
@@ -242,13 +250,14 @@ mod tests {
     #[test]
     fn an_address_is_a_new_flow_again_when_routers_have_forgotten_it() {
         let mut flow = flow(|_| {});
-        assert!(flow.is_new(NOW, &addr(1)));
-        flow.go(NOW, &addr(1));
+        assert!(flow.is_new(NOW, VIA, &addr(1)));
+        flow.go(NOW, VIA, &addr(1));
         let at = |secs| NOW + Duration::from_secs(secs);
-        assert!(!flow.is_new(at(29), &addr(1)) && flow.is_new(at(30), &addr(1)));
-        assert!(flow.is_new(at(29), &SocketAddr::new(addr(1).ip(), 1)), "another port");
-        flow.go(at(29), &addr(1));
-        assert!(!flow.is_new(at(58), &addr(1)));
+        assert!(!flow.is_new(at(29), VIA, &addr(1)) && flow.is_new(at(30), VIA, &addr(1)));
+        assert!(flow.is_new(at(29), VIA, &SocketAddr::new(addr(1).ip(), 1)), "another port");
+        assert!(flow.is_new(at(29), SocketId(1), &addr(1)), "another socket");
+        flow.go(at(29), VIA, &addr(1));
+        assert!(!flow.is_new(at(58), VIA, &addr(1)));
     }
 
     #[test]

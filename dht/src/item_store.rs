@@ -157,8 +157,10 @@ impl ItemStore {
         from: IpAddr,
     ) -> Result<(), Refused> {
         let stored = &mut self.items[at];
+        // Who puts the same again did not see that it was stored, as when the answer was lost.
         if let (Some(cas), Some(seq)) = (cas, stored.item.seq())
             && cas != seq
+            && stored.item != item
         {
             return Err(Refused::CasMismatch);
         }
@@ -304,6 +306,7 @@ mod tests {
         assert_eq!(b.put(&signed(5, "i1e"), Some(99), from), Ok(()), "nothing to compare with");
         for (seq, value, cas, outcome) in [
             (5, "i1e", None, Ok(())),
+            (5, "i1e", Some(4), Ok(())),
             (5, "i2e", None, Err(Refused::SeqTooLow)),
             (4, "i1e", None, Err(Refused::SeqTooLow)),
             (4, "i1e", Some(3), Err(Refused::CasMismatch)),

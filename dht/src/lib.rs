@@ -47,6 +47,7 @@ mod estimate;
 mod event;
 mod finds;
 mod flow;
+mod goal;
 mod item;
 mod item_store;
 mod keyed;

@@ -10,12 +10,14 @@ use wire::scope::is_unicast;
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
+use crate::Status;
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::estimate::{Estimate, NetworkSize};
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 use crate::finds::{Finds, Sampled};
 use crate::flow::Flow;
+use crate::goal::Goal;
 use crate::item::{Item, ItemKey};
 use crate::item_store::ItemStore;
 use crate::own::Own;
@@ -23,7 +25,7 @@ use crate::peer_store::PeerStore;
 use crate::quota::Quota;
 use crate::replies::Scratch;
 use crate::rtt::RttEstimate;
-use crate::search::{Goal, Search};
+use crate::search::Search;
 use crate::server::Answer;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
@@ -32,7 +34,6 @@ use crate::tables::Tables;
 use crate::tokens::Tokens;
 use crate::transactions::{Ask, Overdue, Purpose, Transactions};
 use crate::vote::Votes;
-use crate::{Status, security};
 
 /// A contact of the routing tables, as a caller sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,7 +138,7 @@ impl Node {
     /// Adds a bootstrap contact: it is asked at once, and again while no contact is usable.
     pub fn bootstrap(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        if self.may_ask(&addr) && self.route(&addr, SocketId(0)).is_some() {
+        if self.may_ask(&addr) && self.route(&addr, self.own.leads()).is_some() {
             self.bootstrap.add(addr);
             self.bootstrap.schedule(now);
             self.seed_searches(addr);
@@ -147,8 +148,8 @@ impl Node {
     /// Pings a node that was heard of, as from a peer's `port` message; it is listed if it answers.
     pub fn add_contact(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        let lead = self.next_lead();
-        if let Some(via) = self.route(&addr, lead).filter(|_| self.may_ask(&addr)) {
+        let leads = self.own.leads();
+        if let Some(via) = self.route(&addr, leads).filter(|_| self.may_ask(&addr)) {
             self.verify(addr, via, None);
         }
     }
@@ -157,11 +158,8 @@ impl Node {
     /// contacts, unverified, and asks them soon.
     pub fn restore(&mut self, now: Time, earlier: &Snapshot) {
         self.advance(now);
-        for (id, socket) in earlier.ids.iter().zip(self.sockets()) {
-            let fits = self.external_ip(socket).is_none_or(|ip| security::fits(id, ip));
-            if self.config.id.is_none() && fits && !self.own.has(id) {
-                self.set_id(socket, *id);
-            }
+        if self.config.id.is_none() {
+            self.restore_ids(&earlier.own);
         }
         for contact in &earlier.contacts {
             if self.may_ask(&contact.addr) {
@@ -179,8 +177,8 @@ impl Node {
         self.advance(now);
         let ping = PingId(self.next_ping);
         self.next_ping += 1;
-        let lead = self.next_lead();
-        match self.route(&addr, lead).filter(|_| is_unicast(addr)) {
+        let leads = self.own.leads();
+        match self.route(&addr, leads).filter(|_| is_unicast(addr)) {
             Some(via) => self.ask(addr, via, None, Ask::Ping, Purpose::Ping(ping)),
             None => self.events.push_back(Event::PingFailed { ping, addr }),
         }
@@ -201,7 +199,7 @@ impl Node {
 
     /// Looks for peers like [`Node::get_peers`] and then tells the closest nodes that we are one,
     /// on TCP port `port` or on the port that they see (`None`, BEP 5 `implied_port`); ends with
-    /// [`Event::Announced`]. Others forget it after 30 to 45 minutes. A `seed` says so, and is told of
+    /// [`Event::Announced`]. A node with several sockets then tells them by each of the others, too. Others forget it after 30 to 45 minutes. A `seed` says so, and is told of
     /// no other seeds by those who know BEP 33.
     pub fn announce(
         &mut self,
@@ -419,6 +417,13 @@ impl Node {
         self.bootstrap.announced
     }
 
+    /// Whether an announce of this torrent goes on by further sockets (BEP 45), after its
+    /// [`Event::Announced`].
+    pub fn is_announcing(&self, info_hash: &InfoHash) -> bool {
+        let too = |search: &Search| matches!(search.goal, Goal::AnnounceToo { .. });
+        self.searches.values().any(|search| too(search) && search.target == *info_hash)
+    }
+
     /// How far a running lookup is; `None` once it ended.
     pub fn progress(&self, lookup: LookupId) -> Option<Progress> {
         self.searches.get(&lookup).map(|search| search.progress())
@@ -432,10 +437,9 @@ impl Node {
             contacts.retain(|c| c.status != Status::Bad);
         }
         contacts.sort_by_key(|c| std::cmp::Reverse(c.status));
-        Snapshot {
-            ids: self.ids().to_vec(),
-            contacts: contacts.into_iter().map(|c| c.node).collect(),
-        }
+        let own = self.ids().iter().zip(&self.config.sockets);
+        let own = own.map(|(id, addr)| NodeInfo { id: *id, addr: *addr }).collect();
+        Snapshot { own, contacts: contacts.into_iter().map(|c| c.node).collect() }
     }
 
     // Shared by the parts
@@ -475,22 +479,23 @@ impl Node {
         self.maintenance_at = self.maintenance_at.min(at);
     }
 
-    /// A round of maintenance: pings, one refresh a family, expiry.
+    /// A round of maintenance: pings, one refresh, expiry.
     fn maintain(&mut self) {
         let now = self.now;
         self.maintenance_at = now + std::time::Duration::from_millis(self.config.maintenance_ms);
         let pings_max = self.config.maintenance_pings_max.min(self.flow.room());
         self.ping_questionable(pings_max);
+        self.try_links();
         // Our neighbours come first: while they were due and a bucket was refreshed, the next round
         // was due at once, and all buckets had theirs in the same moment.
-        if self.bootstrap.take_neighbours_due(now) {
-            for socket in self.sockets() {
-                self.start_by(Goal::Refresh, self.own.id(socket), socket);
-            }
+        let sockets = self.config.sockets.len();
+        if let Some(socket) = self.bootstrap.take_neighbours_due(now, sockets) {
+            let leads = self.led_by(socket);
+            self.start_by(Goal::Neighbours(socket), self.own.id(socket), leads);
             self.hasten_maintenance(1);
         } else if let Some((socket, target)) = self.tables.refresh(now, &mut self.rng) {
-            let lead = self.lead_for(socket);
-            self.start_by(Goal::Refresh, target, lead);
+            let leads = self.led_for(socket);
+            self.start_by(Goal::Refresh(socket), target, leads);
             self.hasten_maintenance(1);
         }
         if let Some(at) = self.bootstrap.neighbours_at() {
@@ -499,7 +504,7 @@ impl Node {
         self.expire();
         self.flow.tidy(now);
         self.quota.tidy(now);
-        if !self.tables.has_usable() {
+        if !self.tables.families().any(|family| self.tables.has_usable(family)) {
             // All failed, as when the network is away. Who has no other than those asks them again
             // after pauses that grow.
             let named = !self.bootstrap.contacts().is_empty();
@@ -512,13 +517,16 @@ impl Node {
     /// Pings up to `max` questionable contacts, those of a socket's table by that socket.
     fn ping_questionable(&mut self, max: usize) {
         let (mut due, mut pinged) = (std::mem::take(&mut self.found), 0);
-        for socket in self.sockets() {
+        for socket in self.sockets_in_turn() {
             due.clear();
             self.tables.questionable(self.now, socket, max - pinged, &mut due);
+            if due.is_empty() {
+                continue;
+            }
             pinged += due.len();
-            let lead = self.lead_for(socket);
+            let leads = self.led_for(socket);
             for node in &due {
-                if let Some(via) = self.route(&node.addr, lead) {
+                if let Some(via) = self.route(&node.addr, leads) {
                     self.ask(node.addr, via, Some(node.id), Ask::Ping, Purpose::Maintenance);
                 }
             }
@@ -529,11 +537,28 @@ impl Node {
         }
     }
 
+    /// Asks somebody by each link that is down, to see when it is not (BEP 45, "Determining
+    /// Connectivity").
+    fn try_links(&mut self) {
+        for socket in self.sockets() {
+            let Some(own) = self.config.sockets.get(usize::from(socket.0)) else { return };
+            let family = Family::of(own);
+            if !self.is_down(socket) {
+                continue;
+            }
+            let mut found = Vec::new();
+            self.tables.sample(family, 1, &mut self.rng, &mut found);
+            for node in found {
+                self.ask(node.addr, socket, Some(node.id), Ask::Ping, Purpose::Maintenance);
+            }
+        }
+    }
+
     /// A node answered: marks or lists it.
     pub(crate) fn heard(&mut self, node: NodeInfo, sent: Time) {
         let rtt = self.now.since(sent);
         self.rtt.add(rtt);
-        let first = self.tables.is_empty();
+        let first = self.tables.is_empty_of(Family::of(&node.addr));
         let added = self.tables.on_reply(self.now, &node, rtt);
         let reached = self.bootstrap.heard(&node.addr) && !first;
         if reached || (added && first) {

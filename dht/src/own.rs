@@ -10,7 +10,19 @@ use wire::scope::{AddrScope, is_unicast};
 
 use crate::config::Config;
 use crate::node::Node;
-use crate::{SocketId, security};
+use crate::{NodeInfo, SocketId, security};
+
+/// The sockets of both families that lead a lookup: it goes by them where they reach.
+pub(crate) type Leads = [SocketId; 2];
+
+/// How a socket does.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    /// Queries in a row that no contact answered.
+    unanswered: u32,
+    /// Whether anybody ever answered.
+    answered: bool,
+}
 
 /// The node's ids and how its sockets do; a [`SocketId`] is an index.
 #[derive(Clone)]
@@ -18,10 +30,11 @@ pub(crate) struct Own {
     ids: Vec<NodeId>,
     /// Where the sockets are bound, and where the world sees them: whoever claims to be there is us.
     addrs: Vec<SocketAddr>,
-    /// Queries in a row that nobody answered by this socket.
-    unanswered: Vec<u32>,
-    /// The socket that the latest lookup went by.
-    lead: u8,
+    links: Vec<Link>,
+    /// The socket of each family that the latest lookup went by.
+    leads: Leads,
+    /// The socket that was first in turn.
+    first: usize,
 }
 
 /// Ids are drawn so often for one that parts early from those of the other sockets.
@@ -32,18 +45,20 @@ impl Own {
         let mut own = Own {
             ids: Vec::new(),
             addrs: config.sockets.clone(),
-            unanswered: vec![0; config.sockets.len()],
-            lead: u8::MAX,
+            links: vec![Link::default(); config.sockets.len()],
+            leads: [SocketId(u8::MAX); 2],
+            first: 0,
         };
-        let mut base = config.id;
-        for (n, addr) in (0u8..).zip(&config.sockets) {
-            let external = config.external_ip.filter(|ip| ip.is_ipv4() == addr.is_ipv4());
+        let mut first = None;
+        for (n, addr) in config.sockets.iter().enumerate() {
+            let n = n as u8;
+            let external = config.external_ip_of(SocketId(n));
             let fits = |id: &NodeId| external.is_none_or(|ip| security::fits(id, ip));
-            let named = base.map(|base| spread(base, n)).filter(fits);
+            let named = config.id.map(|base| spread(base, n)).filter(fits);
             let id = match (named, external) {
                 (Some(id), _) => id,
                 (None, Some(ip)) => own.make_id(SocketId(n), ip, rng),
-                (None, None) => spread(*base.insert(NodeId::random(rng)), n),
+                (None, None) => far_from(*first.get_or_insert_with(|| NodeId::random(rng)), n, rng),
             };
             own.ids.push(id);
             own.addrs.extend(external.map(|ip| SocketAddr::new(ip, addr.port())));
@@ -61,6 +76,11 @@ impl Own {
         self.ids.get(usize::from(socket.0)).copied().unwrap_or(NodeId::ZERO)
     }
 
+    /// The sockets that led the latest lookup.
+    pub(crate) fn leads(&self) -> Leads {
+        self.leads
+    }
+
     /// Whether it is one of our ids.
     pub(crate) fn has(&self, id: &NodeId) -> bool {
         self.ids.contains(id)
@@ -69,7 +89,8 @@ impl Own {
     /// An id for a socket that the world sees at `ip`, far from those of the others: sockets behind one
     /// address have but eight prefixes to choose from.
     pub(crate) fn make_id(&self, socket: SocketId, ip: IpAddr, rng: &mut Rng) -> NodeId {
-        let others = || (0u8..).zip(&self.ids).filter(|(n, _)| *n != socket.0);
+        let this = usize::from(socket.0);
+        let others = || self.ids.iter().enumerate().filter(|(n, _)| *n != this);
         let shared = |id: &NodeId| others().map(|(_, own)| own.common_prefix(id)).max();
         let draws = if others().next().is_some() { DRAWS } else { 1 };
         let drawn = (0..draws).map(|_| security::make_id(ip, rng));
@@ -78,15 +99,15 @@ impl Own {
 
     /// A query by this socket was answered.
     pub(crate) fn answered(&mut self, socket: SocketId) {
-        if let Some(unanswered) = self.unanswered.get_mut(usize::from(socket.0)) {
-            *unanswered = 0;
+        if let Some(link) = self.links.get_mut(usize::from(socket.0)) {
+            *link = Link { unanswered: 0, answered: true };
         }
     }
 
     /// A query by this socket was not answered.
     pub(crate) fn unanswered(&mut self, socket: SocketId) {
-        if let Some(unanswered) = self.unanswered.get_mut(usize::from(socket.0)) {
-            *unanswered = unanswered.saturating_add(1);
+        if let Some(link) = self.links.get_mut(usize::from(socket.0)) {
+            link.unanswered = link.unanswered.saturating_add(1);
         }
     }
 }
@@ -99,32 +120,53 @@ fn spread(base: NodeId, n: u8) -> NodeId {
     id
 }
 
-/// How well a socket bound to `own` reaches `addr`; `None` if it does not. What is bound to no address
-/// leaves the choice to the system. Of several in local networks, the one that is most likely in that of
-/// `addr` (as RFC 6724, rule 8, in whole bytes).
-fn reach(own: &SocketAddr, addr: &SocketAddr) -> Option<usize> {
-    if Family::of(own) != Family::of(addr) {
-        return None;
+/// An id that parts from the first as those of [`spread`] do, and by the rest of which nobody sees that
+/// both are of one node.
+fn far_from(first: NodeId, n: u8, rng: &mut Rng) -> NodeId {
+    if n == 0 {
+        return first;
     }
-    let scope = AddrScope::of(addr.ip());
-    Some(match (own.ip(), addr.ip()) {
-        (own, _) if own.is_unspecified() => usize::MAX,
-        (own, _) if AddrScope::of(own) != scope => 0,
-        _ if scope == AddrScope::Global => 1,
-        (IpAddr::V4(own), IpAddr::V4(ip)) => 1 + shared_bytes(&own.octets(), &ip.octets()).min(3),
-        (IpAddr::V6(own), IpAddr::V6(ip)) => 1 + shared_bytes(&own.octets(), &ip.octets()).min(8),
-        _ => 0,
+    let mut id = NodeId::random(rng);
+    id.0[0] = spread(first, n).0[0];
+    id
+}
+
+/// How well a socket bound to `own` reaches `addr`; `None` if it is of the other family. A Global address
+/// is reached from all but loopback and link-local ones, by NAT from private ones. A Local one is best
+/// reached from its own network: by who shares the most bytes with it, of a /24 or a /64 (as RFC 6724,
+/// rule 8). What is bound to no address leaves the choice to the system.
+fn reach(own: &SocketAddr, addr: &SocketAddr) -> Option<usize> {
+    let shared = |a: &[u8], b: &[u8], whole: usize| {
+        a.iter().zip(b).take(whole).take_while(|(a, b)| a == b).count()
+    };
+    let (near, whole) = match (own.ip(), addr.ip()) {
+        (IpAddr::V4(own), IpAddr::V4(ip)) => (shared(&own.octets(), &ip.octets(), 3), 3),
+        (IpAddr::V6(own), IpAddr::V6(ip)) => (shared(&own.octets(), &ip.octets(), 8), 8),
+        _ => return None,
+    };
+    let stays = match own.ip() {
+        IpAddr::V4(own) => own.is_loopback() || own.is_link_local(),
+        IpAddr::V6(own) => own.is_loopback() || own.is_unicast_link_local(),
+    };
+    Some(match AddrScope::of(addr.ip()) {
+        AddrScope::Global => usize::from(!stays),
+        AddrScope::Local if own.ip().is_unspecified() => whole,
+        AddrScope::Local => near,
     })
 }
 
-fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
 impl Node {
-    /// All sockets.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + use<> {
+    /// All sockets, in the order of [`Config::sockets`].
+    pub fn sockets(&self) -> impl Iterator<Item = SocketId> + use<> {
         (0..self.config.sockets.len()).map(|n| SocketId(n as u8))
+    }
+
+    /// All sockets, another one first each time.
+    pub(crate) fn sockets_in_turn(&mut self) -> impl Iterator<Item = SocketId> + use<> {
+        let sockets = self.config.sockets.len();
+        self.own.first = (self.own.first + 1) % sockets.max(1);
+        let first = self.own.first;
+        (0..sockets).map(move |n| SocketId(((first + n) % sockets) as u8))
     }
 
     /// Takes another id at a socket; its table becomes that of this id.
@@ -135,43 +177,104 @@ impl Node {
         }
     }
 
-    /// The socket by which a lookup that `lead` leads reaches `addr`: that one, or the next of those that
-    /// reach it as well as any. None if there is no socket of its family.
-    pub(crate) fn route(&self, addr: &SocketAddr, lead: SocketId) -> Option<SocketId> {
-        let reach = || (0u8..).zip(&self.config.sockets).map(|(n, own)| (n, reach(own, addr)));
-        let best = reach().filter_map(|(_, reach)| reach).max()?;
-        let mut fit = reach().filter(|(_, reach)| *reach == Some(best)).map(|(n, _)| n);
-        let first = fit.next()?;
-        Some(SocketId(fit.take_while(|n| *n <= lead.0).last().unwrap_or(first)))
+    /// Takes earlier ids that fit: at the addresses where they were, and those of addresses that are gone
+    /// where there is none yet.
+    pub(crate) fn restore_ids(&mut self, earlier: &[NodeInfo]) {
+        let mut sockets: Vec<_> = self.sockets().collect();
+        let mut earlier: Vec<_> = earlier.iter().filter(|node| node.id != NodeId::ZERO).collect();
+        let same: [fn(&SocketAddr, &SocketAddr) -> bool; 3] =
+            [|a, b| a.ip() == b.ip(), |a, b| a.is_ipv4() == b.is_ipv4(), |_, _| true];
+        for same in same {
+            earlier.retain(|node| {
+                let own = |socket: &SocketId| self.config.sockets.get(usize::from(socket.0));
+                let fits = |socket: &SocketId| {
+                    own(socket).is_some_and(|own| same(own, &node.addr))
+                        && self.external_ip(*socket).is_none_or(|ip| security::fits(&node.id, ip))
+                };
+                let at = sockets.iter().position(fits).filter(|_| !self.own.has(&node.id));
+                at.map(|at| self.set_id(sockets.remove(at), node.id)).is_none()
+            });
+        }
     }
 
-    /// The socket that leads the next lookup: each in turn that is up.
-    pub(crate) fn next_lead(&mut self) -> SocketId {
-        let sockets = self.config.sockets.len().max(1) as u8;
-        for _ in 0..sockets {
-            self.own.lead = self.own.lead.wrapping_add(1) % sockets;
-            if !self.is_down(SocketId(self.own.lead)) {
-                break;
+    /// How well each socket reaches `addr`, where it is of its family.
+    fn reaches(&self, addr: &SocketAddr) -> impl Iterator<Item = (SocketId, usize)> {
+        self.sockets()
+            .zip(&self.config.sockets)
+            .filter_map(|(socket, own)| Some((socket, reach(own, addr)?)))
+    }
+
+    /// The socket by which a lookup that these lead reaches `addr`: that of its family, or the first of
+    /// those that reach it better. None if there is no socket of its family.
+    pub(crate) fn route(&self, addr: &SocketAddr, leads: Leads) -> Option<SocketId> {
+        let lead = leads[Family::of(addr) as usize];
+        self.reaches(addr)
+            .max_by_key(|(socket, reach)| (*reach, *socket == lead, std::cmp::Reverse(*socket)))
+            .map(|(socket, _)| socket)
+    }
+
+    /// The sockets that lead the next lookup: of each family each in turn that is up.
+    pub(crate) fn next_leads(&mut self) -> Leads {
+        for family in [Family::V4, Family::V6] {
+            let last = self.own.leads[family as usize];
+            let up = self
+                .sockets()
+                .filter(|socket| self.is_of(*socket, family) && !self.is_down(*socket));
+            let (mut first, mut next) = (None, None);
+            for socket in up {
+                first = first.or(Some(socket));
+                next = next.or(Some(socket).filter(|socket| last.0 != u8::MAX && *socket > last));
+            }
+            self.own.leads[family as usize] = next.or(first).unwrap_or(last);
+        }
+        self.own.leads
+    }
+
+    /// The sockets that lead what is done for this one.
+    pub(crate) fn led_by(&self, socket: SocketId) -> Leads {
+        let mut leads = self.own.leads;
+        for family in [Family::V4, Family::V6] {
+            if self.is_of(socket, family) {
+                leads[family as usize] = socket;
             }
         }
-        SocketId(self.own.lead)
+        leads
     }
 
-    /// The socket that leads what is done for the table of `socket`: that one, if it is up.
-    pub(crate) fn lead_for(&mut self, socket: SocketId) -> SocketId {
-        if self.is_down(socket) { self.next_lead() } else { socket }
+    /// The sockets that lead what is done for the table of this one: itself, if it is up.
+    pub(crate) fn led_for(&mut self, socket: SocketId) -> Leads {
+        if self.is_down(socket) { self.next_leads() } else { self.led_by(socket) }
+    }
+
+    fn is_of(&self, socket: SocketId, family: Family) -> bool {
+        let own = self.config.sockets.get(usize::from(socket.0));
+        own.is_some_and(|own| Family::of(own) == family)
+    }
+
+    fn is_silent(&self, socket: SocketId) -> bool {
+        let link = self.own.links.get(usize::from(socket.0));
+        link.is_some_and(|link| link.unanswered >= self.config.link_silent_max)
+    }
+
+    fn is_alive(&self, socket: SocketId) -> bool {
+        let link = self.own.links.get(usize::from(socket.0));
+        link.is_some_and(|link| link.answered) && !self.is_silent(socket)
     }
 
     /// Whether nobody answers by this socket, and somebody does by another of its family: its link is
-    /// down, and nobody is to be blamed (BEP 45, "Determining Connectivity").
-    pub(crate) fn is_down(&self, socket: SocketId) -> bool {
-        let silent = |n: &u32| *n >= self.config.link_silent_max;
-        let (sockets, counts) = (&self.config.sockets, &self.own.unanswered);
-        let at = usize::from(socket.0);
-        counts.get(at).is_some_and(silent)
-            && sockets.iter().zip(counts).any(|(other, n)| {
-                !silent(n) && sockets.get(at).is_some_and(|own| own.is_ipv4() == other.is_ipv4())
-            })
+    /// down (BEP 45, "Determining Connectivity").
+    pub fn is_down(&self, socket: SocketId) -> bool {
+        let family = |of| self.config.sockets.get(usize::from(of)).map(Family::of);
+        self.is_silent(socket)
+            && self.sockets().any(|n| self.is_alive(n) && family(n.0) == family(socket.0))
+    }
+
+    /// Whether silence by this socket says nothing about who is at `addr`: the link is down, and that of
+    /// another socket that reaches it as well is not.
+    pub(crate) fn may_be_reached_else(&self, socket: SocketId, addr: &SocketAddr) -> bool {
+        let own = self.reaches(addr).find(|(n, _)| *n == socket).map(|(_, reach)| reach);
+        self.is_silent(socket)
+            && self.reaches(addr).any(|(n, reach)| Some(reach) >= own && self.is_alive(n))
     }
 
     /// Whether a query may go to `addr`: it can be sent to, and is not our own.
@@ -190,16 +293,13 @@ impl Node {
 
     /// The address that the world sees a socket at, as far as it is known.
     pub fn external_ip(&self, socket: SocketId) -> Option<IpAddr> {
-        let own = self.config.sockets.get(usize::from(socket.0))?;
-        let named = self.config.external_ip.filter(|ip| ip.is_ipv4() == own.is_ipv4());
-        named.or_else(|| self.votes.decided(socket))
+        self.config.external_ip_of(socket).or_else(|| self.votes.decided(socket))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NodeInfo;
     use wire::rng::seed_from_u64;
     use wire::time::Time;
 
@@ -229,7 +329,12 @@ mod tests {
         let sockets = addrs(&["10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3", "[2001:db8::1]:1"]);
         for seed in 0..50 {
             let config = Config { external_ip: Some(ip), ..Config::new(sockets.clone()) };
-            let node = Node::new(config, &seed_from_u64(seed), Time::ZERO);
+            let mut node = Node::new(config, &seed_from_u64(seed), Time::ZERO);
+            assert!(security::fits(&node.id(), ip), "the first is said to be there");
+            for socket in [1, 2].map(SocketId) {
+                let id = node.own.make_id(socket, ip, &mut node.rng);
+                node.set_id(socket, id);
+            }
             let ids = node.ids();
             assert!(ids[..3].iter().all(|id| security::fits(id, ip)));
             for (n, id) in ids.iter().enumerate() {
@@ -247,47 +352,76 @@ mod tests {
             "80.1.1.1:1",
             "80.1.2.1:1",
             "[2001:db8::1]:1",
+            "[fe80::1]:1",
         ]);
-        let by = |addr: &str, lead| node.route(&addr.parse().unwrap(), SocketId(lead)).unwrap().0;
-        for lead in 0..6 {
+        let by = |addr: &str, lead| {
+            node.route(&addr.parse().unwrap(), [SocketId(lead), SocketId(6)]).unwrap().0
+        };
+        for lead in 0..5 {
             assert_eq!(by("127.0.0.9:1", lead), 0);
             assert_eq!(by("10.1.3.7:1", lead), 1);
             assert_eq!(by("10.2.3.7:1", lead), 2);
-            assert_eq!(by("9.9.9.9:1", lead), if lead == 4 || lead == 5 { 4 } else { 3 });
+            assert_eq!(by("9.9.9.9:1", lead), lead.max(1), "by NAT too");
             assert_eq!(by("[2001:db8::2]:1", lead), 5);
+            assert_eq!(by("[fe80::2]:1", lead), 6);
         }
-        assert_eq!(
-            {
-                let v6 = "[::1]:1".parse().unwrap();
-                self::node(&["1.1.1.1:1"]).route(&v6, SocketId(0))
-            },
-            None
-        );
+        let v6 = "[::1]:1".parse().unwrap();
+        assert_eq!(self::node(&["1.1.1.1:1"]).route(&v6, [SocketId(0); 2]), None);
     }
 
     #[test]
     fn what_is_bound_to_no_address_reaches_all() {
         let node = node(&["0.0.0.0:1", "10.1.0.1:1"]);
-        for addr in ["127.0.0.1:1", "10.1.0.2:1", "9.9.9.9:1"] {
-            assert_eq!(node.route(&addr.parse().unwrap(), SocketId(1)), Some(SocketId(0)));
+        let by =
+            |addr: &str, lead| node.route(&addr.parse().unwrap(), [SocketId(lead); 2]).unwrap().0;
+        for (addr, led) in
+            [("127.0.0.1:1", 0), ("10.1.0.2:1", 1), ("10.7.0.2:1", 0), ("9.9.9.9:1", 1)]
+        {
+            assert_eq!((by(addr, 0), by(addr, 1)), (0, led), "{addr}");
         }
+    }
+
+    fn silence(node: &mut Node, socket: u8) {
+        (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(socket)));
     }
 
     #[test]
     fn lookups_are_led_in_turn_by_those_that_are_up() {
-        let mut node = node(&["80.1.1.1:1", "80.1.2.1:1", "80.1.3.1:1"]);
-        let leads = |node: &mut Node| (0..6).map(|_| node.next_lead().0).collect::<Vec<_>>();
-        assert_eq!(leads(&mut node), [0, 1, 2, 0, 1, 2]);
-        (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(1)));
-        assert_eq!(leads(&mut node), [0, 2, 0, 2, 0, 2]);
-        assert_eq!(node.lead_for(SocketId(0)).0, 0);
-        assert_ne!(node.lead_for(SocketId(1)).0, 1);
+        let mut node = node(&[
+            "80.1.1.1:1",
+            "[2001:db8:1::1]:1",
+            "80.1.2.1:1",
+            "80.1.3.1:1",
+            "[2001:db8:2::1]:1",
+        ]);
+        let leads = |node: &mut Node| {
+            (0..6).map(|_| node.next_leads().map(|lead| lead.0)).collect::<Vec<_>>()
+        };
+        let in_turn = [[0, 1], [2, 4], [3, 1], [0, 4], [2, 1], [3, 4]];
+        assert_eq!(leads(&mut node), in_turn, "none was ever answered");
+        (0..5).for_each(|n| node.own.answered(SocketId(n)));
+        assert_eq!(leads(&mut node), in_turn);
+        silence(&mut node, 2);
+        assert_eq!(leads(&mut node), [[0, 1], [3, 4], [0, 1], [3, 4], [0, 1], [3, 4]]);
+        assert_eq!(node.led_by(SocketId(2))[0].0, 2);
+        assert_ne!(node.led_for(SocketId(2))[0].0, 2);
+        assert_eq!(node.led_for(SocketId(4))[1].0, 4);
+        node.own.answered(SocketId(2));
+        assert_eq!(node.led_for(SocketId(2))[0].0, 2);
+        (0..5).for_each(|n| silence(&mut node, n));
+        assert!(!node.is_down(SocketId(2)), "no socket is better than another");
         node.own.answered(SocketId(1));
-        assert_eq!(node.lead_for(SocketId(1)).0, 1);
-        for n in 0..3 {
-            (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(n)));
-        }
-        assert!(!node.is_down(SocketId(1)), "no socket is better than another");
+        assert!(node.is_down(SocketId(4)) && !node.is_down(SocketId(2)));
+    }
+
+    #[test]
+    fn whoever_another_link_reaches_no_better_is_blamed() {
+        let mut node = node(&["10.1.0.1:1", "10.2.0.1:1", "80.1.1.1:1"]);
+        (0..3).for_each(|n| node.own.answered(SocketId(n)));
+        silence(&mut node, 0);
+        let else_reached =
+            |addr: &str| node.may_be_reached_else(SocketId(0), &addr.parse().unwrap());
+        assert!(else_reached("9.9.9.9:1") && !else_reached("10.1.0.9:1"));
     }
 
     #[test]
@@ -295,6 +429,7 @@ mod tests {
         use crate::transactions::{Ask, Purpose};
         for down in [true, false] {
             let mut node = node(&["80.1.1.1:1", "80.1.2.1:1"]);
+            (0..2).for_each(|n| node.own.answered(SocketId(n)));
             let subject = NodeInfo { id: wire::Id([9; 20]), addr: "70.1.1.1:1".parse().unwrap() };
             node.tables.on_reply(node.now, &subject, std::time::Duration::ZERO);
             let (now, mut due) = (Time::from_secs(1000), Vec::new());
@@ -304,21 +439,59 @@ mod tests {
             let (to, id) = (subject.addr, Some(subject.id));
             node.ask(to, SocketId(0), id, Ask::Ping, Purpose::Maintenance);
             if down {
-                (0..node.config.link_silent_max).for_each(|_| node.own.unanswered(SocketId(0)));
+                silence(&mut node, 0);
             }
             node.handle_timeout(now + node.config.hard_timeout());
             assert_eq!(node.stats.timeouts, 1);
-            // The next round of maintenance pings it again, by a link that is up.
+            // The next round of maintenance pings it again, by a link that is up, and tries the other.
             let mut buf = Vec::new();
             let mut pings = Vec::new();
             while let Some(sent) = node.poll_transmit(&mut buf) {
                 if buf.windows(7).any(|w| w == b"q4:ping") {
-                    pings.push((sent.to, sent.via));
+                    pings.push((sent.to, sent.via.0));
                 }
             }
-            assert_eq!(pings, [(to, SocketId(u8::from(down)))]);
+            let links = if down { vec![1, 0] } else { vec![1] };
+            assert_eq!(pings, links.iter().map(|via| (to, *via)).collect::<Vec<_>>());
             let proven = node.closest(Family::V4, &subject.id, 8);
             assert_eq!(proven.len(), usize::from(down), "a failure or none");
         }
+    }
+
+    #[test]
+    fn as_many_sockets_as_there_can_be_have_ids_that_part() {
+        let texts: Vec<_> = (0..255).map(|n| format!("80.1.{n}.1:1")).collect();
+        let mut node = node(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        node.next_leads();
+        let first: std::collections::BTreeSet<_> = node.ids().iter().map(|id| id.0[0]).collect();
+        assert_eq!(first.len(), 255);
+        // By the other bits nobody sees that they are of one node.
+        let rest: std::collections::BTreeSet<_> = node.ids().iter().map(|id| id.0[1]).collect();
+        assert!(rest.len() > 100, "{}", rest.len());
+    }
+
+    #[test]
+    fn earlier_ids_go_where_they_were() {
+        let id = |n: u8| wire::Id([n; 20]);
+        let at = |n, addr: &str| NodeInfo { id: id(n), addr: addr.parse().unwrap() };
+        let earlier = [
+            at(1, "80.1.1.1:1"),
+            at(2, "80.1.2.1:1"),
+            at(3, "[2001:db8::1]:1"),
+            at(0, "80.1.9.1:1"),
+        ];
+        let restored = |sockets: &[&str], earlier: &[NodeInfo]| {
+            let mut node = node(sockets);
+            node.restore_ids(earlier);
+            node.ids().iter().map(|id| id.0[0]).collect::<Vec<_>>()
+        };
+        let moved = ["[2001:db8::1]:7", "80.1.2.1:7", "80.1.3.1:7", "80.1.1.1:7"];
+        let ids = restored(&moved, &earlier);
+        assert_eq!((ids[0], ids[1], ids[3]), (3, 2, 1));
+        assert_eq!(restored(&["80.1.7.1:1", "80.1.2.1:1"], &earlier), [1, 2]);
+        assert_eq!(restored(&["[2001:db8::9]:1"], &earlier[..1]), [1]);
+        let twice =
+            restored(&["80.1.1.1:1", "80.1.2.1:1"], &[at(5, "80.1.1.1:1"), at(5, "80.1.2.1:1")]);
+        assert!(twice[0] == 5 && twice[1] != 5);
     }
 }

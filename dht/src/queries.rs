@@ -35,7 +35,7 @@ impl Node {
         purpose: Purpose,
         patience: Option<Patience>,
     ) -> Turn {
-        let (sent, turn) = (self.now, self.take_turn(&to));
+        let (sent, turn) = (self.now, self.take_turn(via, &to));
         let mut transaction = Transaction {
             to,
             via,
@@ -59,7 +59,7 @@ impl Node {
                 self.out.push_back(Outgoing::Query(tid));
                 self.stats.asked += 1;
             }
-            Turn::Later => self.hold(tid, &to),
+            Turn::Later => self.hold(tid, via, &to),
             Turn::Never => {}
         }
         turn

@@ -13,59 +13,15 @@ use wire::{Id, InfoHash};
 use crate::around::Around;
 use crate::finds::Finds;
 use crate::flow::Turn;
+use crate::goal::Goal;
 use crate::item::Item;
 use crate::lookup::{Key, Lookup, Rules, Step};
 use crate::node::Node;
+use crate::own::Leads;
 use crate::stores::{Rounds, Storing};
 use crate::table::Wanted;
 use crate::transactions::{Ask, Purpose, Transaction};
 use crate::{Event, LookupId, NodeInfo, Progress, SocketId, security};
-
-/// Why a lookup runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Goal {
-    /// To become part of the DHT.
-    Bootstrap,
-    /// To fill a bucket.
-    Refresh,
-    FindNode,
-    GetPeers,
-    /// To learn how many nodes tell a peer with this port.
-    CountPeer {
-        port: u16,
-    },
-    Announce {
-        port: Option<u16>,
-        seed: bool,
-    },
-    Scrape,
-    /// To find nodes around the target of another lookup.
-    Around {
-        parent: LookupId,
-    },
-    /// To hear of torrents.
-    Sample,
-    Get {
-        seq: Option<i64>,
-    },
-    /// To learn how many nodes have the item.
-    CountItem,
-    Put {
-        cas: Option<i64>,
-    },
-}
-
-impl Goal {
-    /// Whether an item is stored or looked for.
-    pub(crate) fn is_of_items(self) -> bool {
-        matches!(self, Goal::Get { .. } | Goal::CountItem | Goal::Put { .. })
-    }
-
-    /// Whether something is stored at the end: better at the right nodes than soon.
-    pub(crate) fn stores(self) -> bool {
-        matches!(self, Goal::Announce { .. } | Goal::Put { .. })
-    }
-}
 
 /// Contacts that a path begins at: one may not answer.
 const PATH_CONTACTS: usize = 2;
@@ -75,8 +31,8 @@ const PATH_CONTACTS: usize = 2;
 pub(crate) struct Search {
     pub(crate) goal: Goal,
     pub(crate) target: Id,
-    /// The socket that it goes by.
-    pub(crate) lead: SocketId,
+    /// The sockets that it goes by where they reach.
+    pub(crate) leads: Leads,
     pub(crate) v4: Option<Lookup>,
     pub(crate) v6: Option<Lookup>,
     peers: BTreeSet<SocketAddr>,
@@ -142,27 +98,41 @@ impl Search {
 impl Node {
     /// Starts a lookup from the closest contacts, or from the bootstrap contacts if there are none.
     pub(crate) fn start(&mut self, goal: Goal, target: Id) -> LookupId {
-        let lead = self.next_lead();
-        self.start_by(goal, target, lead)
+        let leads = self.next_leads();
+        self.start_search(goal, target, leads, Finds::Nothing)
     }
 
-    /// ... by the socket `lead`.
-    pub(crate) fn start_by(&mut self, goal: Goal, target: Id, lead: SocketId) -> LookupId {
-        self.start_search(goal, target, lead, Finds::Nothing)
+    /// ... led by these sockets.
+    pub(crate) fn start_by(&mut self, goal: Goal, target: Id, leads: Leads) -> LookupId {
+        self.start_search(goal, target, leads, Finds::Nothing)
     }
 
     pub(crate) fn start_with(&mut self, goal: Goal, target: Id, finds: Finds) -> LookupId {
-        let lead = self.next_lead();
-        self.start_search(goal, target, lead, finds)
+        let leads = self.next_leads();
+        self.start_search(goal, target, leads, finds)
     }
 
-    fn start_search(&mut self, goal: Goal, target: Id, lead: SocketId, finds: Finds) -> LookupId {
+    fn start_search(&mut self, goal: Goal, target: Id, leads: Leads, finds: Finds) -> LookupId {
+        let mut search = self.search(goal, target, leads, finds);
+        for family in self.families(goal) {
+            search.set_side(family, Lookup::new(target, self.rules(goal, family)));
+        }
+        self.fill(&mut search);
         let id = LookupId(self.next_lookup);
-        self.next_lookup += 1;
-        let mut search = Box::new(Search {
+        match goal {
+            Goal::GetPeers | Goal::Announce { .. } => self.own_peers(id, &mut search),
+            Goal::Get { .. } => self.own_item(id, &mut search),
+            _ => {}
+        }
+        self.run(search)
+    }
+
+    /// A lookup that knows nobody yet.
+    pub(crate) fn search(&self, goal: Goal, target: Id, leads: Leads, finds: Finds) -> Box<Search> {
+        Box::new(Search {
             goal,
             target,
-            lead,
+            leads,
             v4: None,
             v6: None,
             peers: BTreeSet::new(),
@@ -174,16 +144,12 @@ impl Node {
             waiting: false,
             storing: None,
             rounds: Rounds::default(),
-        });
-        for family in self.families(goal, lead) {
-            search.set_side(family, Lookup::new(target, self.rules(goal, family)));
-        }
-        self.fill(&mut search);
-        match goal {
-            Goal::GetPeers | Goal::Announce { .. } => self.own_peers(id, &mut search),
-            Goal::Get { .. } => self.own_item(id, &mut search),
-            _ => {}
-        }
+        })
+    }
+
+    pub(crate) fn run(&mut self, search: Box<Search>) -> LookupId {
+        let id = LookupId(self.next_lookup);
+        self.next_lookup += 1;
         self.searches.insert(id, search);
         self.pump(id);
         id
@@ -207,23 +173,33 @@ impl Node {
         self.doubts(goal, family, rules)
     }
 
-    /// The families in which a lookup runs: what is for the table of one socket in its own, unless the
-    /// node is part of neither yet (BEP 32, "Bootstrapping").
-    fn families(&self, goal: Goal, lead: SocketId) -> impl Iterator<Item = Family> + use<> {
-        let of_table = matches!(goal, Goal::Bootstrap | Goal::Refresh) && self.bootstrap.announced;
-        let own = self.config.sockets.get(usize::from(lead.0)).map(Family::of);
-        self.tables.families().filter(move |family| !of_table || own == Some(*family))
+    /// The families in which a lookup runs. What is for the table of one socket runs in its own; but while
+    /// nobody in a family can be asked, whoever joins asks the other for those of both (BEP 32,
+    /// "Bootstrapping", "Steady-state operation").
+    fn families(&self, goal: Goal) -> impl Iterator<Item = Family> + use<> {
+        let whole = self.tables.families().all(|family| self.tables.has_usable(family));
+        let table = match goal {
+            Goal::Bootstrap(socket) | Goal::Neighbours(socket) => Some(socket).filter(|_| whole),
+            Goal::Refresh(socket) => Some(socket),
+            _ => None,
+        };
+        let own = |socket: SocketId| self.config.sockets.get(usize::from(socket.0));
+        let own = table.and_then(own).map(Family::of);
+        self.tables.families().filter(move |family| own.is_none_or(|own| own == *family))
     }
 
-    /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none.
+    /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none. While
+    /// nobody in one family can be asked, only who joins tries those that failed.
     fn fill(&mut self, search: &mut Search) {
-        let usable = self.tables.has_usable();
-        let wanted = if usable { Wanted::Usable } else { Wanted::Any };
+        let none = !self.tables.families().any(|family| self.tables.has_usable(family));
+        let all = none || search.goal.joins();
         // The closest may be in league: the others are for when they tell of nobody else.
         let n = self.config.k * if matches!(search.goal, Goal::Around { .. }) { 8 } else { 2 };
         let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             found.clear();
+            let usable = self.tables.has_usable(family) || !all;
+            let wanted = if usable { Wanted::Usable } else { Wanted::Any };
             self.tables.closest(family, &search.target, n, wanted, &mut found);
             if let Some(side) = search.side(family) {
                 for node in found.drain(..) {
@@ -233,11 +209,12 @@ impl Node {
         }
         self.found = found;
         self.begin_paths(search);
-        if !usable || search.goal == Goal::Bootstrap {
-            for &seed in self.bootstrap.contacts() {
-                if let Some(side) = search.side(Family::of(&seed)) {
-                    side.add_seed(seed);
-                }
+        for &seed in self.bootstrap.contacts() {
+            let family = Family::of(&seed);
+            let asked = matches!(search.goal, Goal::Bootstrap(_))
+                || (all && !self.tables.has_usable(family));
+            if let Some(side) = search.side(family).filter(|_| asked) {
+                side.add_seed(seed);
             }
         }
     }
@@ -286,19 +263,21 @@ impl Node {
             // A lookup asks them last, after all who came to us.
             let contacts = self.bootstrap.contacts().to_vec();
             for addr in contacts {
-                if let Some(via) = self.route(&addr, SocketId(0)) {
+                if let Some(via) = self.route(&addr, self.own.leads()) {
                     self.verify(addr, via, None);
                 }
             }
         }
+        self.bootstrap.begin();
         self.join(SocketId(0));
     }
 
     /// Looks for our own id at a socket, so that our neighbours there hear of us.
     fn join(&mut self, socket: SocketId) {
         // The id is taken before, as the lookup may end at once.
-        self.bootstrap.started(socket, LookupId(self.next_lookup));
-        self.start_by(Goal::Bootstrap, self.own.id(socket), socket);
+        self.bootstrap.started(LookupId(self.next_lookup));
+        let leads = self.led_by(socket);
+        self.start_by(Goal::Bootstrap(socket), self.own.id(socket), leads);
     }
 
     /// Lets a lookup ask whom it may, and ends it if it is done.
@@ -335,10 +314,10 @@ impl Node {
     }
 
     /// Returns whether the lookup of this family is done.
-    pub(crate) fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
-        let Search { goal, target, lead, .. } = *search;
+    fn pump_side(&mut self, id: LookupId, search: &mut Search, family: Family) -> bool {
+        let Search { goal, target, leads, .. } = *search;
         // BEP 32, "Bootstrapping": a node of both families asks for both until it is part of them.
-        let cold = goal == Goal::Bootstrap || !self.bootstrap.announced;
+        let cold = goal.joins() || !self.bootstrap.announced;
         let both = cold && search.v4.is_some() && search.v6.is_some();
         let want = if both { Want::BOTH } else { Want::default() };
         let answered = search.progress().answered > 0;
@@ -355,7 +334,7 @@ impl Node {
                 Step::Wait(_) => return false,
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr } => {
-                    let Some(via) = self.route(&addr, lead) else {
+                    let Some(via) = self.route(&addr, leads) else {
                         lookup.on_failure(key);
                         continue;
                     };
@@ -363,10 +342,15 @@ impl Node {
                         Goal::GetPeers
                         | Goal::CountPeer { .. }
                         | Goal::Announce { .. }
+                        | Goal::AnnounceToo { .. }
                         | Goal::Scrape => Ask::GetPeers {
                             info_hash: target,
                             want,
-                            noseed: matches!(goal, Goal::Announce { seed: true, .. }),
+                            noseed: matches!(
+                                goal,
+                                Goal::Announce { seed: true, .. }
+                                    | Goal::AnnounceToo { seed: true, .. }
+                            ),
                             scrape: goal == Goal::Scrape,
                         },
                         Goal::Get { seq } => Ask::Get { target, seq, want },
@@ -388,19 +372,19 @@ impl Node {
 
     /// A lookup is done. Returns whether it goes on, waiting or announcing.
     fn finish(&mut self, id: LookupId, search: &mut Search) -> bool {
-        if search.rounds.is_later() {
+        if matches!(search.goal, Goal::AnnounceToo { .. }) {
             return self.send_stores(id, search);
         }
         let progress = search.progress();
         let certainty = self.judge(search);
         match search.goal {
-            Goal::Refresh => return false,
+            Goal::Neighbours(_) | Goal::Refresh(_) => return false,
             Goal::Around { parent } => {
                 self.looked_around(parent, search.sides().flat_map(Lookup::closest));
                 return false;
             }
-            Goal::Bootstrap => {
-                self.bootstrap_ended(search.lead, progress.answered > 0);
+            Goal::Bootstrap(socket) => {
+                self.bootstrap_ended(socket, progress.answered > 0);
                 return false;
             }
             _ => {}
@@ -435,7 +419,7 @@ impl Node {
     /// Those that failed it are not asked at once again: they may fail in the same moment, without
     /// end.
     fn go_on_or_wait(&mut self, id: LookupId, search: &mut Search) {
-        if self.tables.has_usable() {
+        if self.tables.families().any(|family| self.tables.has_usable(family)) {
             self.fill(search);
             self.pump_side(id, search, Family::V4);
             self.pump_side(id, search, Family::V6);
@@ -460,7 +444,7 @@ impl Node {
             self.bootstrap.announced = true;
             self.events.push_back(Event::Bootstrapped { contacts: self.tables.len() });
         }
-        match self.bootstrap.next(success, self.config.sockets.len()) {
+        match self.bootstrap.next(socket, success, self.config.sockets.len()) {
             Some(next) => self.join(next),
             None => self.bootstrap.ended(self.now),
         }
@@ -566,7 +550,8 @@ impl Node {
 
     /// A bootstrap contact was named: lookups that nobody answered yet ask it.
     pub(crate) fn seed_searches(&mut self, addr: SocketAddr) {
-        let silent = |search: &Search| search.progress().answered == 0;
+        let too = |search: &Search| matches!(search.goal, Goal::AnnounceToo { .. });
+        let silent = |search: &Search| search.progress().answered == 0 && !too(search);
         let ids: Vec<_> =
             self.searches.iter().filter(|(_, search)| silent(search)).map(|(id, _)| *id).collect();
         for id in ids {

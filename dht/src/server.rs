@@ -61,14 +61,15 @@ impl Node {
     /// Serves a query.
     pub(crate) fn on_query(&mut self, asker: &Asker, head: &Head<'_>, query: &Query<'_>) {
         let Asker { via, from, .. } = *asker;
-        if self.own.has(&query.id) {
+        if query.id == self.own.id(via) {
             self.stats.dropped_own_id += 1;
             return;
         }
         let mut asker = *asker;
         let says = self.serve(&mut asker, head, &query.method);
         self.answer(&asker, head, says);
-        if !head.read_only && query.id != NodeId::ZERO {
+        // Who asks under an id that we have elsewhere is not told so by silence.
+        if !head.read_only && query.id != NodeId::ZERO && !self.own.has(&query.id) {
             let node = NodeInfo { id: query.id, addr: from };
             // Most strangers come while as many as may be are being asked: they cost nothing more.
             let may_be = self.may_verify();

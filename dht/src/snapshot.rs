@@ -2,29 +2,28 @@
 
 use std::fmt;
 
-use wire::NodeId;
 use wire::compact::{self, Family};
 
 use crate::NodeInfo;
 
 const MAGIC: &[u8; 8] = b"TLDHTSNP";
-/// What follows the version is as here since 2; in 1 one id without a number.
+/// In version 1 an id stood where nodes of our own stand since.
 const VERSION: u8 = 2;
-/// Contacts of a family that a snapshot keeps, the first: far above what two tables of 160 buckets of 8
-/// hold in any network.
+/// Contacts of a family that a snapshot keeps, the first: four times what the table of one socket holds
+/// in an overlay of a million nodes.
 pub const SNAPSHOT_CONTACTS_MAX: usize = 4096;
 /// Bytes of a file: everything else is refused before it is looked at.
-pub const SNAPSHOT_BYTES_MAX: usize =
-    8 + 1 + 1 + 255 * 20 + 2 + 2 + SNAPSHOT_CONTACTS_MAX * (26 + 38) + 4;
+pub const SNAPSHOT_BYTES_MAX: usize = 8 + 1 + 8 + (255 + SNAPSHOT_CONTACTS_MAX) * (26 + 38) + 4;
 
-/// A node's ids and contacts.
+/// What a node is at each of its sockets, and its contacts.
 ///
-/// As bytes: magic, version, number of ids (u8), the ids, number of v4 contacts and of v6 contacts (u16 big-endian each),
-/// the contacts as compact node infos, and the crc32c of all that (u32 big-endian).
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// As bytes: magic, version; number of our nodes and of contacts, of IPv4 and of IPv6 each (four u16
+/// big-endian); all these as compact node infos in this order, and the crc32c of all that (u32
+/// big-endian).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
-    /// The node's id at each of its sockets, at most 255.
-    pub ids: Vec<NodeId>,
+    /// The node's id at each of its sockets, at most 255 a family.
+    pub own: Vec<NodeInfo>,
     /// Its contacts.
     pub contacts: Vec<NodeInfo>,
 }
@@ -58,18 +57,19 @@ impl Snapshot {
         let mut out = Vec::with_capacity(64 + self.contacts.len() * 38);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
-        let ids = &self.ids[..self.ids.len().min(255)];
-        out.push(ids.len() as u8);
-        ids.iter().for_each(|id| out.extend_from_slice(id.as_bytes()));
-        let of = |family| {
-            let fits = move |c: &&NodeInfo| Family::of(&c.addr) == family;
-            self.contacts.iter().filter(fits).take(SNAPSHOT_CONTACTS_MAX)
-        };
-        for family in [Family::V4, Family::V6] {
-            out.extend_from_slice(&(of(family).count() as u16).to_be_bytes());
+        let lists = [(&self.own, 255), (&self.contacts, SNAPSHOT_CONTACTS_MAX)];
+        let lists = lists.into_iter().flat_map(|(list, max)| {
+            [Family::V4, Family::V6].map(|family| {
+                let of = list.iter().filter(move |node| Family::of(&node.addr) == family);
+                of.take(max).collect::<Vec<_>>()
+            })
+        });
+        let lists: Vec<_> = lists.collect();
+        for list in &lists {
+            out.extend_from_slice(&(list.len() as u16).to_be_bytes());
         }
-        for contact in of(Family::V4).chain(of(Family::V6)) {
-            compact::put_node(&mut out, &contact.id, &contact.addr);
+        for node in lists.into_iter().flatten() {
+            compact::put_node(&mut out, &node.id, &node.addr);
         }
         out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
         out
@@ -90,23 +90,30 @@ impl Snapshot {
     }
 
     fn decode_body(version: u8, body: &[u8]) -> Option<Snapshot> {
-        let (ids, body) = match version {
-            1 => (1, body),
-            _ => body.split_first().map(|(ids, body)| (usize::from(*ids), body))?,
-        };
-        let (ids, body) = body.split_at_checked(20 * ids)?;
-        let (v4, body) = body.split_first_chunk::<2>()?;
-        let (v6, body) = body.split_first_chunk::<2>()?;
-        let v4_len = usize::from(u16::from_be_bytes(*v4)) * Family::V4.node_len();
-        let v6_len = usize::from(u16::from_be_bytes(*v6)) * Family::V6.node_len();
-        if body.len() != v4_len + v6_len {
-            return None;
+        let (mut own, mut body) = (Vec::new(), body);
+        let mut lens = [0; 4];
+        if version == 1 {
+            let (id, rest) = body.split_first_chunk::<20>()?;
+            own.push(NodeInfo { id: wire::Id(*id), addr: ([0; 4], 0).into() });
+            body = rest;
         }
-        let (v4, v6) = body.split_at(v4_len);
-        let nodes = compact::nodes(v4, Family::V4)?.chain(compact::nodes(v6, Family::V6)?);
-        let contacts = nodes.map(|(id, addr)| NodeInfo { id, addr }).collect();
-        let (ids, _) = ids.as_chunks::<20>();
-        Some(Snapshot { ids: ids.iter().map(|id| wire::Id(*id)).collect(), contacts })
+        for len in &mut lens[if version == 1 { 2 } else { 0 }..] {
+            let (bytes, rest) = body.split_first_chunk::<2>()?;
+            (*len, body) = (usize::from(u16::from_be_bytes(*bytes)), rest);
+        }
+        let mut contacts = Vec::new();
+        for (n, len) in lens.into_iter().enumerate() {
+            let family = if n % 2 == 0 { Family::V4 } else { Family::V6 };
+            let (bytes, rest) = body.split_at_checked(len * family.node_len())?;
+            let nodes = compact::nodes(bytes, family)?.map(|(id, addr)| NodeInfo { id, addr });
+            if n < 2 {
+                own.extend(nodes)
+            } else {
+                contacts.extend(nodes)
+            }
+            body = rest;
+        }
+        body.is_empty().then_some(Snapshot { own, contacts })
     }
 }
 
@@ -118,7 +125,7 @@ mod tests {
     fn example() -> Snapshot {
         let contact = |n: u8, addr: &str| NodeInfo { id: Id([n; 20]), addr: addr.parse().unwrap() };
         Snapshot {
-            ids: vec![Id([7; 20]), Id([8; 20])],
+            own: vec![contact(7, "0.0.0.0:1"), contact(8, "[::]:1")],
             contacts: vec![
                 contact(1, "1.2.3.4:5"),
                 contact(2, "8.8.8.8:53"),
@@ -131,8 +138,22 @@ mod tests {
     fn goes_there_and_back() {
         let bytes = example().encode();
         assert_eq!(Snapshot::decode(&bytes), Ok(example()));
-        let empty = Snapshot { ids: vec![], contacts: vec![] };
+        let empty = Snapshot::default();
         assert_eq!(Snapshot::decode(&empty.encode()), Ok(empty));
+    }
+
+    /// What version 1 wrote of the id 0707... and the first contact.
+    #[test]
+    fn the_version_before_is_read() {
+        let mut bytes = b"TLDHTSNP\x01".to_vec();
+        bytes.extend_from_slice(&[7; 20]);
+        bytes.extend_from_slice(&[0, 1, 0, 0]);
+        bytes.extend_from_slice(&[1; 20]);
+        bytes.extend_from_slice(&[1, 2, 3, 4, 0, 5]);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+        let snapshot = Snapshot::decode(&bytes).unwrap();
+        assert_eq!(snapshot.own[0].id, Id([7; 20]));
+        assert_eq!((snapshot.own.len(), &snapshot.contacts[..]), (1, &example().contacts[..1]));
     }
 
     #[test]
@@ -157,7 +178,7 @@ mod tests {
         let contacts: Vec<_> = (0..9000u32)
             .map(|n| NodeInfo { id: Id::ZERO, addr: (n.to_be_bytes(), 1).into() })
             .collect();
-        let bytes = Snapshot { ids: vec![Id::ZERO; 300], contacts }.encode();
+        let bytes = Snapshot { own: contacts.clone(), contacts }.encode();
         assert!(bytes.len() <= SNAPSHOT_BYTES_MAX);
         assert_eq!(Snapshot::decode(&bytes).unwrap().contacts.len(), SNAPSHOT_CONTACTS_MAX);
     }

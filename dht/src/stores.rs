@@ -3,9 +3,11 @@
 use wire::compact::Family;
 use wire::krpc::{CAS_MISMATCH, SEQ_TOO_LOW};
 
+use crate::finds::Finds;
+use crate::goal::Goal;
 use crate::lookup::Lookup;
 use crate::node::Node;
-use crate::search::{Goal, Search};
+use crate::search::Search;
 use crate::transactions::{Ask, Purpose};
 use crate::{Event, LookupId, NodeInfo, SocketId};
 
@@ -49,41 +51,29 @@ impl Storing {
     }
 }
 
-/// An announce by each of the node's sockets in turn: others store the address that it comes from, and
-/// want a token that they gave there (BEP 45, "Multi addresses announce_peer").
+/// An announce by each of the node's sockets, one after the other: others store the address that it comes
+/// from, and want a token that they gave there (BEP 45, "Multi addresses announce_peer").
 #[derive(Clone, Default)]
 pub(crate) struct Rounds {
     /// The sockets that had their turn.
     done: Vec<SocketId>,
-    /// Whom the first found: the others ask nobody else.
+    /// Whom the first found: nobody else is told.
     nodes: Vec<NodeInfo>,
-    /// The most nodes that took it in one round.
-    accepted: u32,
-}
-
-impl Rounds {
-    /// Whether the first is over.
-    pub(crate) fn is_later(&self) -> bool {
-        !self.nodes.is_empty()
-    }
 }
 
 impl Node {
     /// Tells the closest nodes that gave a token. Returns whether any answer is to be waited for.
     pub(crate) fn send_stores(&mut self, id: LookupId, search: &mut Search) -> bool {
-        if matches!(search.goal, Goal::Announce { .. }) && !search.rounds.is_later() {
-            search.rounds.nodes = search.sides().flat_map(Lookup::reached).map(|n| n.0).collect();
-        }
         let (mut pending, mut used, finds) = (0, Vec::new(), &search.finds);
         let doomed = matches!(search.goal, Goal::Put { cas: Some(cas) } if finds.is_beyond(cas));
         for (node, token) in search.sides().flat_map(Lookup::reached) {
             let Some(token) = token.map(Box::from) else { continue };
-            let Some(via) = self.route(&node.addr, search.lead) else { continue };
+            let Some(via) = self.route(&node.addr, search.leads) else { continue };
             if !used.contains(&via) {
                 used.push(via);
             }
             let ask = match search.goal {
-                Goal::Announce { port, seed } => {
+                Goal::Announce { port, seed } | Goal::AnnounceToo { port, seed } => {
                     Ask::Announce { info_hash: search.target, port, seed, token }
                 }
                 // BEP 44, "CAS": not to those that have nothing to compare with. Where some will
@@ -103,7 +93,10 @@ impl Node {
         }
         search.rounds.done.append(&mut used);
         search.storing = Some(Storing { pending, ..Storing::default() });
-        pending > 0 || self.stored_all(id, search)
+        if pending == 0 {
+            self.stored_all(id, search);
+        }
+        pending > 0
     }
 
     /// A node stored something, or did not.
@@ -114,54 +107,52 @@ impl Node {
         storing.count(outcome);
         if storing.pending == 0
             && let Some(mut search) = self.searches.remove(&id)
-            && self.stored_all(id, &mut search)
         {
-            self.searches.insert(id, search);
+            self.stored_all(id, &mut search);
         }
     }
 
-    /// All that were told answered, or did not. Returns whether the lookup goes on.
-    fn stored_all(&mut self, lookup: LookupId, search: &mut Search) -> bool {
+    fn stored_all(&mut self, lookup: LookupId, search: &mut Search) {
         let Storing { accepted, cas_mismatches, outdated, .. } = search.storing.unwrap_or_default();
-        let accepted = accepted.max(search.rounds.accepted);
-        search.rounds.accepted = accepted;
-        if self.next_round(lookup, search) {
-            return true;
-        }
         let target = search.target;
-        self.events.push_back(match search.goal {
+        match search.goal {
             Goal::Put { .. } => {
-                Event::Stored { lookup, target, accepted, cas_mismatches, outdated }
+                let stored = Event::Stored { lookup, target, accepted, cas_mismatches, outdated };
+                self.events.push_back(stored);
             }
-            _ => Event::Announced { lookup, info_hash: target, accepted },
-        });
-        false
+            Goal::AnnounceToo { .. } => self.announce_too(search),
+            _ => {
+                self.events.push_back(Event::Announced { lookup, info_hash: target, accepted });
+                search.rounds.nodes =
+                    search.sides().flat_map(Lookup::reached).map(|(node, _)| node).collect();
+                self.announce_too(search);
+            }
+        }
     }
 
-    /// Begins the announce by the next socket that is up. Returns whether anybody was asked.
-    fn next_round(&mut self, id: LookupId, search: &mut Search) -> bool {
-        if !search.rounds.is_later() {
-            return false;
-        }
-        for lead in self.sockets() {
-            let own = self.config.sockets.get(usize::from(lead.0)).map(Family::of);
-            let Some(family) = own.filter(|_| !search.rounds.done.contains(&lead)) else {
-                continue;
-            };
-            search.rounds.done.push(lead);
-            if self.is_down(lead) {
+    /// Announces by the next socket that is up and reaches any of those who were told.
+    fn announce_too(&mut self, before: &mut Search) {
+        let (Goal::Announce { port, seed } | Goal::AnnounceToo { port, seed }) = before.goal else {
+            return;
+        };
+        let mut rounds = std::mem::take(&mut before.rounds);
+        for socket in self.sockets() {
+            if rounds.done.contains(&socket) {
                 continue;
             }
-            (search.lead, search.storing, search.v4, search.v6) = (lead, None, None, None);
-            let mut lookup = Lookup::new(search.target, self.rules(search.goal, family));
-            for node in search.rounds.nodes.iter().filter(|n| Family::of(&n.addr) == family) {
-                lookup.add(*node);
-            }
+            rounds.done.push(socket);
+            let leads = self.led_by(socket);
+            let by_it = |node: &NodeInfo| self.route(&node.addr, leads) == Some(socket);
+            let nodes: Vec<_> = rounds.nodes.iter().copied().filter(by_it).collect();
+            let Some(first) = nodes.first().filter(|_| !self.is_down(socket)) else { continue };
+            let (goal, family) = (Goal::AnnounceToo { port, seed }, Family::of(&first.addr));
+            let mut lookup = Lookup::new(before.target, self.rules(goal, family));
+            lookup.extend(nodes.into_iter());
+            let mut search = self.search(goal, before.target, leads, Finds::Nothing);
             search.set_side(family, lookup);
-            if !self.pump_side(id, search, family) {
-                return true;
-            }
+            search.rounds = rounds;
+            self.run(search);
+            return;
         }
-        false
     }
 }

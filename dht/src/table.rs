@@ -164,14 +164,9 @@ impl<A: Address> Table<A> {
         self.find(id).filter(|&at| self.contacts[at].addr == addr)
     }
 
-    /// Whether this node is listed.
-    pub(crate) fn knows(&self, node: &NodeInfo) -> bool {
-        self.position(&node.id, &node.addr).is_some()
-    }
-
     /// The usual round trip of a contact that answered before, in milliseconds.
-    pub(crate) fn rtt_ms(&self, id: &NodeId) -> Option<u16> {
-        let contact = &self.contacts[self.find(id)?];
+    pub(crate) fn rtt_ms(&self, node: &NodeInfo) -> Option<u16> {
+        let contact = &self.contacts[self.position(&node.id, &node.addr)?];
         contact.answered().then(|| contact.rtt_ms())
     }
 

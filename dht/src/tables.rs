@@ -4,6 +4,7 @@
 //! Whoever is heard by any socket is offered to all tables of its family. So each of them alone knows
 //! best whoever is close to its own id, and no question needs more than the one whose id is closest.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -47,10 +48,6 @@ impl Either {
     fn own(&self) -> &NodeId {
         with!(self, table => table.own())
     }
-
-    fn knows(&self, node: &NodeInfo) -> bool {
-        with!(self, table => table.knows(node))
-    }
 }
 
 /// A table for each socket of the node; a [`SocketId`] is an index.
@@ -89,16 +86,24 @@ impl Tables {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(|either| with!(either, table => table.contacts().is_empty()))
+        self.families().all(|family| self.is_empty_of(family))
+    }
+
+    pub(crate) fn is_empty_of(&self, family: Family) -> bool {
+        self.of(family).all(|either| with!(either, table => table.contacts().is_empty()))
     }
 
     /// Distinct contacts of `family`.
     pub(crate) fn len_of(&self, family: Family) -> usize {
-        let count = |(before, either): (usize, &Either)| {
-            let new = |node| before == 0 || !self.of(family).take(before).any(|t| t.knows(&node));
-            with!(either, table => table.contacts().iter().filter(|c| new(c.node())).count())
-        };
-        self.of(family).enumerate().map(count).sum()
+        let mut tables = self.of(family);
+        let len = |either: &Either| with!(either, table => table.contacts().len());
+        let first = tables.next();
+        let Some(second) = tables.next() else { return first.map_or(0, len) };
+        let mut nodes = BTreeSet::new();
+        for either in first.into_iter().chain([second]).chain(tables) {
+            with!(either, table => nodes.extend(table.contacts().iter().map(Contact::node)));
+        }
+        nodes.len()
     }
 
     /// Distinct contacts.
@@ -110,8 +115,9 @@ impl Tables {
         self.0.iter().map(|either| with!(either, table => table.spare_len())).sum()
     }
 
-    pub(crate) fn has_usable(&self) -> bool {
-        self.0.iter().any(|either| with!(either, table => table.has_usable()))
+    /// Whether anybody of `family` can be asked.
+    pub(crate) fn has_usable(&self, family: Family) -> bool {
+        self.of(family).any(|either| with!(either, table => table.has_usable()))
     }
 
     /// A node answered. Returns whether any table lists it that did not before.
@@ -130,7 +136,7 @@ impl Tables {
     /// A node asked us. Returns whether it should be asked in turn.
     pub(crate) fn on_query(&mut self, now: Time, node: &NodeInfo, may_be: bool) -> bool {
         self.0.iter_mut().fold(false, |wanted, either| {
-            wanted | with!(either, table => table.on_query(now, node, may_be))
+            wanted | with!(either, table => table.on_query(now, node, may_be && !wanted))
         })
     }
 
@@ -174,7 +180,7 @@ impl Tables {
         }
     }
 
-    /// Appends `n` contacts of `family`, any as likely as the others.
+    /// Appends `n` contacts of one table of `family`, any as likely as the others.
     pub(crate) fn sample(&self, family: Family, n: usize, rng: &mut Rng, out: &mut Vec<NodeInfo>) {
         if let Some(either) = self.of(family).next() {
             with!(either, table => table.sample(n, rng, out));
@@ -210,7 +216,7 @@ impl Tables {
     /// The usual round trip of a contact that answered before, in milliseconds.
     pub(crate) fn rtt_ms(&self, node: &NodeInfo) -> Option<u16> {
         let mut tables = self.of(Family::of(&node.addr));
-        tables.find_map(|either| with!(either, table => table.rtt_ms(&node.id)))
+        tables.find_map(|either| with!(either, table => table.rtt_ms(node)))
     }
 
     /// Up to `n` contacts that should be pinged now by `socket`; they count as pinged from now on.
@@ -244,7 +250,7 @@ impl Tables {
         })
     }
 
-    /// Appends what is known of each contact.
+    /// Appends what is known of each contact, of one in several tables what the first knows.
     pub(crate) fn contacts(&self, now: Time, out: &mut Vec<ContactInfo>) {
         fn describe<A: Address>(table: &Table<A>, now: Time, c: &Contact<A>) -> ContactInfo {
             ContactInfo {
@@ -255,11 +261,11 @@ impl Tables {
                 id_fits: c.id_fits(),
             }
         }
-        for (at, either) in self.0.iter().enumerate() {
-            let new = |c: &ContactInfo| !self.0[..at].iter().any(|table| table.knows(&c.node));
+        let mut seen = BTreeSet::new();
+        for either in &self.0 {
             with!(either, table => {
                 let all = table.contacts().iter().map(|c| describe(table, now, c));
-                out.extend(all.filter(new));
+                out.extend(all.filter(|c| seen.insert(c.node)));
             });
         }
     }
@@ -321,10 +327,7 @@ mod tests {
         assert_eq!((contacts.len(), tables.len()), (5, 5));
         let mut due = Vec::new();
         (0..4).for_each(|socket| tables.questionable(now, SocketId(socket), 3, &mut due));
-        assert_eq!(
-            (due.len(), due.iter().collect::<std::collections::BTreeSet<_>>().len()),
-            (5, 5)
-        );
+        assert_eq!((due.len(), due.iter().collect::<BTreeSet<_>>().len()), (5, 5));
         tables.set_pinged(&due[0].id, &due[0].addr, false);
         let mut again = Vec::new();
         (0..4).for_each(|socket| tables.questionable(now, SocketId(socket), 3, &mut again));

@@ -178,9 +178,10 @@ impl Transactions {
         self.deadlines.first().map(|(time, _)| *time)
     }
 
-    /// Ends a query to `to`; call again until `None`. Walks all: for rare events only.
-    pub(crate) fn fail_to(&mut self, to: SocketAddr) -> Option<Transaction> {
-        let tid = *self.open.iter().find(|(_, transaction)| transaction.to == to)?.0;
+    /// Ends a query to `to` by `via`; call again until `None`. Walks all: for rare events only.
+    pub(crate) fn fail_to(&mut self, via: SocketId, to: SocketAddr) -> Option<Transaction> {
+        let is_it = |asked: &Transaction| asked.to == to && asked.via == via;
+        let tid = *self.open.iter().find(|(_, asked)| is_it(asked))?.0;
         let transaction = self.open.remove(&tid)?;
         self.deadlines.remove(&(transaction.deadline(), tid));
         Some(transaction)
@@ -204,5 +205,40 @@ impl Transactions {
             return Some(Overdue::Late(lookup));
         }
         self.open.remove(&tid).map(Overdue::Failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::rng::seed_from_u64;
+
+    #[test]
+    fn what_one_socket_cannot_send_fails_and_what_another_sent_does_not() {
+        let (mut open, mut rng) = (Transactions::default(), Rng::new(&seed_from_u64(1)));
+        let to = SocketAddr::from(([1, 2, 3, 4], 5));
+        for via in [0, 1, 0].map(SocketId) {
+            let (sent, fails_at) = (Time::ZERO, Time::from_secs(4));
+            let (ask, purpose) = (Ask::Ping, Purpose::Maintenance);
+            open.open(
+                &mut rng,
+                Transaction {
+                    to,
+                    via,
+                    expected: None,
+                    sent,
+                    ask,
+                    purpose,
+                    patience: None,
+                    late_at: None,
+                    over_at: None,
+                    fails_at,
+                    unsent: false,
+                },
+            );
+        }
+        let failed: Vec<_> =
+            std::iter::from_fn(|| open.fail_to(SocketId(0), to)).map(|t| t.via).collect();
+        assert_eq!((failed, open.len()), (vec![SocketId(0); 2], 1));
     }
 }

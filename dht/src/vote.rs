@@ -66,7 +66,7 @@ impl Votes {
 impl Node {
     /// A node at `from` that answered what came by `socket` says that it saw that come from `seen`.
     pub(crate) fn on_vote(&mut self, socket: SocketId, from: SocketAddr, seen: SocketAddr) {
-        if self.config.external_ip.is_some_and(|ip| ip.is_ipv4() == from.is_ipv4()) {
+        if self.config.external_ip_of(socket).is_some() {
             return;
         }
         self.stats.votes += 1;

@@ -125,7 +125,7 @@ fn replies_of_25_networks_give_an_id_that_fits_and_keep_the_contacts() {
     assert_eq!((bench.node.id(), told(&mut bench)), (id, vec![]));
     // The next run begins with it.
     let saved = Snapshot::decode(&bench.node.snapshot().encode()).unwrap();
-    assert_eq!(saved.ids, [id]);
+    assert_eq!(saved.own[0].id, id);
     let config = Config::new(vec![OWN.parse().unwrap()]);
     let mut node = Node::new(config, &seed_from_u64(9), bench.now);
     node.restore(bench.now, &saved);

@@ -6,7 +6,7 @@ mod bench;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bench::{Bench, HASH, SEED, body, id, nodes, reply};
+use bench::{Bench, HASH, LOCAL, SEED, body, id, nodes, reply};
 use dht::{Config, Event, NodeInfo};
 use wire::Id;
 use wire::bencode::{Encoder, Limits, Value};
@@ -377,8 +377,8 @@ fn what_cannot_be_sent_fails_at_once() {
     let ping = bench.node.ping(bench.now, to);
     let other = bench.node.ping(bench.now, "71.1.1.1:1".parse().unwrap());
     bench.asked();
-    bench.node.handle_unreachable(bench.now, to);
-    bench.node.handle_unreachable(bench.now, to);
+    bench.node.handle_unreachable(bench.now, LOCAL, to);
+    bench.node.handle_unreachable(bench.now, LOCAL, to);
     assert_eq!(bench.events(), [Event::PingFailed { ping, addr: to }]);
     assert_eq!((bench.node.stats().unreachable, bench.node.in_flight()), (1, 1));
     bench.pass(Duration::from_secs(5));
@@ -399,7 +399,7 @@ fn a_lookup_whose_only_contact_is_unreachable_waits_and_ends() {
     let end = bench.now + Duration::from_secs(60);
     while bench.now < end {
         for asked in bench.asked() {
-            bench.node.handle_unreachable(bench.now, asked.to);
+            bench.node.handle_unreachable(bench.now, asked.via, asked.to);
             refused += 1;
         }
         bench.now = bench.node.poll_timeout().map_or(end, |(at, _)| at.clamp(bench.now, end));

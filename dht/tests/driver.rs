@@ -88,7 +88,7 @@ async fn a_snapshot_starts_a_driver_warm() {
     drivers.push(driver(&first));
     until(&mut drivers, 1, |e| matches!(e, Event::Bootstrapped { .. })).await;
     let snapshot = drivers.pop().unwrap().node().snapshot();
-    let id = snapshot.ids[0];
+    let id = snapshot.own[0].id;
     let config = DriverConfig { snapshot: Some(snapshot), ..DriverConfig::default() };
     drivers.push(Driver::bind(config, &["127.0.0.1:0".parse().unwrap()]).unwrap());
     until(&mut drivers, 1, |e| matches!(e, Event::Bootstrapped { .. })).await;

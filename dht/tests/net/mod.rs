@@ -44,6 +44,8 @@ pub struct Net {
     pub log: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Addresses that nothing goes from or comes to.
     pub unplugged: BTreeSet<SocketAddr>,
+    /// Addresses by which the system refuses to send.
+    pub refused: BTreeSet<SocketAddr>,
     routes: BTreeMap<SocketAddr, (usize, SocketId)>,
     flying: BTreeMap<(Time, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     sent: u64,
@@ -57,6 +59,7 @@ impl Net {
             latency: Duration::from_millis(20),
             log: Vec::new(),
             unplugged: BTreeSet::new(),
+            refused: BTreeSet::new(),
             routes: BTreeMap::new(),
             flying: BTreeMap::new(),
             sent: 0,
@@ -155,6 +158,10 @@ impl Net {
                 continue;
             }
             let from = host.sockets[usize::from(via.0)];
+            if self.refused.contains(&from) {
+                host.node.handle_unreachable(host.clock(self.now), via, to);
+                continue;
+            }
             self.log.push((from, to, buf.clone()));
             self.sent += 1;
             self.flying.insert((self.now + self.latency, self.sent), (from, to, buf.clone()));

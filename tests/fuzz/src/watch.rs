@@ -18,6 +18,9 @@ use wire::{Id, InfoHash};
 
 use crate::items::FORGED;
 
+/// Queries that are remembered: more than a node of the largest input has open.
+const ASKED_MAX: usize = 8192;
+
 /// Wakes for one moment before a node counts as busy without progress.
 const TURNS_MAX: usize = 4;
 
@@ -139,13 +142,16 @@ impl Watch {
     }
 
     pub(crate) fn restore(&mut self, contacts: &[NodeInfo]) -> Vec<Sent> {
-        let earlier = Snapshot { ids: Vec::new(), contacts: contacts.to_vec() };
+        let earlier = Snapshot { own: Vec::new(), contacts: contacts.to_vec() };
         self.node.restore(self.now, &earlier);
         self.drain(None)
     }
 
     pub(crate) fn unreachable(&mut self, addr: SocketAddr) -> Vec<Sent> {
-        self.node.handle_unreachable(self.now, addr);
+        let sockets = self.node.config().sockets.len() as u8;
+        for socket in 0..sockets {
+            self.node.handle_unreachable(self.now, SocketId(socket), addr);
+        }
         self.drain(None)
     }
 
@@ -221,7 +227,11 @@ impl Watch {
         let before = *self.node.stats();
         self.node.handle_datagram(self.now, via, from, bytes);
         let (was, is) = ((before.answered, before.errors), *self.node.stats());
-        assert!(answers.is_some() || was == (is.answered, is.errors), "who was not asked is heard");
+        assert!(
+            answers.is_some() || was == (is.answered, is.errors),
+            "who was not asked is heard, {} known",
+            self.asked.len()
+        );
         assert_eq!(is.received, before.received + 1);
         self.drain(heard)
     }
@@ -290,7 +300,7 @@ impl Watch {
             }
             out.push(Sent { via: transmit.via, to: transmit.to, bytes: buf.clone() });
         }
-        let forget = self.asked.len().saturating_sub(512);
+        let forget = self.asked.len().saturating_sub(ASKED_MAX);
         self.asked.drain(..forget);
         self.events();
         self.check_bounds();

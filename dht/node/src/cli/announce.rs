@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use dht::Event;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use wire::InfoHash;
 
 use super::session::{Session, interrupted, s};
@@ -12,7 +14,8 @@ use super::{Common, Failure, Patience, id, note};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Others forget an announce after 30 to 45 minutes: repeat it while the peer runs, or let --every do it.
+Others forget an announce after 30 to 45 minutes: repeat it while the peer runs, or let --every do it,
+which tells on SIGUSR1 how it is.
 
 Examples:
   dht-node announce --port 6881 --every 1200 2c6b6858d61da9543d4231a71db4b1c9264b0685
@@ -61,14 +64,30 @@ impl Announce {
     }
 
     /// Announces again and again. One that nobody took is worth a word, not the end.
+    /// SIGUSR1 asks how often it went well.
     async fn repeat(&self, session: &mut Session, every: Duration) -> Failure {
+        let mut status = match signal(SignalKind::user_defined1()) {
+            Ok(status) => status,
+            Err(error) => return error.into(),
+        };
+        let (mut tries, mut done) = (0, 0);
         loop {
+            tries += 1;
             match self.announce(session).await {
                 Err(failure @ Failure::Nothing(_)) => note(&format!("{failure}\n")),
                 Err(failure) => return failure,
-                Ok(()) => {}
+                Ok(()) => done += 1,
             }
-            session.idle(every).await;
+            let next = Instant::now() + every;
+            loop {
+                tokio::select! {
+                    () = session.idle(next) => break,
+                    _ = status.recv() => {
+                        let secs = (next - Instant::now()).as_secs();
+                        note(&format!("announced {done} times of {tries}; again in {secs} s\n"));
+                    }
+                }
+            }
         }
     }
 
@@ -82,6 +101,8 @@ impl Announce {
         let Some(accepted) = accepted.await?.filter(|&accepted| accepted > 0) else {
             return Err(session.nothing("no node accepted the announce"));
         };
+        // Our other addresses are announced after the first.
+        session.turn_while(|node| node.is_announcing(&self.info_hash)).await;
         let ms = session.elapsed_ms();
         let mut holders = None;
         if let (true, Some(port)) = (self.check, self.port) {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use wire::compact::Family;
 
 use super::output::Output;
-use super::session::bind;
+use super::session::{UNNAMED, bind};
 use super::status::{StatusSocket, describe, own, words};
 use super::store::Store;
 use super::{Common, Failure};
@@ -24,6 +24,8 @@ const PORT: u16 = 6881;
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 /// The first time, so that others can start from a new node soon.
 const FIRST_SAVE: Duration = Duration::from_secs(10);
+/// A node that has not joined after this says why.
+const DOUBT_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -88,6 +90,8 @@ struct Signals {
     status: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal was closed.
+    hangup: Signal,
 }
 
 impl Signals {
@@ -96,6 +100,7 @@ impl Signals {
             status: signal(SignalKind::user_defined1())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 }
@@ -111,6 +116,7 @@ async fn serve(
     let started = Instant::now();
     let mut save_at = Instant::now() + FIRST_SAVE;
     let mut saving = None;
+    let (doubt_at, mut told) = (started + DOUBT_AFTER, false);
     loop {
         tokio::select! {
             () = driver.turn() => {}
@@ -123,6 +129,11 @@ async fn serve(
             }
             _ = signals.interrupt.recv() => break,
             _ = signals.terminate.recv() => break,
+            _ = signals.hangup.recv() => break,
+            () = sleep_until(doubt_at), if !told && !driver.node().is_bootstrapped() => {
+                told = true;
+                tell_doubt(driver);
+            }
             () = sleep_until(save_at) => {
                 save_at = Instant::now() + SAVE_EVERY;
                 if let Some(store) = store {
@@ -143,6 +154,17 @@ async fn serve(
     }
     if let Some(saving) = saving {
         let _ = saving.await;
+    }
+}
+
+/// Says why it has not joined yet, if it is to.
+fn tell_doubt(driver: &Driver) {
+    for (name, error) in driver.unresolved() {
+        let error = if error.is_empty() { UNNAMED } else { error };
+        tracing::warn!("cannot resolve {name}: {error}; trying on");
+    }
+    if driver.node().stats().asked > 0 {
+        tracing::warn!("nobody whom this node asked has answered yet; trying on");
     }
 }
 

@@ -70,15 +70,15 @@ impl Contacts {
 }
 
 fn print(folder: &Path, common: &Common) -> Result<(), Failure> {
-    let Snapshot { ids, contacts } = saved(folder)?.ok_or_else(|| not_saved(folder))?;
+    let Snapshot { own, contacts } = saved(folder)?.ok_or_else(|| not_saved(folder))?;
     let mut out = Output::new(common);
     for NodeInfo { id, addr } in &contacts {
         let json = json!({"event": "contact", "id": id.to_string(), "addr": addr});
         out.result(&format!("{id} {addr}"), json)?;
     }
     let n = contacts.len();
-    let json = json!({"event": "done", "ids": texts(&ids), "contacts": n});
-    Ok(out.summary(&format!("{n} contact{} of node {}", s(n as u32), name(&ids)), json)?)
+    let json = json!({"event": "done", "ids": texts(&own), "contacts": n});
+    Ok(out.summary(&format!("{n} contact{} of node {}", s(n as u32), name(&own)), json)?)
 }
 
 impl Import {
@@ -88,7 +88,10 @@ impl Import {
         let store = Store::open(folder)?;
         let mut kept = match store.file.load_or_set_aside()? {
             Some(snapshot) => snapshot,
-            None => Snapshot { ids: vec![Id(rand::random())], contacts: Vec::new() },
+            None => Snapshot {
+                own: vec![NodeInfo { id: Id(rand::random()), addr: ([0; 4], 0).into() }],
+                contacts: Vec::new(),
+            },
         };
         let added = add(&mut kept, new);
         for family in [Family::V4, Family::V6] {
@@ -102,23 +105,23 @@ impl Import {
             }
         }
         store.file.save(&kept)?;
-        let (ids, n) = (&kept.ids, kept.contacts.len());
+        let (own, n) = (&kept.own, kept.contacts.len());
         let json = json!({
-            "event": "imported", "ids": texts(ids), "imported": added, "contacts": n,
+            "event": "imported", "ids": texts(own), "imported": added, "contacts": n,
         });
         let imported = format!("{added} contact{} imported", s(added as u32));
-        let text = format!("{imported}; node {} has {n}", name(ids));
+        let text = format!("{imported}; node {} has {n}", name(own));
         Ok(Output::new(common).summary(&text, json)?)
     }
 }
 
-fn texts(ids: &[NodeId]) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
+fn texts(own: &[NodeInfo]) -> Vec<String> {
+    own.iter().map(|own| own.id.to_string()).collect()
 }
 
 /// What a node is called: by its first id.
-fn name(ids: &[NodeId]) -> String {
-    ids.first().map_or_else(|| "without an id".into(), ToString::to_string)
+fn name(own: &[NodeInfo]) -> String {
+    own.first().map_or_else(|| "without an id".into(), |own| own.id.to_string())
 }
 
 /// Adds contacts; those under an id or at an address that a new one has give way. Returns how many
@@ -129,8 +132,8 @@ fn add(kept: &mut Snapshot, new: Vec<NodeInfo>) -> usize {
         let first = !ids.contains(&contact.id) && !addrs.contains(&contact.addr);
         first && ids.insert(contact.id) && addrs.insert(contact.addr)
     };
-    let own = &kept.ids;
-    let new: Vec<_> = new.into_iter().filter(|c| !own.contains(&c.id) && is_first(c)).collect();
+    let is_own = |id| kept.own.iter().any(|own| own.id == id);
+    let new: Vec<_> = new.into_iter().filter(|c| !is_own(c.id) && is_first(c)).collect();
     kept.contacts.retain(|c| !ids.contains(&c.id) && !addrs.contains(&c.addr));
     let added = new.len();
     kept.contacts.extend(new);
@@ -225,7 +228,7 @@ mod tests {
     #[test]
     fn a_new_contact_replaces_those_of_its_id_and_its_address() {
         let (a, b, c) = (node(1, "1.1.1.1:1"), node(2, "2.2.2.2:2"), node(3, "3.3.3.3:3"));
-        let mut kept = Snapshot { ids: vec![Id([9; 20])], contacts: vec![a, b, c] };
+        let mut kept = Snapshot { own: vec![node(9, "0.0.0.0:1")], contacts: vec![a, b, c] };
         let new = vec![
             node(1, "2.2.2.2:2"),
             node(1, "4.4.4.4:4"),

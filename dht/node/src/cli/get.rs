@@ -48,7 +48,12 @@ impl Get {
         }
         let mut session = Session::start(common, self.patience, true)?;
         let (found, holders) = find(&mut session, &self.key).await?;
-        let Some(item) = found else { return Err(session.nothing("no node has this item")) };
+        let Some(item) = found else {
+            return Err(session.nothing(match self.key {
+                ItemKey::Immutable(_) => "no node has this item; one of a key is found by the key",
+                ItemKey::Mutable { .. } => "no node has this item of the key",
+            }));
+        };
         if self.bencode {
             let mut out = std::io::stdout().lock();
             out.write_all(item.value())?;

@@ -42,7 +42,7 @@ Examples:
       store a text that others get by its hash
 
 Exit codes:
-  0 found or done   1 internal error   2 wrong usage
+  0 found or done   1 internal error, or a file that cannot be used   2 wrong usage
   3 nobody answered or nothing found in time   4 cannot bind or resolve
   5 another item is stored than put was to replace")]
 pub(crate) struct Args {

@@ -20,6 +20,11 @@ impl Output {
         Output { json: common.json, quiet: common.quiet, live, drawn: false }
     }
 
+    /// Whether results are wanted alone.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A result: `text` or `json`, as was asked for.
     pub(crate) fn result(&mut self, text: &str, json: Value) -> io::Result<()> {
         self.clear();

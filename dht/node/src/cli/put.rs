@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use dht::{Event, Item, ItemError};
+use dht::{Event, Item, ItemError, ItemKey};
 use serde_json::json;
 use wire::bencode::Encoder;
 
@@ -23,7 +23,8 @@ Examples:
   dht-node put 'Hello World!'
       what nobody can change; prints its hash, by which others get it
   dht-node put --key my.key --salt news 'Version 2 is out'
-      what only the owner of the key can change; `dht-node keygen my.key` makes one
+      what only the owner of the key can change, and others get by the public key that it prints;
+      `dht-node keygen my.key` makes one
   dht-node put --file list.torrent --check
       a file's bytes, at most 1000 as bencode; then asks how many nodes have it")]
 pub(crate) struct Put {
@@ -122,14 +123,19 @@ impl Put {
     ) -> Result<(), Failure> {
         let ms = session.elapsed_ms();
         let (target, seq) = (item.target().to_string(), item.seq());
+        // What `get` takes.
+        let (name, key) = match item.key() {
+            ItemKey::Immutable(hash) => (hash.to_string(), None),
+            ItemKey::Mutable { key, .. } => (hex::encode(key), Some(hex::encode(key))),
+        };
         let json = json!({
-            "event": "stored", "target": target, "seq": seq, "accepted": accepted,
-            "holders": holders, "elapsed_ms": ms,
+            "event": "stored", "target": target, "key": key, "salt": key.as_ref().map(|_| &self.salt),
+            "seq": seq, "accepted": accepted, "holders": holders, "elapsed_ms": ms,
         });
         let numbered = seq.map(|seq| format!(" with sequence number {seq}")).unwrap_or_default();
         let live = holders.map(|n| format!("; {n} have it on asking")).unwrap_or_default();
-        let text =
-            format!("{target} stored by {accepted} node{}{numbered} in {ms} ms{live}", s(accepted));
+        let told = format!("stored by {accepted} node{}{numbered} in {ms} ms{live}", s(accepted));
+        let text = if session.out.is_quiet() { name } else { format!("{name} {told}") };
         Ok(session.out.result(&text, json)?)
     }
 

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht::driver::{Driver, DriverConfig, PUBLIC_BOOTSTRAP};
-use dht::{Event, LookupId};
+use dht::{Event, LookupId, Node};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 use wire::Id;
+use wire::scope::is_unicast;
 
 use super::output::Output;
 use super::store::{not_saved, saved};
@@ -56,6 +57,9 @@ impl Session {
             given => given.to_vec(),
         };
         let named = if known { 0 } else { config.bootstrap.len() };
+        if named > 0 {
+            check_families(&config.bootstrap, &common.bind)?;
+        }
         let started = Instant::now();
         Ok(Session {
             driver: bind(config, &common.bind, 0)?,
@@ -96,9 +100,16 @@ impl Session {
         }
     }
 
-    /// Lets the node be for so long, and starts the time of the next lookup.
-    pub(crate) async fn idle(&mut self, time: Duration) {
-        let (end, patience) = (Instant::now() + time, self.deadline - self.started);
+    /// Lets the node do what it has to, until that is done or time is up.
+    pub(crate) async fn turn_while(&mut self, busy: impl Fn(&Node) -> bool) {
+        while busy(self.driver.node())
+            && timeout_at(self.deadline, self.driver.turn()).await.is_ok()
+        {}
+    }
+
+    /// Lets the node be until `end`, and starts the time of the next lookup.
+    pub(crate) async fn idle(&mut self, end: Instant) {
+        let patience = self.deadline - self.started;
         while timeout_at(end, self.driver.turn()).await.is_ok() {
             while self.driver.poll_event().is_some() {}
         }
@@ -169,6 +180,27 @@ impl Session {
     }
 }
 
+/// Fails if no bootstrap contact can be asked from any of these addresses.
+fn check_families(bootstrap: &[String], bind: &[SocketAddr]) -> Result<(), Failure> {
+    let asked = |contact: &String| match contact.parse::<SocketAddr>() {
+        Ok(addr) => {
+            is_unicast(addr)
+                && (bind.is_empty() || bind.iter().any(|own| own.is_ipv4() == addr.is_ipv4()))
+        }
+        Err(_) => true,
+    };
+    if bootstrap.iter().any(asked) {
+        return Ok(());
+    }
+    let text = format!(
+        "--bootstrap {}: nobody can be asked there from {}\n  name a node of the same family, with its \
+         port",
+        bootstrap.join(" "),
+        bind.iter().map(|own| format!("--bind {own}")).collect::<Vec<_>>().join(" ")
+    );
+    Err(Failure::Usage(text))
+}
+
 /// No bootstrap contact has an address, for these reasons.
 fn unresolved<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Failure {
     let line = |(name, error): (&str, &str)| format!("cannot resolve {name}: {error}");
@@ -204,6 +236,12 @@ pub(crate) fn bind(
     given: &[SocketAddr],
     port: u16,
 ) -> Result<Driver, Failure> {
+    let twice = |(n, addr): (usize, &SocketAddr)| {
+        (addr.port() != 0 && given[..n].contains(addr)).then_some(*addr)
+    };
+    if let Some(addr) = given.iter().enumerate().find_map(twice) {
+        return Err(Failure::Usage(format!("--bind {addr} is given twice")));
+    }
     match given {
         [] => Ok(Driver::bind_all(config, port)?),
         _ => Ok(Driver::bind(config, given)?),

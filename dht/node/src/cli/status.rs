@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use dht::Status as Contact;
 use dht::driver::Driver;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
@@ -67,10 +68,14 @@ pub(super) fn describe(driver: &Driver, started: Instant) -> Value {
         + stats.queries_sample;
     let dropped = stats.dropped_quota + stats.dropped_budget + stats.dropped_busy;
     let size = |family| node.network_size(family).map(|size| size.nodes.round() as u64);
+    let external_ips: Vec<_> = node.sockets().map(|socket| node.external_ip(socket)).collect();
+    let bad = node.contacts().iter().filter(|contact| contact.status == Contact::Bad).count();
+    let down: Vec<_> = node.sockets().map(|socket| node.is_down(socket)).collect();
     json!({
-        "event": "status", "ids": ids, "addrs": addrs,
+        "event": "status", "ids": ids, "addrs": addrs, "external_ips": external_ips, "down": down,
         "uptime_s": started.elapsed().as_secs(), "joined": node.is_bootstrapped(),
         "contacts_v4": node.table_len(Family::V4), "contacts_v6": node.table_len(Family::V6),
+        "contacts_bad": bad,
         "nodes_v4": size(Family::V4), "nodes_v6": size(Family::V6),
         "torrents": torrents, "peers": peers, "items": items, "item_bytes": item_bytes,
         "queries": queries, "refused": dropped, "asked": stats.asked,
@@ -90,12 +95,24 @@ pub(super) fn own(driver: &Driver) -> impl Iterator<Item = (String, String)> {
 pub(super) fn words(json: &Value) -> String {
     let n = |key: &str| json[key].as_u64().unwrap_or(0);
     let joined = if json["joined"] == true { "joined" } else { "not joined yet" };
+    let down = (0..).zip(json["down"].as_array().into_iter().flatten());
+    let down = down.filter(|(_, down)| **down == true).map(|(n, _): (usize, _)| {
+        format!("; nobody answers by {}", json["addrs"][n].as_str().unwrap_or("?"))
+    });
+    let down: String = down.collect();
+    let list = |key: &str| {
+        let values = json[key].as_array().into_iter().flatten();
+        values.map(|value| value.as_str().unwrap_or("?")).collect::<Vec<_>>()
+    };
+    let at = list("ids").into_iter().zip(list("addrs"));
+    let at: Vec<_> = at.map(|(id, addr)| format!("{id} at {addr}")).collect();
     format!(
-        "node {} up {} s, {joined}: {} contacts; keeps {} peers of {} torrents and {} items; answered {} \
-         queries, refused {}; asked {}, {} without answer",
-        json["ids"][0].as_str().unwrap_or("?"),
+        "node {} up {} s, {joined}: {} contacts that answer, {} that do not; keeps {} peers of {} torrents and {} items; answered {} \
+         queries, refused {}; asked {}, {} without answer{down}",
+        at.join(", "),
         n("uptime_s"),
-        n("contacts_v4") + n("contacts_v6"),
+        n("contacts_v4") + n("contacts_v6") - n("contacts_bad"),
+        n("contacts_bad"),
         n("peers"),
         n("torrents"),
         n("items"),

@@ -142,8 +142,10 @@ pub struct Info {
     /// Its id at each of them (BEP 45); another one later, if the address there is learned and the id
     /// does not fit (BEP 42).
     pub ids: Vec<NodeId>,
-    /// The addresses that the world sees it at, as far as they are known.
-    pub external_ips: Vec<IpAddr>,
+    /// The address that the world sees each of them at, as far as it is known.
+    pub external_ips: Vec<Option<IpAddr>>,
+    /// Whether the link of each is down: nobody answers by it, and somebody by another of its family.
+    pub down: Vec<bool>,
     /// Whether it has joined the DHT.
     pub bootstrapped: bool,
     /// IPv4 contacts in its tables.

@@ -169,12 +169,12 @@ impl Dht {
         self.ask(Command::Contacts).await
     }
 
-    /// Id and contacts, for who keeps them elsewhere than in a state file.
+    /// Ids and contacts, for who keeps them elsewhere than in a state file.
     pub async fn snapshot(&self) -> Result<Snapshot, DhtError> {
         self.ask(Command::Snapshot).await
     }
 
-    /// Saves id and contacts to the state file; they are on stable storage when it returns.
+    /// Saves ids and contacts to the state file; they are on stable storage when it returns.
     pub async fn save(&self) -> Result<(), DhtError> {
         self.ask(Command::Save).await?
     }

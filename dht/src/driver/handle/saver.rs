@@ -1,4 +1,4 @@
-//! Saves a node's id and contacts while it runs.
+//! Saves a node's ids and contacts while it runs.
 
 use std::time::Duration;
 

@@ -315,16 +315,13 @@ impl Task {
 
     fn info(&self) -> Info {
         let node = self.driver.node();
-        let mut external_ips: Vec<_> =
-            node.sockets().filter_map(|socket| node.external_ip(socket)).collect();
-        external_ips.sort_unstable();
-        external_ips.dedup();
         let (stored_torrents, stored_peers) = node.stored();
         let (stored_items, _) = node.stored_items();
         Info {
             local_addrs: self.driver.local_addrs().collect(),
             ids: node.ids().to_vec(),
-            external_ips,
+            external_ips: node.sockets().map(|socket| node.external_ip(socket)).collect(),
+            down: node.sockets().map(|socket| node.is_down(socket)).collect(),
             bootstrapped: node.is_bootstrapped(),
             contacts_v4: node.table_len(Family::V4),
             contacts_v6: node.table_len(Family::V6),
