@@ -10,8 +10,8 @@ pub struct Config {
     /// Bytes written since the last commit that call for one at once. Default 64 MiB: half a
     /// second of a gigabit link, and less than a kernel lets one file dirty before it throttles.
     pub commit_bytes: u64,
-    /// Pieces read for checking at the same time. Default 4: enough to keep a disk and two
-    /// processors busy (libtorrent checks through 4 MiB in flight, `checking_mem_usage`).
+    /// Pieces read for checking at the same time. Default 8: two for each of two processors, which hash
+    /// two at once, and as many that wait; of each, 128 KiB at a time.
     pub checks_in_flight_max: usize,
     /// Pieces being written at the same time; more wait in order. Default 1: the kernel lets one
     /// write into a file at a time, and those that wait for their turn spin (16 cost 40 % more CPU).
@@ -38,7 +38,7 @@ impl Default for Config {
         Config {
             commit_interval_ms: 5_000,
             commit_bytes: 64 << 20,
-            checks_in_flight_max: 4,
+            checks_in_flight_max: 8,
             writes_in_flight_max: 1,
             file_ops_in_flight_max: 32,
             open_files_max: 40,

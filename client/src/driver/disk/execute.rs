@@ -10,6 +10,7 @@ use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 
+use super::super::sha1_pair::{self, Sha1Pair};
 use super::root::Root;
 use super::slot::Slot;
 use crate::disk::{
@@ -262,23 +263,82 @@ fn read_exact(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
+/// Runs of files, read one after the other.
+struct Runs<'a, I: Iterator<Item = Run<'a>>> {
+    rest: I,
+    now: Option<Run<'a>>,
+}
+
+impl<'a, I: Iterator<Item = Run<'a>>> Runs<'a, I> {
+    fn new(mut runs: I) -> Runs<'a, I> {
+        let now = runs.next();
+        Runs { rest: runs, now }
+    }
+
+    /// Fills `out`, but for the end of the last; returns the bytes read.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, DiskError> {
+        let mut read = 0;
+        while let Some((open, (offset, len))) = self.now
+            && let Some(rest) = out.get_mut(read..).filter(|rest| !rest.is_empty())
+        {
+            let now = usize::try_from(len).unwrap_or(rest.len()).min(rest.len());
+            let Some(rest) = rest.get_mut(..now) else { break };
+            fill(open, offset, rest)?;
+            read += now;
+            self.now = match len - now as u64 {
+                0 => self.rest.next(),
+                left => Some((open, (offset + now as u64, left))),
+            };
+        }
+        Ok(read)
+    }
+}
+
 fn hash_extents<'a>(
     runs: impl Iterator<Item = Run<'a>>,
     scratch: &mut Vec<u8>,
 ) -> Result<[u8; 20], DiskError> {
     scratch.resize(READ_LEN, 0);
-    let mut hasher = Sha1::new();
-    for (open, (mut offset, mut len)) in runs {
-        while len > 0 {
-            let now = usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN);
-            let Some(buffer) = scratch.get_mut(..now) else { break };
-            fill(open, offset, buffer)?;
-            hasher.update(buffer);
-            offset += now as u64;
-            len -= now as u64;
+    let (mut runs, mut hasher) = (Runs::new(runs), Sha1::new());
+    loop {
+        let read = runs.read(scratch)?;
+        match scratch.get(..read) {
+            Some(bytes) if read > 0 => hasher.update(bytes),
+            _ => return Ok(hasher.finalize().into()),
         }
     }
-    Ok(hasher.finalize().into())
+}
+
+/// The bytes of a piece that two of as many can be hashed together: whole blocks of SHA-1.
+pub(super) fn pair_len(op: &DiskOp<Slot>) -> Option<u64> {
+    let DiskOp::HashExtents { extents } = op else { return None };
+    let len = extents.iter().map(|extent| extent.len).sum();
+    (len > 0 && len % sha1_pair::BLOCK as u64 == 0).then_some(len)
+}
+
+/// Hashes two pieces of the same [`pair_len`]; None if either cannot be read, which each alone will tell.
+pub(super) fn hash_pair(
+    ops: [(&DiskOp<Slot>, &Files); 2],
+    scratch: &mut Vec<u8>,
+) -> Option<[[u8; 20]; 2]> {
+    let runs = ops.map(|(op, files)| {
+        let extents = match op {
+            DiskOp::HashExtents { extents } => &extents[..],
+            _ => &[],
+        };
+        Runs::new(files.iter().zip(extents.iter().map(|extent| (extent.offset, extent.len))))
+    });
+    let [mut a, mut b] = runs;
+    scratch.resize(READ_LEN, 0);
+    let mut pair = Sha1Pair::new();
+    loop {
+        let (first, second) = scratch.split_at_mut(READ_LEN / 2);
+        let read = [a.read(first).ok()?, b.read(second).ok()?];
+        if read == [0, 0] {
+            return Some(pair.finish());
+        }
+        pair.update([first.get(..read[0])?, second.get(..read[1])?]);
+    }
 }
 
 fn read_block<'a>(runs: impl Iterator<Item = Run<'a>> + Clone) -> Result<Slot, DiskError> {

@@ -104,6 +104,8 @@ struct Queue {
 
 struct QueueState {
     jobs: VecDeque<Job>,
+    /// Threads that wait for one.
+    idle: usize,
     is_closed: bool,
 }
 
@@ -270,7 +272,7 @@ impl Drop for DiskPool {
 
 impl Queue {
     fn new() -> Queue {
-        let state = QueueState { jobs: VecDeque::new(), is_closed: false };
+        let state = QueueState { jobs: VecDeque::new(), idle: 0, is_closed: false };
         Queue { state: Mutex::new(state), wake: Condvar::new() }
     }
 
@@ -278,17 +280,22 @@ impl Queue {
         lock(&self.state)
     }
 
-    /// The next job; None when there will be none.
-    fn next(&self) -> Option<Job> {
+    /// The next job, and the one after it if that is done sooner with it and no idle thread would take
+    /// it; None when there will be none.
+    fn next(&self) -> Option<(Job, Option<Job>)> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+                let spare = state.jobs.len() > state.idle;
+                let pairs = state.jobs.front().is_some_and(|other| spare && pairs(&job, other));
+                return Some((job, if pairs { state.jobs.pop_front() } else { None }));
             }
             if state.is_closed {
                 return None;
             }
+            state.idle += 1;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 }
@@ -305,34 +312,66 @@ fn refuse(job: JobId, op: DiskOp<Slot>) -> Job {
     Job::Refused { job, error: not_open(), blocks }
 }
 
+/// Whether two jobs read pieces of the same length, which are hashed together in little more time than
+/// one.
+fn pairs(one: &Job, other: &Job) -> bool {
+    let len = |job: &Job| match job {
+        Job::Op { op, .. } => execute::pair_len(op),
+        _ => None,
+    };
+    len(one).is_some_and(|one| len(other) == Some(one))
+}
+
 /// A thread's life.
 fn work(queue: &Queue, shared: &Shared) {
     let mut scratch = Vec::new();
-    while let Some(job) = queue.next() {
-        let (completion, opened) = match job {
-            Job::Op { job, root, op, files } => {
-                let (result, opened) = execute(&root, op, &files, &mut scratch);
-                (Completion::Op { job, result }, opened)
-            }
-            Job::Hash { job, mut work } => {
-                let digest = hash(&mut work);
-                let HashWork { hasher, blocks, .. } = work;
-                (Completion::Hash { job, hasher, blocks, digest }, None)
-            }
-            Job::Close { job, file } => {
-                drop(file);
-                (Completion::Op { job, result: DiskResult::Done }, None)
-            }
-            Job::Refused { job, error, blocks } => {
-                (Completion::Op { job, result: DiskResult::Failed { error, blocks } }, None)
-            }
+    while let Some((job, other)) = queue.next() {
+        let done = match other {
+            Some(other) => do_both(job, other, &mut scratch),
+            None => vec![do_one(job, &mut scratch)],
         };
         let mut finished = lock(&shared.finished);
         let is_first = finished.is_empty();
-        finished.push(Finished { completion, opened });
+        finished.extend(done);
         drop(finished);
         if is_first {
             (shared.wake)();
         }
     }
+}
+
+fn do_both(one: Job, other: Job, scratch: &mut Vec<u8>) -> Vec<Finished> {
+    if let (Job::Op { job, op, files, .. }, Job::Op { job: second, op: its, files: theirs, .. }) =
+        (&one, &other)
+        && let Some(digests) = execute::hash_pair([(op, files), (its, theirs)], scratch)
+    {
+        let done = |(job, digest): (&JobId, _)| {
+            let completion = Completion::Op { job: *job, result: DiskResult::Digest(digest) };
+            Finished { completion, opened: None }
+        };
+        return [job, second].into_iter().zip(digests).map(done).collect();
+    }
+    [one, other].into_iter().map(|job| do_one(job, scratch)).collect()
+}
+
+fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
+    let (completion, opened) = match job {
+        Job::Op { job, root, op, files } => {
+            let (result, opened) = execute(&root, op, &files, scratch);
+            (Completion::Op { job, result }, opened)
+        }
+        Job::Hash { job, mut work } => {
+            let digest = hash(&mut work);
+            let HashWork { hasher, blocks, .. } = work;
+            (Completion::Hash { job, hasher, blocks, digest }, None)
+        }
+        Job::Close { job, file } => {
+            drop(file);
+            (Completion::Op { job, result: DiskResult::Done }, None)
+        }
+        Job::Refused { job, error, blocks } => {
+            (Completion::Op { job, result: DiskResult::Failed { error, blocks } }, None)
+        }
+    };
+    Finished { completion, opened }
 }

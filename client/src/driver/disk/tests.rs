@@ -301,6 +301,56 @@ fn what_was_handed_over_is_finished_before_the_threads_end() {
     assert_eq!(fs::read(folder.path().join("a")).unwrap(), [1; 50_000]);
 }
 
+#[test]
+fn pieces_that_are_hashed_two_by_two_have_their_own_hashes() {
+    let folder = TempDir::new().unwrap();
+    let content: Vec<u8> = (0..900_000u32).map(|i| (i * 11 % 251) as u8).collect();
+    fs::write(folder.path().join("a"), &content[..500_000]).unwrap();
+    fs::write(folder.path().join("b"), &content[500_000..]).unwrap();
+    let mut pool = Pool::new(folder.path());
+    assert!(is_done(&pool.open(1, &["a"], OpenMode::Read)));
+    assert!(is_done(&pool.open(2, &["b"], OpenMode::Read)));
+    // Pieces of 32 KiB, one of them in both files, with a hole here and there; the last has less, and
+    // one more is beyond the end.
+    let mut expected = Vec::new();
+    for n in 0..29u64 {
+        let (start, end) = (n << 15, ((n + 1) << 15).min(900_000).max((n << 15) + 100));
+        let mut extents = match start {
+            _ if end <= 500_000 => vec![extent(FileId(1), start, end - start)],
+            _ if start >= 500_000 => vec![extent(FileId(2), start - 500_000, end - start)],
+            _ => {
+                vec![extent(FileId(1), start, 500_000 - start), extent(FileId(2), 0, end - 500_000)]
+            }
+        };
+        let mut bytes = content.get(start as usize..end as usize).map(<[u8]>::to_vec);
+        if n % 5 == 0 {
+            extents[0].len -= 100;
+            extents.insert(1, extent(FileId::ZEROS, 0, 100));
+            if let Some(bytes) = &mut bytes {
+                let hole = extents[0].len as usize;
+                bytes[hole..hole + 100].fill(0);
+            }
+        }
+        expected.push(bytes.map(|bytes| <[u8; 20]>::from(Sha1::digest(bytes))));
+        pool.pool.submit_op(job(n), DiskOp::HashExtents { extents });
+    }
+    assert_eq!(expected.iter().filter(|hash| hash.is_none()).count(), 1);
+    pool.pool.kick();
+    let mut found = vec![None; 29];
+    for _ in 0..29 {
+        match pool.next() {
+            Completion::Op { job, result: DiskResult::Digest(digest) } => {
+                found[job.ticket.0 as usize] = Some(digest);
+            }
+            Completion::Op { job, result: DiskResult::Failed { .. } } => {
+                assert_eq!(job.ticket.0, 28)
+            }
+            _ => panic!("another result"),
+        }
+    }
+    assert_eq!(found, expected);
+}
+
 /// A torrent of three files, and the bytes of all of them.
 fn torrent() -> (Info, Vec<u8>) {
     let content: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 253) as u8).collect();
