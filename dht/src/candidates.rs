@@ -53,6 +53,8 @@ pub(crate) struct Candidate {
     pub(crate) distance: Id,
     pub(crate) known: bool,
     pub(crate) addr: SocketAddr,
+    /// That of the address, as whoever holds it counts once.
+    pub(crate) network: u64,
     pub(crate) key: Key,
     pub(crate) state: State,
     /// It is asked whatever its rank.
@@ -106,13 +108,21 @@ impl Candidates {
         let own = network(node.addr.ip());
         let distance = node.id.distance(&self.target);
         self.list.iter().any(|c| {
-            let (same_addr, same_id) = (c.addr == node.addr, c.known && c.distance == distance);
+            // What is cheap and rare to be the same is looked at first.
+            let near = c.network == own;
+            let last = Id::BITS as usize / 8 - 1;
+            let same_id =
+                c.distance.0[last] == distance.0[last] && c.known && c.distance == distance;
+            if !near && !same_id {
+                return false;
+            }
+            let same_addr = near && c.addr == node.addr;
             let counts = match c.state {
                 State::Failed => false,
                 State::Answered => true,
                 _ => c.path == path || !self.split,
             };
-            let same_network = global && c.known && network(c.addr.ip()) == own;
+            let same_network = global && c.known && near;
             (same_addr && same_id) || (counts && (same_addr || same_id || same_network))
         })
     }
@@ -129,9 +139,20 @@ impl Candidates {
         let key = Key(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let state = State::New;
-        let (token, rtt_ms, extra) = (None, None, false);
-        let candidate =
-            Candidate { distance, known, addr, key, state, extra, token, hops, rtt_ms, path };
+        let (token, rtt_ms, extra, network) = (None, None, false, network(addr.ip()));
+        let candidate = Candidate {
+            distance,
+            known,
+            addr,
+            network,
+            key,
+            state,
+            extra,
+            token,
+            hops,
+            rtt_ms,
+            path,
+        };
         self.list.insert(rank, candidate);
         self.forget_one(rank, path)
     }
@@ -162,10 +183,10 @@ impl Candidates {
         let answered = |c: &&Candidate| c.state == State::Answered && is_global(c);
         let mut taken = BTreeMap::new();
         for candidate in self.list.iter().filter(answered) {
-            taken.entry(network(candidate.addr.ip())).or_insert(candidate.key);
+            taken.entry(candidate.network).or_insert(candidate.key);
         }
         self.list.retain(|c| {
-            let by = taken.get(&network(c.addr.ip())).filter(|_| c.known && is_global(c));
+            let by = taken.get(&c.network).filter(|_| c.known && is_global(c));
             by.is_none_or(|key| *key == c.key)
         });
     }
