@@ -110,6 +110,19 @@ impl Lan {
         addresses
     }
 
+    /// Gives `host` a Global address, with a port, and lets `outside` be all others that there are: what is
+    /// sent from any address comes from there, and what is sent to it is received there.
+    pub fn face(&self, host: &Host, outside: &Host) -> SocketAddr {
+        let (own, gateway) = (Ipv4Addr::new(198, 51, 100, 7), "198.51.100.1");
+        let in_host = |args: &[&str]| ip(&[&["-n", &host.namespace], args].concat());
+        let in_outside = |args: &[&str]| ip(&[&["-n", &outside.namespace], args].concat());
+        in_host(&["addr", "add", &format!("{own}/24"), "dev", "eth0"]);
+        in_outside(&["addr", "add", &format!("{gateway}/24"), "dev", "eth0"]);
+        in_host(&["route", "add", "default", "via", gateway]);
+        in_outside(&["route", "add", "local", "default", "dev", "lo", "table", "main"]);
+        SocketAddr::new(own.into(), 6881)
+    }
+
     /// A folder for the files of the test; removed with the network.
     pub fn path(&self) -> &Path {
         self.scratch.path()
