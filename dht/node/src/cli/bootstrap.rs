@@ -35,8 +35,8 @@ contacts, to start warm the next time; without, nothing. On SIGUSR1 it says how 
 data folder `dht-node status` asks it.
 
 On a host with several addresses name each with --bind: to others the node is one of its own at each
-of them (BEP 45), and lookups go by them in turn. One address in two networks (/24, v6: /64) counts
-more than two in one, and two ports of one address count little.
+of them (BEP 45), and lookups go by them in turn. Name addresses in different networks (/24, v6: /64),
+of each of which others count one, and not two ports of one address.
 
 Examples:
   dht-node bootstrap --bind 127.0.0.1:6881 --data-dir ./first
@@ -48,8 +48,8 @@ pub(crate) struct Bootstrap {
     #[arg(long, conflicts_with = "bootstrap")]
     public: bool,
 
-    /// The address that the world sees the node at, by the sockets of this family: its ids there are made
-    /// to fit (BEP 42). Default: learned from those who answer.
+    /// The address that the world sees the first --bind of its family at: the id there is made to fit it
+    /// (BEP 42). Default, and for the others: learned from those who answer.
     #[arg(long, value_name = "IP")]
     external_ip: Option<IpAddr>,
 }

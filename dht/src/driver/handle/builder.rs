@@ -102,8 +102,8 @@ impl Builder {
         self
     }
 
-    /// The address that the world sees the node at, by the sockets of this family; its ids there are made
-    /// to fit (BEP 42). Default: learned
+    /// The address that the world sees the first socket of its family at; the id there is made to fit it
+    /// (BEP 42). Default: learned
     /// from those who answer.
     pub fn external_ip(mut self, ip: IpAddr) -> Builder {
         self.driver.node.external_ip = Some(ip);
