@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use wire::compact::Family;
 
 use crate::estimate::{Certainty, NetworkSize, part_of_space, size_of};
+use crate::finds::Finds;
 use crate::goal::Goal;
 use crate::lookup::Rules;
 use crate::node::Node;
@@ -139,7 +140,7 @@ impl Node {
             }
             let mut beside = target;
             beside.set_bit(bit as u32, !target.bit(bit as u32));
-            self.start_by(Goal::Around { parent }, beside, leads);
+            self.start_by(Goal::Around { parent }, beside, leads, Finds::Nothing);
         }
         // The one that kept it running while they began.
         self.looked_around(parent, std::iter::empty());

@@ -110,9 +110,7 @@ impl Candidates {
         self.list.iter().any(|c| {
             // What is cheap and rare to be the same is looked at first.
             let near = c.network == own;
-            let last = Id::BITS as usize / 8 - 1;
-            let same_id =
-                c.distance.0[last] == distance.0[last] && c.known && c.distance == distance;
+            let same_id = c.distance.0[19] == distance.0[19] && c.known && c.distance == distance;
             if !near && !same_id {
                 return false;
             }

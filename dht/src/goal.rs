@@ -17,14 +17,11 @@ pub(crate) enum Goal {
     CountPeer {
         port: u16,
     },
+    /// `too`: by a further socket, of which nobody hears.
     Announce {
         port: Option<u16>,
         seed: bool,
-    },
-    /// ... by another socket, which nobody hears of.
-    AnnounceToo {
-        port: Option<u16>,
-        seed: bool,
+        too: bool,
     },
     Scrape,
     /// To find nodes around the target of another lookup.
@@ -54,8 +51,13 @@ impl Goal {
         matches!(self, Goal::Bootstrap(_) | Goal::Neighbours(_))
     }
 
+    /// Whether it is an announce by a further socket.
+    pub(crate) fn is_further(self) -> bool {
+        matches!(self, Goal::Announce { too: true, .. })
+    }
+
     /// Whether something is stored at the end: better at the right nodes than soon.
     pub(crate) fn stores(self) -> bool {
-        matches!(self, Goal::Announce { .. } | Goal::AnnounceToo { .. } | Goal::Put { .. })
+        matches!(self, Goal::Announce { .. } | Goal::Put { .. })
     }
 }

@@ -138,7 +138,7 @@ impl Node {
     /// Adds a bootstrap contact: it is asked at once, and again while no contact is usable.
     pub fn bootstrap(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        if self.may_ask(&addr) && self.route(&addr, self.own.leads()).is_some() {
+        if self.may_ask(&addr) && self.route_any(&addr).is_some() {
             self.bootstrap.add(addr);
             self.bootstrap.schedule(now);
             self.seed_searches(addr);
@@ -148,8 +148,7 @@ impl Node {
     /// Pings a node that was heard of, as from a peer's `port` message; it is listed if it answers.
     pub fn add_contact(&mut self, now: Time, addr: SocketAddr) {
         self.advance(now);
-        let leads = self.own.leads();
-        if let Some(via) = self.route(&addr, leads).filter(|_| self.may_ask(&addr)) {
+        if let Some(via) = self.route_any(&addr).filter(|_| self.may_ask(&addr)) {
             self.verify(addr, via, None);
         }
     }
@@ -177,8 +176,7 @@ impl Node {
         self.advance(now);
         let ping = PingId(self.next_ping);
         self.next_ping += 1;
-        let leads = self.own.leads();
-        match self.route(&addr, leads).filter(|_| is_unicast(addr)) {
+        match self.route_any(&addr).filter(|_| is_unicast(addr)) {
             Some(via) => self.ask(addr, via, None, Ask::Ping, Purpose::Ping(ping)),
             None => self.events.push_back(Event::PingFailed { ping, addr }),
         }
@@ -199,7 +197,8 @@ impl Node {
 
     /// Looks for peers like [`Node::get_peers`] and then tells the closest nodes that we are one,
     /// on TCP port `port` or on the port that they see (`None`, BEP 5 `implied_port`); ends with
-    /// [`Event::Announced`]. A node with several sockets then tells them by each of the others, too. Others forget it after 30 to 45 minutes. A `seed` says so, and is told of
+    /// [`Event::Announced`]. A node with several sockets then tells them by each of the others, too.
+    /// Others forget it after 30 to 45 minutes. A `seed` says so, and is told of
     /// no other seeds by those who know BEP 33.
     pub fn announce(
         &mut self,
@@ -210,7 +209,7 @@ impl Node {
     ) -> LookupId {
         self.advance(now);
         let port = port.filter(|&port| port != 0);
-        self.start(Goal::Announce { port, seed }, info_hash)
+        self.start(Goal::Announce { port, seed, too: false }, info_hash)
     }
 
     /// Counts the seeds and the peers of a torrent (BEP 33); ends with [`Event::Scraped`].
@@ -420,8 +419,7 @@ impl Node {
     /// Whether an announce of this torrent goes on by further sockets (BEP 45), after its
     /// [`Event::Announced`].
     pub fn is_announcing(&self, info_hash: &InfoHash) -> bool {
-        let too = |search: &Search| matches!(search.goal, Goal::AnnounceToo { .. });
-        self.searches.values().any(|search| too(search) && search.target == *info_hash)
+        self.searches.values().any(|s| s.goal.is_further() && s.target == *info_hash)
     }
 
     /// How far a running lookup is; `None` once it ended.
@@ -491,11 +489,11 @@ impl Node {
         let sockets = self.config.sockets.len();
         if let Some(socket) = self.bootstrap.take_neighbours_due(now, sockets) {
             let leads = self.led_by(socket);
-            self.start_by(Goal::Neighbours(socket), self.own.id(socket), leads);
+            self.start_by(Goal::Neighbours(socket), self.own.id(socket), leads, Finds::Nothing);
             self.hasten_maintenance(1);
         } else if let Some((socket, target)) = self.tables.refresh(now, &mut self.rng) {
             let leads = self.led_for(socket);
-            self.start_by(Goal::Refresh(socket), target, leads);
+            self.start_by(Goal::Refresh(socket), target, leads, Finds::Nothing);
             self.hasten_maintenance(1);
         }
         if let Some(at) = self.bootstrap.neighbours_at() {
@@ -504,7 +502,7 @@ impl Node {
         self.expire();
         self.flow.tidy(now);
         self.quota.tidy(now);
-        if !self.tables.families().any(|family| self.tables.has_usable(family)) {
+        if !self.tables.has_any_usable() {
             // All failed, as when the network is away. Who has no other than those asks them again
             // after pauses that grow.
             let named = !self.bootstrap.contacts().is_empty();

@@ -76,11 +76,6 @@ impl Own {
         self.ids.get(usize::from(socket.0)).copied().unwrap_or(NodeId::ZERO)
     }
 
-    /// The sockets that led the latest lookup.
-    pub(crate) fn leads(&self) -> Leads {
-        self.leads
-    }
-
     /// Whether it is one of our ids.
     pub(crate) fn has(&self, id: &NodeId) -> bool {
         self.ids.contains(id)
@@ -211,6 +206,11 @@ impl Node {
         self.reaches(addr)
             .max_by_key(|(socket, reach)| (*reach, *socket == lead, std::cmp::Reverse(*socket)))
             .map(|(socket, _)| socket)
+    }
+
+    /// A socket by which `addr` is reached, for what is no part of a lookup.
+    pub(crate) fn route_any(&self, addr: &SocketAddr) -> Option<SocketId> {
+        self.route(addr, self.own.leads)
     }
 
     /// The sockets that lead the next lookup: of each family each in turn that is up.

@@ -98,21 +98,22 @@ impl Search {
 impl Node {
     /// Starts a lookup from the closest contacts, or from the bootstrap contacts if there are none.
     pub(crate) fn start(&mut self, goal: Goal, target: Id) -> LookupId {
-        let leads = self.next_leads();
-        self.start_search(goal, target, leads, Finds::Nothing)
-    }
-
-    /// ... led by these sockets.
-    pub(crate) fn start_by(&mut self, goal: Goal, target: Id, leads: Leads) -> LookupId {
-        self.start_search(goal, target, leads, Finds::Nothing)
+        self.start_with(goal, target, Finds::Nothing)
     }
 
     pub(crate) fn start_with(&mut self, goal: Goal, target: Id, finds: Finds) -> LookupId {
         let leads = self.next_leads();
-        self.start_search(goal, target, leads, finds)
+        self.start_by(goal, target, leads, finds)
     }
 
-    fn start_search(&mut self, goal: Goal, target: Id, leads: Leads, finds: Finds) -> LookupId {
+    /// ... led by these sockets.
+    pub(crate) fn start_by(
+        &mut self,
+        goal: Goal,
+        target: Id,
+        leads: Leads,
+        finds: Finds,
+    ) -> LookupId {
         let mut search = self.search(goal, target, leads, finds);
         for family in self.families(goal) {
             search.set_side(family, Lookup::new(target, self.rules(goal, family)));
@@ -191,20 +192,19 @@ impl Node {
     /// Tells a lookup of the closest contacts, and of the bootstrap contacts if there are none. While
     /// nobody in one family can be asked, only who joins tries those that failed.
     fn fill(&mut self, search: &mut Search) {
-        let none = !self.tables.families().any(|family| self.tables.has_usable(family));
-        let all = none || search.goal.joins();
+        let all = search.goal.joins() || !self.tables.has_any_usable();
         // The closest may be in league: the others are for when they tell of nobody else.
         let n = self.config.k * if matches!(search.goal, Goal::Around { .. }) { 8 } else { 2 };
         let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             found.clear();
+            let target = search.target;
+            let Some(side) = search.side(family) else { continue };
             let usable = self.tables.has_usable(family) || !all;
             let wanted = if usable { Wanted::Usable } else { Wanted::Any };
-            self.tables.closest(family, &search.target, n, wanted, &mut found);
-            if let Some(side) = search.side(family) {
-                for node in found.drain(..) {
-                    side.add_contact(node, self.tables.rtt_ms(&node));
-                }
+            self.tables.closest(family, &target, n, wanted, &mut found);
+            for node in found.drain(..) {
+                side.add_contact(node, self.tables.rtt_ms(&node));
             }
         }
         self.found = found;
@@ -263,7 +263,7 @@ impl Node {
             // A lookup asks them last, after all who came to us.
             let contacts = self.bootstrap.contacts().to_vec();
             for addr in contacts {
-                if let Some(via) = self.route(&addr, self.own.leads()) {
+                if let Some(via) = self.route_any(&addr) {
                     self.verify(addr, via, None);
                 }
             }
@@ -277,7 +277,7 @@ impl Node {
         // The id is taken before, as the lookup may end at once.
         self.bootstrap.started(LookupId(self.next_lookup));
         let leads = self.led_by(socket);
-        self.start_by(Goal::Bootstrap(socket), self.own.id(socket), leads);
+        self.start_by(Goal::Bootstrap(socket), self.own.id(socket), leads, Finds::Nothing);
     }
 
     /// Lets a lookup ask whom it may, and ends it if it is done.
@@ -342,15 +342,10 @@ impl Node {
                         Goal::GetPeers
                         | Goal::CountPeer { .. }
                         | Goal::Announce { .. }
-                        | Goal::AnnounceToo { .. }
                         | Goal::Scrape => Ask::GetPeers {
                             info_hash: target,
                             want,
-                            noseed: matches!(
-                                goal,
-                                Goal::Announce { seed: true, .. }
-                                    | Goal::AnnounceToo { seed: true, .. }
-                            ),
+                            noseed: matches!(goal, Goal::Announce { seed: true, .. }),
                             scrape: goal == Goal::Scrape,
                         },
                         Goal::Get { seq } => Ask::Get { target, seq, want },
@@ -372,7 +367,7 @@ impl Node {
 
     /// A lookup is done. Returns whether it goes on, waiting or announcing.
     fn finish(&mut self, id: LookupId, search: &mut Search) -> bool {
-        if matches!(search.goal, Goal::AnnounceToo { .. }) {
+        if search.goal.is_further() {
             return self.send_stores(id, search);
         }
         let progress = search.progress();
@@ -419,7 +414,7 @@ impl Node {
     /// Those that failed it are not asked at once again: they may fail in the same moment, without
     /// end.
     fn go_on_or_wait(&mut self, id: LookupId, search: &mut Search) {
-        if self.tables.families().any(|family| self.tables.has_usable(family)) {
+        if self.tables.has_any_usable() {
             self.fill(search);
             self.pump_side(id, search, Family::V4);
             self.pump_side(id, search, Family::V6);
@@ -520,7 +515,7 @@ impl Node {
                 new.push(peer);
             }
         }
-        let told = matches!(search.goal, Goal::GetPeers | Goal::Announce { .. });
+        let told = matches!(search.goal, Goal::GetPeers | Goal::Announce { too: false, .. });
         if told && !new.is_empty() {
             let info_hash: InfoHash = search.target;
             self.events.push_back(Event::PeersFound { lookup: id, info_hash, from, peers: new });
@@ -550,8 +545,7 @@ impl Node {
 
     /// A bootstrap contact was named: lookups that nobody answered yet ask it.
     pub(crate) fn seed_searches(&mut self, addr: SocketAddr) {
-        let too = |search: &Search| matches!(search.goal, Goal::AnnounceToo { .. });
-        let silent = |search: &Search| search.progress().answered == 0 && !too(search);
+        let silent = |search: &Search| search.progress().answered == 0 && !search.goal.is_further();
         let ids: Vec<_> =
             self.searches.iter().filter(|(_, search)| silent(search)).map(|(id, _)| *id).collect();
         for id in ids {

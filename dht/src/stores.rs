@@ -73,7 +73,7 @@ impl Node {
                 used.push(via);
             }
             let ask = match search.goal {
-                Goal::Announce { port, seed } | Goal::AnnounceToo { port, seed } => {
+                Goal::Announce { port, seed, .. } => {
                     Ask::Announce { info_hash: search.target, port, seed, token }
                 }
                 // BEP 44, "CAS": not to those that have nothing to compare with. Where some will
@@ -120,7 +120,7 @@ impl Node {
                 let stored = Event::Stored { lookup, target, accepted, cas_mismatches, outdated };
                 self.events.push_back(stored);
             }
-            Goal::AnnounceToo { .. } => self.announce_too(search),
+            goal if goal.is_further() => self.announce_too(search),
             _ => {
                 self.events.push_back(Event::Announced { lookup, info_hash: target, accepted });
                 search.rounds.nodes =
@@ -132,9 +132,7 @@ impl Node {
 
     /// Announces by the next socket that is up and reaches any of those who were told.
     fn announce_too(&mut self, before: &mut Search) {
-        let (Goal::Announce { port, seed } | Goal::AnnounceToo { port, seed }) = before.goal else {
-            return;
-        };
+        let Goal::Announce { port, seed, .. } = before.goal else { return };
         let mut rounds = std::mem::take(&mut before.rounds);
         for socket in self.sockets() {
             if rounds.done.contains(&socket) {
@@ -145,7 +143,8 @@ impl Node {
             let by_it = |node: &NodeInfo| self.route(&node.addr, leads) == Some(socket);
             let nodes: Vec<_> = rounds.nodes.iter().copied().filter(by_it).collect();
             let Some(first) = nodes.first().filter(|_| !self.is_down(socket)) else { continue };
-            let (goal, family) = (Goal::AnnounceToo { port, seed }, Family::of(&first.addr));
+            let (goal, family) =
+                (Goal::Announce { port, seed, too: true }, Family::of(&first.addr));
             let mut lookup = Lookup::new(before.target, self.rules(goal, family));
             lookup.extend(nodes.into_iter());
             let mut search = self.search(goal, before.target, leads, Finds::Nothing);

@@ -120,6 +120,11 @@ impl Tables {
         self.of(family).any(|either| with!(either, table => table.has_usable()))
     }
 
+    /// Whether anybody at all can be asked.
+    pub(crate) fn has_any_usable(&self) -> bool {
+        self.families().any(|family| self.has_usable(family))
+    }
+
     /// A node answered. Returns whether any table lists it that did not before.
     pub(crate) fn on_reply(&mut self, now: Time, node: &NodeInfo, rtt: Duration) -> bool {
         self.0.iter_mut().fold(false, |added, either| {

@@ -273,17 +273,12 @@ fn who_is_heard_by_one_socket_is_told_by_all() {
     assert_eq!((distinct.len(), node.table_len(Family::V4)), (contacts.len(), contacts.len()));
 }
 
-/// From now on nothing goes from this address of a node, or comes to it.
-fn unplug(net: &mut Net, addr: SocketAddr) {
-    net.unplugged.insert(addr);
-}
-
 #[test]
 fn a_link_that_is_down_costs_no_contact_and_no_lookup() {
     let (mut net, subject) = overlay(&[own(1), own(2)]);
     let before = net.hosts[subject].node.contacts().len();
     assert!(before >= 40, "{before}");
-    unplug(&mut net, own(1));
+    net.unplugged.insert(own(1));
     net.run_for(Duration::from_secs(60));
     for _ in 0..600 {
         net.run_for(Duration::from_secs(3));

@@ -87,13 +87,7 @@ impl Lan {
 
     /// Gives `host` so many IPv6 addresses too.
     pub fn add_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
-        let addresses: Vec<_> = (1..=count).map(|i| host.v6(i)).collect();
-        for address in &addresses {
-            // `nodad`: it can be bound at once.
-            let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
-            ip(&[&["-n", &host.namespace], &add[..]].concat());
-        }
-        addresses
+        host.add_v6((1..=count).map(|i| host.v6(i)).collect())
     }
 
     /// Gives `host` so many IPv6 addresses that are Global, and a route to all that are, for programs that
@@ -101,11 +95,7 @@ impl Lan {
     pub fn add_global_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
         let number = host.ip.octets()[2].into();
         let address = |i| Ipv6Addr::new(0x2001, 0xdb8, number, i, 0, 0, 0, 1);
-        let addresses: Vec<_> = (1..=count).map(address).collect();
-        for address in &addresses {
-            let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
-            ip(&[&["-n", &host.namespace], &add[..]].concat());
-        }
+        let addresses = host.add_v6((1..=count).map(address).collect());
         ip(&["-n", &host.namespace, "-6", "route", "add", "default", "dev", "eth0"]);
         addresses
     }
@@ -126,13 +116,6 @@ impl Lan {
     /// A folder for the files of the test; removed with the network.
     pub fn path(&self) -> &Path {
         self.scratch.path()
-    }
-}
-
-impl Host {
-    /// Its IPv6 address of this number, once it has so many: a /32 for all hosts and a /64 for each.
-    pub fn v6(&self, number: u16) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0, 0, self.ip.octets()[2].into(), 0, 0, 0, number)
     }
 }
 
@@ -161,6 +144,20 @@ impl Host {
         command.args(["netns", "exec", &self.namespace]).arg(program);
         command.current_dir(&self.folder);
         command
+    }
+
+    /// Its IPv6 address of this number, once it has so many: a /32 for all hosts and a /64 for each.
+    pub fn v6(&self, number: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, 0, 0, self.ip.octets()[2].into(), 0, 0, 0, number)
+    }
+
+    fn add_v6(&self, addresses: Vec<Ipv6Addr>) -> Vec<Ipv6Addr> {
+        for address in &addresses {
+            // `nodad`: it can be bound at once.
+            let add = ["addr", "add", &format!("{address}/32"), "dev", "eth0", "nodad"];
+            ip(&[&["-n", &self.namespace], &add[..]].concat());
+        }
+        addresses
     }
 
     /// Its address with `port`.

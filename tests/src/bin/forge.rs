@@ -187,7 +187,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         for _ in 0..BATCH {
             // Each of a million addresses, in networks of their own, in no order.
-            let n = sent.wrapping_mul(0x9e37_79b1) % FORGED;
+            let n = (u64::from(sent) * 611_953 % u64::from(FORGED)) as u32;
             let ip = Ipv4Addr::from_bits(0x2000_0000 + n * 512 + 1);
             forge.send(SocketAddrV4::new(ip, PORTS[0]), &get_peers(sent));
             sent += 1;

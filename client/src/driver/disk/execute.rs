@@ -10,12 +10,12 @@ use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 
-use super::super::sha1_pair::{self, Sha1Pair};
 use super::root::Root;
 use super::slot::Slot;
 use crate::disk::{
     DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashWork, OpenMode, RelPath,
 };
+use crate::driver::sha1_pair::{self, Sha1Pair};
 
 /// Bytes read at a time for hashing.
 const READ_LEN: usize = 256 << 10;

@@ -324,15 +324,15 @@ fn pairs(one: &Job, other: &Job) -> bool {
 
 /// A thread's life.
 fn work(queue: &Queue, shared: &Shared) {
-    let mut scratch = Vec::new();
+    let (mut scratch, mut done) = (Vec::new(), Vec::new());
     while let Some((job, other)) = queue.next() {
-        let done = match other {
-            Some(other) => do_both(job, other, &mut scratch),
-            None => vec![do_one(job, &mut scratch)],
-        };
+        match other {
+            Some(other) => do_both(job, other, &mut scratch, &mut done),
+            None => done.push(do_one(job, &mut scratch)),
+        }
         let mut finished = lock(&shared.finished);
         let is_first = finished.is_empty();
-        finished.extend(done);
+        finished.append(&mut done);
         drop(finished);
         if is_first {
             (shared.wake)();
@@ -340,18 +340,18 @@ fn work(queue: &Queue, shared: &Shared) {
     }
 }
 
-fn do_both(one: Job, other: Job, scratch: &mut Vec<u8>) -> Vec<Finished> {
+fn do_both(one: Job, other: Job, scratch: &mut Vec<u8>, done: &mut Vec<Finished>) {
     if let (Job::Op { job, op, files, .. }, Job::Op { job: second, op: its, files: theirs, .. }) =
         (&one, &other)
         && let Some(digests) = execute::hash_pair([(op, files), (its, theirs)], scratch)
     {
-        let done = |(job, digest): (&JobId, _)| {
-            let completion = Completion::Op { job: *job, result: DiskResult::Digest(digest) };
-            Finished { completion, opened: None }
-        };
-        return [job, second].into_iter().zip(digests).map(done).collect();
+        for (job, digest) in [*job, *second].into_iter().zip(digests) {
+            let completion = Completion::Op { job, result: DiskResult::Digest(digest) };
+            done.push(Finished { completion, opened: None });
+        }
+        return;
     }
-    [one, other].into_iter().map(|job| do_one(job, scratch)).collect()
+    done.extend([one, other].map(|job| do_one(job, scratch)));
 }
 
 fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {

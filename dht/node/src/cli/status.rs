@@ -107,8 +107,8 @@ pub(super) fn words(json: &Value) -> String {
     let at = list("ids").into_iter().zip(list("addrs"));
     let at: Vec<_> = at.map(|(id, addr)| format!("{id} at {addr}")).collect();
     format!(
-        "node {} up {} s, {joined}: {} contacts that answer, {} that do not; keeps {} peers of {} torrents and {} items; answered {} \
-         queries, refused {}; asked {}, {} without answer{down}",
+        "node {} up {} s, {joined}: {} contacts that answer, {} that do not; keeps {} peers of {} \
+         torrents and {} items; answered {} queries, refused {}; asked {}, {} without answer{down}",
         at.join(", "),
         n("uptime_s"),
         n("contacts_v4") + n("contacts_v6") - n("contacts_bad"),

@@ -103,8 +103,7 @@ impl Builder {
     }
 
     /// The address that the world sees the first socket of its family at; the id there is made to fit it
-    /// (BEP 42). Default: learned
-    /// from those who answer.
+    /// (BEP 42). Default: learned from those who answer.
     pub fn external_ip(mut self, ip: IpAddr) -> Builder {
         self.driver.node.external_ip = Some(ip);
         self
