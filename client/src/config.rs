@@ -52,10 +52,17 @@ pub struct Config {
     /// ride out a disk's or scheduler's hiccup.
     pub request_slack: Duration,
     /// Blocks asked for or held in memory at a time, of a torrent, each 16 KiB: 4096 are 64 MiB
-    /// (anacrolix: MaxUnverifiedBytes 64 MiB). A torrent of larger pieces has room for one.
+    /// (anacrolix: MaxUnverifiedBytes 64 MiB). When they are used up, unfinished pieces are written.
     pub credits_max: usize,
-    /// How long these may all be used while no piece gets whole; then the piece that is least far
-    /// is begun anew. Half of libtorrent's request_timeout.
+    /// How long blocks of an unfinished piece stay in memory alone. Then they are written, so that
+    /// a restart need not fetch them again: a peer takes minutes for a piece of 16 MiB. A piece that
+    /// comes faster is written once, whole.
+    pub early_write_after: Duration,
+    /// Blocks of begun pieces at which no other is begun, each 16 KiB: 65,536 are 1 GiB, of which
+    /// the memory holds 64 bytes a block. libtorrent prefers finishing from 1.5 times the peers up.
+    pub begun_blocks_max: usize,
+    /// How long these may be begun while no piece gets whole; then the piece that is least far is
+    /// given up. Half of libtorrent's request_timeout.
     pub unfinished_max: Duration,
     /// Blocks that wait for hash threads and disk above which sockets are no longer read, each
     /// 16 KiB. libtorrent: max_queued_disk_bytes 100 MiB; less keeps them in the cache.
@@ -117,6 +124,8 @@ impl Default for Config {
             reqq_default: 250,
             request_slack: Duration::from_millis(250),
             credits_max: 4096,
+            early_write_after: Duration::from_secs(10),
+            begun_blocks_max: 65_536,
             unfinished_max: Duration::from_secs(30),
             disk_queue_max: 1024,
             hash_batch_blocks: 4,

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use wire::bitfield::Bitfield;
 use wire::peer::{BLOCK_LEN, BlockRef};
+use wire::time::Time;
 
 use crate::ConnId;
 use crate::disk::HashWork;
@@ -62,10 +64,25 @@ enum Block<P> {
         more: Vec<ConnId>,
     },
     Here {
-        /// None while a hash job has it.
-        payload: Option<P>,
-        from: SocketAddr,
+        place: Place<P>,
+        /// The file has its bytes too.
+        saved: bool,
+        /// None: an earlier run got it.
+        from: Option<SocketAddr>,
     },
+}
+
+/// Where the bytes of a block are.
+enum Place<P> {
+    Memory(P),
+    /// A hash job has them.
+    Hashing,
+    /// A disk job writes them.
+    Writing,
+    /// In the file and nowhere else.
+    Disk,
+    /// A disk job reads them back.
+    Reading,
 }
 
 /// A begun piece.
@@ -73,10 +90,56 @@ struct Partial<P: Payload> {
     blocks: Vec<Block<P>>,
     free: u32,
     here: u32,
+    /// Of these, in memory or with a job.
+    held: u32,
+    /// Of these, in memory and not in the file.
+    unsaved: u32,
+    /// Blocks that a disk job has.
+    on_disk_jobs: u32,
+    /// Since when there are unsaved blocks.
+    unsaved_since: Option<Time>,
     /// Blocks from the first on that went through the hasher, or are in it now.
     hashed: u32,
     /// None while a hash job has it.
     hasher: Option<P::Hasher>,
+}
+
+impl<P: Payload> Partial<P> {
+    /// Whether some of its blocks are with a job.
+    fn is_busy(&self) -> bool {
+        self.hasher.is_none() || self.on_disk_jobs > 0
+    }
+}
+
+/// Blocks that follow each other in a piece: the first one's index, and all.
+pub type Run<P> = (u32, Vec<P>);
+
+/// A piece that went through the hasher.
+pub struct Finished<P> {
+    /// In order; none: its bytes are in the file and nowhere else.
+    pub blocks: Vec<Option<P>>,
+    /// Who sent each; none: an earlier run got it.
+    pub senders: Vec<Option<SocketAddr>>,
+}
+
+impl<P> Finished<P> {
+    /// Whether any block is in the file already.
+    pub fn is_partly_saved(&self) -> bool {
+        self.blocks.iter().any(Option::is_none)
+    }
+}
+
+/// What is in memory of these blocks, as runs.
+pub fn runs<P>(blocks: Vec<Option<P>>) -> Vec<Run<P>> {
+    let mut runs: Vec<Run<P>> = Vec::new();
+    for (index, block) in (0..).zip(blocks) {
+        let Some(block) = block else { continue };
+        match runs.last_mut() {
+            Some((first, run)) if *first as usize + run.len() == index as usize => run.push(block),
+            _ => runs.push((index, vec![block])),
+        }
+    }
+    runs
 }
 
 /// What became of a block that arrived.
@@ -94,6 +157,8 @@ pub struct Dropped {
     pub piece: u32,
     /// Blocks that were here.
     pub blocks: usize,
+    /// Some of them were in the file.
+    pub saved: bool,
     /// Nobody is asked for any of it, so it is no longer begun.
     pub ended: bool,
 }
@@ -109,6 +174,12 @@ pub struct Pieces<P: Payload> {
     asked: usize,
     /// Blocks in memory.
     held: usize,
+    /// Of these, what is not in a file and not with a job.
+    unsaved: usize,
+    /// Blocks of all begun pieces.
+    begun: usize,
+    /// Of these, what is here, in memory or in a file.
+    here: usize,
 }
 
 impl<P: Payload> Pieces<P> {
@@ -121,6 +192,9 @@ impl<P: Payload> Pieces<P> {
             open: BTreeSet::new(),
             asked: 0,
             held: 0,
+            unsaved: 0,
+            begun: 0,
+            here: 0,
         }
     }
 
@@ -139,13 +213,28 @@ impl<P: Payload> Pieces<P> {
         self.asked
     }
 
-    /// Blocks of begun pieces that are in memory or in a hash job.
+    /// Blocks of begun pieces that are in memory or with a job.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Bytes of blocks that are here but not part of a finished piece.
+    /// Blocks of begun pieces in memory that could be written early.
+    pub fn unsaved(&self) -> usize {
+        self.unsaved
+    }
+
+    /// Blocks of all begun pieces, here or not.
+    pub fn begun_blocks(&self) -> usize {
+        self.begun
+    }
+
+    /// Bytes of blocks that are here, in memory or in a file, but not part of a finished piece.
     pub fn partial_bytes(&self) -> u64 {
+        self.here as u64 * u64::from(BLOCK_LEN)
+    }
+
+    /// Of these, bytes in memory.
+    pub fn held_bytes(&self) -> u64 {
         self.held as u64 * u64::from(BLOCK_LEN)
     }
 
@@ -174,11 +263,36 @@ impl<P: Payload> Pieces<P> {
             blocks: (0..count).map(|_| Block::Free).collect(),
             free: count,
             here: 0,
+            held: 0,
+            unsaved: 0,
+            on_disk_jobs: 0,
+            unsaved_since: None,
             hashed: 0,
             hasher: Some(P::Hasher::default()),
         };
         self.partials.insert(piece, partial);
+        self.begun += count as usize;
         self.open.insert(piece);
+    }
+
+    /// Begins `piece`, of which an earlier run left these blocks in the files.
+    /// True if these are all.
+    pub fn restore(&mut self, piece: u32, blocks: &[u32]) -> bool {
+        self.begin(piece);
+        let Some(partial) = self.partials.get_mut(&piece) else { return false };
+        for &index in blocks {
+            if let Some(block @ Block::Free) = partial.blocks.get_mut(index as usize) {
+                *block = Block::Here { place: Place::Disk, saved: true, from: None };
+                partial.free -= 1;
+                partial.here += 1;
+                self.here += 1;
+            }
+        }
+        let is_all = partial.free == 0;
+        if is_all {
+            self.open.remove(&piece);
+        }
+        is_all
     }
 
     /// Marks the first free block of `piece` as asked from `conn`.
@@ -246,9 +360,10 @@ impl<P: Payload> Pieces<P> {
         idle
     }
 
-    /// A block arrived from `conn` at `from`.
+    /// A block arrived at `now` from `conn` at `from`.
     pub fn arrived(
         &mut self,
+        now: Time,
         block: &BlockRef,
         conn: ConnId,
         from: SocketAddr,
@@ -264,7 +379,7 @@ impl<P: Payload> Pieces<P> {
         }
         let Some(partial) = self.partials.get_mut(&block.piece) else { return Arrival::Unwanted };
         let Some(slot) = partial.blocks.get_mut(index as usize) else { return Arrival::Unwanted };
-        let here = Block::Here { payload: Some(payload), from };
+        let here = Block::Here { place: Place::Memory(payload), saved: false, from: Some(from) };
         let others = match slot {
             Block::Here { .. } => return Arrival::Unwanted,
             Block::Free => {
@@ -284,7 +399,12 @@ impl<P: Payload> Pieces<P> {
         };
         *slot = here;
         partial.here += 1;
+        partial.held += 1;
+        partial.unsaved += 1;
+        partial.unsaved_since.get_or_insert(now);
+        self.here += 1;
         self.held += 1;
+        self.unsaved += 1;
         Arrival::Kept(others)
     }
 
@@ -295,16 +415,21 @@ impl<P: Payload> Pieces<P> {
         let rest = partial.blocks.get_mut(partial.hashed as usize..)?;
         let ready = rest
             .iter()
-            .take_while(|block| matches!(block, Block::Here { payload: Some(_), .. }))
+            .take_while(|block| matches!(block, Block::Here { place: Place::Memory(_), .. }))
             .count();
         let finish = ready == rest.len() && ready > 0;
-        if !finish && ready < batch {
+        // What is being written early is to be in the file before the piece counts as whole.
+        if (!finish && ready < batch) || (finish && partial.on_disk_jobs > 0) {
             return None;
         }
         let mut blocks = Vec::with_capacity(ready);
         for block in &mut rest[..ready] {
-            if let Block::Here { payload, .. } = block {
-                blocks.extend(payload.take());
+            if let Block::Here { place, saved, .. } = block
+                && let Place::Memory(payload) = std::mem::replace(place, Place::Hashing)
+            {
+                blocks.push(payload);
+                partial.unsaved -= u32::from(!*saved);
+                self.unsaved -= usize::from(!*saved);
             }
         }
         partial.hashed += ready as u32;
@@ -318,53 +443,172 @@ impl<P: Payload> Pieces<P> {
         let end = partial.hashed as usize;
         let start = end.saturating_sub(blocks.len());
         for (block, back) in partial.blocks[start..end].iter_mut().zip(blocks) {
-            if let Block::Here { payload, .. } = block {
-                *payload = Some(back);
+            let Block::Here { place, saved, .. } = block else { continue };
+            if *saved {
+                *place = Place::Disk;
+                partial.held -= 1;
+                self.held -= 1;
+            } else {
+                *place = Place::Memory(back);
+                partial.unsaved += 1;
+                self.unsaved += 1;
             }
         }
         partial.hasher = Some(hasher);
     }
 
-    /// Ends a piece whose last hash job is back with `last` blocks: all blocks in order, and who
-    /// sent each.
-    pub fn finish(&mut self, piece: u32, last: Vec<P>) -> (Vec<P>, Vec<SocketAddr>) {
-        self.hashed(piece, P::Hasher::default(), last);
-        let mut blocks = Vec::new();
-        let mut senders = Vec::new();
-        if let Some(partial) = self.forget(piece) {
-            for block in partial.blocks {
-                if let Block::Here { payload, from } = block {
-                    blocks.extend(payload);
-                    senders.push(from);
-                }
+    /// Blocks of `piece` that are in the file and have to be read back, so that the next `batch`
+    /// can be hashed, or what completes it.
+    pub fn next_reads(&mut self, piece: u32, batch: usize) -> Vec<BlockRef> {
+        let Some(partial) = self.partials.get_mut(&piece) else { return Vec::new() };
+        let first = partial.hashed as usize;
+        let rest = partial.blocks.get_mut(first..).unwrap_or_default();
+        let wanted = rest.len().min(batch);
+        let is_there = |block: &Block<P>| {
+            matches!(block, Block::Here { place: Place::Memory(_) | Place::Disk, .. })
+        };
+        if partial.hasher.is_none() || !rest.iter().take(wanted).all(is_there) {
+            return Vec::new();
+        }
+        let mut reads = Vec::new();
+        for (index, block) in (first..).zip(&mut rest[..wanted]) {
+            if let Block::Here { place: place @ Place::Disk, .. } = block {
+                *place = Place::Reading;
+                partial.on_disk_jobs += 1;
+                partial.held += 1;
+                self.held += 1;
+                reads.push(self.geometry.block(piece, index as u32));
             }
         }
-        (blocks, senders)
+        reads
+    }
+
+    /// A block is back from the file.
+    pub fn read_back(&mut self, piece: u32, begin: u32, payload: P) {
+        let Some(partial) = self.partials.get_mut(&piece) else { return };
+        if let Some(Block::Here { place: place @ Place::Reading, .. }) =
+            partial.blocks.get_mut((begin / BLOCK_LEN) as usize)
+        {
+            *place = Place::Memory(payload);
+            partial.on_disk_jobs -= 1;
+        }
+    }
+
+    /// A block is not in the file any more.
+    pub fn unreadable(&mut self, piece: u32, begin: u32) {
+        let Some(partial) = self.partials.get_mut(&piece) else { return };
+        if let Some(block @ Block::Here { place: Place::Reading, .. }) =
+            partial.blocks.get_mut((begin / BLOCK_LEN) as usize)
+        {
+            *block = Block::Free;
+            partial.on_disk_jobs -= 1;
+            partial.held -= 1;
+            partial.here -= 1;
+            partial.free += 1;
+            self.held -= 1;
+            self.here -= 1;
+            self.open.insert(piece);
+        }
+    }
+
+    /// Ends a piece whose last hash job is back with `last` blocks.
+    pub fn finish(&mut self, piece: u32, last: Vec<P>) -> Finished<P> {
+        self.hashed(piece, P::Hasher::default(), last);
+        let mut finished = Finished { blocks: Vec::new(), senders: Vec::new() };
+        for block in self.forget(piece).into_iter().flat_map(|partial| partial.blocks) {
+            if let Block::Here { place, saved, from } = block {
+                finished.blocks.push(match place {
+                    Place::Memory(payload) if !saved => Some(payload),
+                    _ => None,
+                });
+                finished.senders.push(from);
+            }
+        }
+        finished
+    }
+
+    /// Takes what is in memory of `piece` and not in the file, to be written early.
+    pub fn take_unsaved(&mut self, piece: u32) -> Vec<Run<P>> {
+        let Some(partial) = self.partials.get_mut(&piece) else { return Vec::new() };
+        let take = |block: &mut Block<P>| match block {
+            Block::Here { place: place @ Place::Memory(_), saved: false, .. } => {
+                match std::mem::replace(place, Place::Writing) {
+                    Place::Memory(payload) => Some(payload),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let runs = runs(partial.blocks.iter_mut().map(take).collect());
+        partial.on_disk_jobs += partial.unsaved;
+        self.unsaved -= partial.unsaved as usize;
+        partial.unsaved = 0;
+        // What the hasher has comes back, and is as old.
+        partial.unsaved_since = partial.unsaved_since.filter(|_| partial.hasher.is_none());
+        runs
+    }
+
+    /// Bytes of `piece` that [`Pieces::take_unsaved`] gave are in the file.
+    pub fn part_written(&mut self, piece: u32, begin: u32, len: u32) {
+        let Some(partial) = self.partials.get_mut(&piece) else { return };
+        let (first, end) = (begin / BLOCK_LEN, (begin + len).div_ceil(BLOCK_LEN));
+        for block in partial.blocks.get_mut(first as usize..end as usize).unwrap_or_default() {
+            if let Block::Here { place: place @ Place::Writing, saved, .. } = block {
+                (*place, *saved) = (Place::Disk, true);
+                partial.on_disk_jobs -= 1;
+                partial.held -= 1;
+                self.held -= 1;
+            }
+        }
+    }
+
+    /// The begun piece with the most blocks that are in memory and not in the file.
+    pub fn most_unsaved(&self) -> Option<u32> {
+        let unsaved = self.partials.iter().filter(|(_, partial)| partial.unsaved > 0);
+        unsaved.max_by_key(|(_, partial)| partial.unsaved).map(|(piece, _)| *piece)
+    }
+
+    /// Begun pieces that have had blocks in memory, and not in the file, for so long.
+    pub fn unsaved_for(&self, now: Time, span: Duration) -> Vec<u32> {
+        let is_old = |partial: &Partial<P>| {
+            partial.unsaved > 0
+                && partial.unsaved_since.is_some_and(|since| now.since(since) >= span)
+        };
+        self.partials.iter().filter(|(_, p)| is_old(p)).map(|(piece, _)| *piece).collect()
     }
 
     /// Gives back the blocks of the begun piece that has the fewest, if any has one. Not of one
-    /// that is in a hash job.
+    /// that a job has blocks of.
     pub fn drop_least(&mut self) -> Option<Dropped> {
-        let with_blocks = |p: &Partial<P>| p.here > 0 && p.hasher.is_some();
-        let begun = self.partials.iter_mut().filter(|(_, p)| with_blocks(p));
-        let (&piece, partial) = begun.min_by_key(|(_, p)| p.here)?;
+        let idle = self.partials.iter().filter(|(_, p)| p.here > 0 && !p.is_busy());
+        let (&piece, _) = idle.min_by_key(|(_, p)| p.here)?;
+        self.drop_blocks(piece)
+    }
+
+    /// Gives back all blocks of a begun piece that no job has blocks of.
+    pub fn drop_blocks(&mut self, piece: u32) -> Option<Dropped> {
+        let partial = self.partials.get_mut(&piece).filter(|partial| !partial.is_busy())?;
         let blocks = partial.here as usize;
+        let mut saved = false;
         for block in &mut partial.blocks {
-            if matches!(block, Block::Here { .. }) {
+            if let Block::Here { saved: is_saved, .. } = block {
+                saved |= *is_saved;
                 *block = Block::Free;
             }
         }
+        self.here -= blocks;
+        self.held -= partial.held as usize;
+        self.unsaved -= partial.unsaved as usize;
         partial.free += partial.here;
-        partial.here = 0;
-        partial.hashed = 0;
+        (partial.here, partial.held, partial.unsaved, partial.hashed) = (0, 0, 0, 0);
+        partial.unsaved_since = None;
         partial.hasher = Some(P::Hasher::default());
         let ended = partial.free as usize == partial.blocks.len();
-        self.held -= blocks;
         self.open.insert(piece);
         if ended {
             self.forget(piece);
         }
-        Some(Dropped { piece, blocks, ended })
+        Some(Dropped { piece, blocks, saved, ended })
     }
 
     /// `piece` can be read from the disk.
@@ -380,7 +624,10 @@ impl<P: Payload> Pieces<P> {
     fn forget(&mut self, piece: u32) -> Option<Partial<P>> {
         self.open.remove(&piece);
         let partial = self.partials.remove(&piece)?;
-        self.held -= partial.here as usize;
+        self.here -= partial.here as usize;
+        self.held -= partial.held as usize;
+        self.unsaved -= partial.unsaved as usize;
+        self.begun -= partial.blocks.len();
         Some(partial)
     }
 }
@@ -407,7 +654,7 @@ mod tests {
 
     fn arrive(pieces: &mut Pieces<Bytes>, block: BlockRef, conn: u64) -> Option<Vec<ConnId>> {
         let payload = Bytes(vec![block.begin as u8; block.len as usize]);
-        match pieces.arrived(&block, ConnId::new(conn), addr(), payload) {
+        match pieces.arrived(Time::ZERO, &block, ConnId::new(conn), addr(), payload) {
             Arrival::Kept(others) => Some(others),
             Arrival::Unwanted => None,
         }
@@ -444,9 +691,9 @@ mod tests {
         pieces.hashed(0, work.hasher, work.blocks);
         let work = pieces.next_hash(0, 8).unwrap();
         assert_eq!((work.blocks.len(), work.finish), (2, true));
-        let (blocks, senders) = pieces.finish(0, work.blocks);
-        assert_eq!(senders.len(), 4);
-        let begins: Vec<u8> = blocks.iter().map(|b| b.0[0]).collect();
+        let Finished { blocks, senders } = pieces.finish(0, work.blocks);
+        assert_eq!(senders, [Some(addr()); 4]);
+        let begins: Vec<u8> = blocks.iter().flatten().map(|b| b.0[0]).collect();
         assert_eq!(begins, [0u32, 16384, 32768, 49152].map(|b| b as u8));
         assert_eq!(pieces.held(), 0);
     }
@@ -494,12 +741,18 @@ mod tests {
             arrive(&mut pieces, block, 1);
         }
         let work = pieces.next_hash(2, 2).unwrap();
-        assert_eq!(pieces.drop_least(), Some(Dropped { piece: 1, blocks: 1, ended: false }));
+        assert_eq!(
+            pieces.drop_least(),
+            Some(Dropped { piece: 1, blocks: 1, saved: false, ended: false })
+        );
         assert_eq!(pieces.held(), 4);
         for block in &asked[0][2..] {
             pieces.release(block, ConnId::new(1));
         }
-        assert_eq!(pieces.drop_least(), Some(Dropped { piece: 0, blocks: 2, ended: true }));
+        assert_eq!(
+            pieces.drop_least(),
+            Some(Dropped { piece: 0, blocks: 2, saved: false, ended: true })
+        );
         assert_eq!(pieces.begun().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(pieces.drop_least(), None, "the third is being hashed");
         pieces.hashed(2, work.hasher, work.blocks);
@@ -510,6 +763,56 @@ mod tests {
             arrive(&mut pieces, block, 1);
         }
         assert_eq!(pieces.next_hash(2, 2).map(|work| work.blocks.len()), Some(2));
+    }
+
+    #[test]
+    fn what_is_written_early_is_in_the_file_before_its_piece_is_finished() {
+        let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
+        pieces.begin(0);
+        let asked: Vec<BlockRef> = std::iter::from_fn(|| pieces.ask(0, ConnId::new(1))).collect();
+        arrive(&mut pieces, asked[0], 1);
+        arrive(&mut pieces, asked[1], 1);
+        let work = pieces.next_hash(0, 2).unwrap();
+        arrive(&mut pieces, asked[3], 1);
+        let since = |pieces: &Pieces<Bytes>, secs| {
+            pieces.unsaved_for(Time::from_secs(secs), Duration::from_secs(10))
+        };
+        assert_eq!((since(&pieces, 9), since(&pieces, 10)), (vec![], vec![0]));
+        let runs = pieces.take_unsaved(0);
+        assert_eq!(
+            runs.iter().map(|(first, run)| (*first, run.len())).collect::<Vec<_>>(),
+            [(3, 1)]
+        );
+        assert!(since(&pieces, 10).is_empty());
+        // What the hasher had comes back, and is as old.
+        pieces.hashed(0, work.hasher, work.blocks);
+        assert_eq!(since(&pieces, 10), [0]);
+        let runs = pieces.take_unsaved(0);
+        assert_eq!(
+            runs.iter().map(|(first, run)| (*first, run.len())).collect::<Vec<_>>(),
+            [(0, 2)]
+        );
+        pieces.part_written(0, 3 * BLOCK_LEN, BLOCK_LEN);
+        assert_eq!((pieces.held(), pieces.unsaved(), pieces.partial_bytes()), (2, 0, 3 << 14));
+        arrive(&mut pieces, asked[2], 1);
+        assert_eq!(pieces.next_reads(0, 2), [asked[3]]);
+        assert!(pieces.next_reads(0, 2).is_empty(), "once");
+        assert_eq!(pieces.drop_blocks(0), None, "jobs have some of it");
+        pieces.read_back(0, 3 * BLOCK_LEN, Bytes(vec![0; BLOCK_LEN as usize]));
+        assert!(pieces.next_hash(0, 2).is_none(), "the first two are not in the file yet");
+        pieces.part_written(0, 0, 2 * BLOCK_LEN);
+        let work = pieces.next_hash(0, 2).unwrap();
+        assert!(work.finish);
+        let finished = pieces.finish(0, work.blocks);
+        assert!(finished.is_partly_saved());
+        let runs = runs_of(finished.blocks);
+        assert_eq!(runs, [(2, 1)], "the rest is in the file");
+        assert_eq!((pieces.held(), pieces.unsaved(), pieces.partial_bytes()), (0, 0, 0));
+        assert_eq!(pieces.begun_blocks(), 0);
+    }
+
+    fn runs_of(blocks: Vec<Option<Bytes>>) -> Vec<(u32, usize)> {
+        runs(blocks).into_iter().map(|(first, run)| (first, run.len())).collect()
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub struct TorrentStats {
     pub total_len: u64,
     /// Bytes that are there, hashed right.
     pub have_bytes: u64,
-    /// Bytes of unfinished pieces in memory.
+    /// Bytes of unfinished pieces, in memory and in the files.
     pub partial_bytes: u64,
+    /// Bytes of unfinished pieces in memory.
+    pub held_bytes: u64,
     /// Payload received, wasted bytes included.
     pub downloaded: u64,
     /// Payload sent.
@@ -55,4 +57,8 @@ pub struct TorrentStats {
     pub hash_failures: u64,
     /// Blocks asked of more than one peer.
     pub end_game_requests: u64,
+    /// Blocks written before their piece was whole.
+    pub written_early: u64,
+    /// Of these, blocks read back to be hashed.
+    pub read_back: u64,
 }

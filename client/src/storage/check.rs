@@ -2,6 +2,7 @@
 
 use wire::time::Time;
 
+use super::jobs::{Span, Work};
 use super::journal::{PieceSet, Record};
 use super::open_files::Handle;
 use super::{Phase, Storage, StorageEvent};
@@ -16,7 +17,8 @@ impl<P: Payload> Storage<P> {
             && let Some(piece) = self.to_check.pop_front()
         {
             self.checks_in_flight += 1;
-            self.add_job(piece, None);
+            let span = Span { piece, begin: 0, len: self.plan.piece_len(piece) };
+            self.add_job(span, Work::Check);
         }
     }
 
@@ -31,10 +33,14 @@ impl<P: Payload> Storage<P> {
         self.checks_in_flight -= 1;
         if digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize) {
             // It may be in memory only; its commit will tell.
-            self.add_uncommitted(now, piece, handles);
+            self.add_uncommitted(now, piece);
+            self.hold_dirty(self.plan.real_len(piece), handles);
+            self.parts.retain(|(part, _)| *part != piece);
         } else {
             self.open.unpin_all(&mut self.io, handles);
-            self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
+            if !self.parts.iter().any(|(part, _)| *part == piece) {
+                self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
+            }
         }
         if self.failed {
             return;

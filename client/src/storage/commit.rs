@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::time::Time;
 
 use super::io::Pending;
-use super::journal::{PieceSet, Record};
+use super::journal::{BlockSet, PieceSet, Record};
 use super::lane::{Step as LaneStep, Then};
 use super::open_files::Handle;
 use super::{Phase, Storage, StorageEvent};
@@ -23,6 +23,8 @@ pub(super) enum Step {
 /// A commit under way.
 pub(super) struct Commit {
     pieces: BTreeSet<u32>,
+    /// Blocks of unfinished pieces.
+    pub(super) parts: BTreeMap<u32, BTreeSet<u32>>,
     stats: BTreeMap<usize, FileStat>,
     in_flight: usize,
     /// It ends with a record that nothing is under way.
@@ -32,7 +34,7 @@ pub(super) struct Commit {
 
 impl<P: Payload> Storage<P> {
     pub(super) fn pump_commit(&mut self, now: Time) {
-        if self.commit.is_some() || self.halted || self.uncommitted.is_empty() {
+        if self.commit.is_some() || self.halted || !self.has_uncommitted() {
             return;
         }
         let interval = self.config.commit_interval();
@@ -58,7 +60,7 @@ impl<P: Payload> Storage<P> {
         if self.is_writing() || is_checking || is_preparing || !is_lane_idle {
             return;
         }
-        if self.clean && self.uncommitted.is_empty() && self.records.is_empty() {
+        if self.clean && !self.has_uncommitted() && self.records.is_empty() {
             return self.set_flushed();
         }
         self.begin_commit(self.to_check.is_empty() && !self.failed, true);
@@ -73,6 +75,7 @@ impl<P: Payload> Storage<P> {
 
     fn begin_commit(&mut self, is_clean: bool, for_flush: bool) {
         let pieces = std::mem::take(&mut self.uncommitted);
+        let parts = std::mem::take(&mut self.uncommitted_parts);
         self.uncommitted_bytes = 0;
         self.uncommitted_since = None;
         let dirty = std::mem::take(&mut self.dirty);
@@ -100,7 +103,7 @@ impl<P: Payload> Storage<P> {
             in_flight += 1;
         }
         let stats = BTreeMap::new();
-        self.commit = Some(Commit { pieces, stats, in_flight, is_clean, for_flush });
+        self.commit = Some(Commit { pieces, parts, stats, in_flight, is_clean, for_flush });
         self.record_commit();
     }
 
@@ -139,6 +142,10 @@ impl<P: Payload> Storage<P> {
         let mut records = std::mem::take(&mut self.records);
         let kept = PieceSet::all(commit.pieces.iter().copied());
         records.extend(kept.into_iter().map(Record::Kept));
+        for (piece, blocks) in std::mem::take(&mut commit.parts) {
+            let sets = BlockSet::all(blocks).into_iter();
+            records.extend(sets.map(|blocks| Record::Part { piece, blocks }));
+        }
         records.extend(
             std::mem::take(&mut commit.stats)
                 .into_iter()
@@ -179,7 +186,8 @@ impl<P: Payload> Storage<P> {
         self.halt();
         if !already && let Some(lane) = &mut self.lane {
             let mut records = std::mem::take(&mut self.records);
-            let lost = std::mem::take(&mut self.uncommitted);
+            let mut lost = std::mem::take(&mut self.uncommitted);
+            lost.extend(std::mem::take(&mut self.uncommitted_parts).into_keys());
             records.extend(PieceSet::all(lost).into_iter().map(Record::Lost));
             lane.push([LaneStep::Append(records), LaneStep::Sync], Then::Nothing);
             self.pump_lane(now);
@@ -193,6 +201,7 @@ impl<P: Payload> Storage<P> {
         self.uncommitted_since = None;
         if let Some(commit) = self.commit.take() {
             self.uncommitted.extend(commit.pieces);
+            self.uncommitted_parts.extend(commit.parts);
         }
         let pieces: Vec<u32> = self.uncommitted.iter().copied().collect();
         for piece in &pieces {

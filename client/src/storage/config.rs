@@ -10,6 +10,9 @@ pub struct Config {
     /// Bytes written since the last commit that call for one at once. Default 64 MiB: half a
     /// second of a gigabit link, and less than a kernel lets one file dirty before it throttles.
     pub commit_bytes: u64,
+    /// Bytes of a block, the unit in which unfinished pieces are recorded. Default 16 KiB (BEP 3,
+    /// `request`); tests have smaller pieces.
+    pub block_len: u32,
     /// Pieces read for checking at the same time. Default 8: two for each of two processors, which hash
     /// two at once, and as many that wait; of each, 128 KiB at a time.
     pub checks_in_flight_max: usize,
@@ -38,6 +41,7 @@ impl Default for Config {
         Config {
             commit_interval_ms: 5_000,
             commit_bytes: 64 << 20,
+            block_len: wire::peer::BLOCK_LEN,
             checks_in_flight_max: 8,
             writes_in_flight_max: 1,
             file_ops_in_flight_max: 32,

@@ -15,6 +15,8 @@ pub(super) struct Decision {
     pub(super) check: Vec<u32>,
     /// Recorded as kept or dirty, and not even long enough to be checked.
     pub(super) lost: Vec<u32>,
+    /// Blocks of unfinished pieces, unless a check finds the piece whole.
+    pub(super) parts: Vec<(u32, Vec<u32>)>,
 }
 
 /// Decides for every piece. A file that is longer than the torrent says is an error: to cut it
@@ -24,6 +26,7 @@ pub(super) fn decide(
     plan: &Plan,
     replay: &Replay,
     stats: &[Option<FileStat>],
+    block_len: u32,
     slack_ns: i64,
 ) -> Result<Decision, DiskError> {
     refuse_longer(plan, stats)?;
@@ -44,8 +47,12 @@ pub(super) fn decide(
             _ => false,
         })
         .collect();
-    let mut decision =
-        Decision { have: Bitfield::new(plan.piece_count()), check: Vec::new(), lost: Vec::new() };
+    let mut decision = Decision {
+        have: Bitfield::new(plan.piece_count()),
+        check: Vec::new(),
+        lost: Vec::new(),
+        parts: Vec::new(),
+    };
     for piece in 0..plan.piece_count() {
         let (kept, dirty) = (replay.kept.get(piece), replay.dirty.get(piece));
         let mut files = plan.real_extents(piece);
@@ -54,11 +61,16 @@ pub(super) fn decide(
             stat.is_some_and(|stat| stat.len >= offset + len)
         });
         let all_explained = files.all(|(file, ..)| explained.get(file).copied().unwrap_or(false));
+        let part = replay.part(piece, plan.piece_len(piece).div_ceil(block_len));
+        if !part.is_empty() && long_enough && all_explained {
+            decision.parts.push((piece, part));
+        } else if !long_enough && (kept || dirty || !part.is_empty()) {
+            decision.lost.push(piece);
+        }
         if !long_enough {
-            if kept || dirty {
-                decision.lost.push(piece);
-            }
-        } else if kept && all_explained {
+            continue;
+        }
+        if kept && all_explained {
             decision.have.set(piece);
         } else if kept || dirty || !all_explained {
             decision.check.push(piece);
@@ -131,7 +143,7 @@ mod tests {
 
     /// Pieces there, to check, lost.
     fn run(replay: &Replay, a: Option<FileStat>, b: Option<FileStat>) -> [Vec<u32>; 3] {
-        let decision = decide(&plan(), replay, &[a, b], SLACK).unwrap();
+        let decision = decide(&plan(), replay, &[a, b], 4, SLACK).unwrap();
         [decision.have.ones().collect(), decision.check, decision.lost]
     }
 
@@ -175,7 +187,7 @@ mod tests {
     #[test]
     fn a_longer_file_is_left_alone() {
         let none = replay(&[], &[], true);
-        let error = decide(&plan(), &none, &[stat(33, 1), None], SLACK).unwrap_err();
+        let error = decide(&plan(), &none, &[stat(33, 1), None], 4, SLACK).unwrap_err();
         assert_eq!(error.kind, DiskErrorKind::Conflict);
         assert!(error.message.contains("t/a has 33 bytes, but 32"), "{error}");
     }

@@ -4,7 +4,7 @@ use crate::disk::DiskError;
 
 /// What a storage has to tell its torrent.
 #[derive(Debug)]
-pub enum StorageEvent {
+pub enum StorageEvent<P> {
     /// Files are being checked.
     CheckProgress {
         /// Pieces checked.
@@ -16,6 +16,26 @@ pub enum StorageEvent {
     Started {
         /// Pieces that are there and right.
         have: Bitfield,
+        /// Blocks of unfinished pieces that lie in the files, by piece. Nobody has hashed them.
+        parts: Vec<(u32, Vec<u32>)>,
+    },
+    /// Blocks of an unfinished piece have been handed to the file system.
+    PartWritten {
+        /// The piece.
+        piece: u32,
+        /// First byte in the piece.
+        begin: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// Bytes of an unfinished piece that were asked for.
+    PartRead {
+        /// The piece.
+        piece: u32,
+        /// First byte in the piece.
+        begin: u32,
+        /// The bytes; none: the file has them no more.
+        payload: Option<P>,
     },
     /// A piece has been handed to the file system and can be read. It is not yet certain to outlive
     /// a crash of the machine.

@@ -61,6 +61,8 @@ pub(super) struct FakeDisk {
     pub(super) free: u64,
     /// The next operation of this sort fails.
     pub(super) fail_next: Option<(Matches, DiskErrorKind)>,
+    /// Of a thousand operations on open files so many fail, as this says; writes may be short.
+    pub(super) faults: Option<(Rng, u32)>,
     /// Pieces hashed.
     pub(super) hashed: usize,
 }
@@ -75,6 +77,7 @@ impl FakeDisk {
             clock_ns: 1_000_000_000_000,
             free: u64::MAX,
             fail_next: None,
+            faults: None,
             hashed: 0,
         }
     }
@@ -173,10 +176,34 @@ impl FakeDisk {
             }
             return failed(kind, "planned");
         }
+        if let Some(kind) = self.fault(&op) {
+            return failed(kind, "by chance");
+        }
         match self.execute(op) {
             Ok(result) => result,
             Err(kind) => failed(kind, "fake"),
         }
+    }
+
+    /// Whether chance lets an operation fail: no space after the first bytes, or an error of the disk.
+    fn fault(&mut self, op: &DiskOp<Block>) -> Option<DiskErrorKind> {
+        let (rng, per_mille) = self.faults.as_mut()?;
+        let is_write = matches!(op, DiskOp::Write { .. } | DiskOp::WriteBlocks { .. });
+        let may_fail = is_write
+            || matches!(op, DiskOp::Sync { .. } | DiskOp::Read { .. } | DiskOp::SetLen { .. });
+        if !may_fail || rng.below(1000) >= *per_mille {
+            return None;
+        }
+        if is_write && rng.below(2) == 0 {
+            // The operation itself runs into it.
+            self.free = u64::from(rng.below(100));
+            return None;
+        }
+        if let DiskOp::Sync { file, .. } = op {
+            let inode = self.open[file];
+            self.inodes[inode].unsynced.clear();
+        }
+        Some(DiskErrorKind::Other)
     }
 
     fn execute(&mut self, op: DiskOp<Block>) -> Result<DiskResult<Block>, DiskErrorKind> {
@@ -216,19 +243,10 @@ impl FakeDisk {
             }
             DiskOp::HashExtents { extents } => {
                 self.hashed += 1;
-                let mut hasher = Sha1::new();
-                for extent in extents {
-                    let bytes = self.read(extent);
-                    if bytes.len() as u64 != extent.len {
-                        return Err(DiskErrorKind::NotFound);
-                    }
-                    hasher.update(bytes);
-                }
-                return Ok(DiskResult::Digest(hasher.finalize().into()));
+                return Ok(DiskResult::Digest(Sha1::digest(self.read_all(extents)?).into()));
             }
             DiskOp::ReadBlock { extents } => {
-                let bytes = extents.into_iter().flat_map(|extent| self.read(extent)).collect();
-                return Ok(DiskResult::Blocks(vec![Block(bytes)]));
+                return Ok(DiskResult::Blocks(vec![Block(self.read_all(extents)?)]));
             }
             DiskOp::Sync { file, metadata } => {
                 let inode = self.inode(file);
@@ -298,6 +316,12 @@ impl FakeDisk {
     fn inode(&mut self, file: FileId) -> &mut Inode {
         let inode = *self.open.get(&file).expect("only open files are used");
         &mut self.inodes[inode]
+    }
+
+    fn read_all(&mut self, extents: Vec<Extent>) -> Result<Vec<u8>, DiskErrorKind> {
+        let len: u64 = extents.iter().map(|extent| extent.len).sum();
+        let bytes: Vec<u8> = extents.into_iter().flat_map(|extent| self.read(extent)).collect();
+        if bytes.len() as u64 == len { Ok(bytes) } else { Err(DiskErrorKind::NotFound) }
     }
 
     fn read(&mut self, extent: Extent) -> Vec<u8> {

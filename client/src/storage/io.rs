@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
+use super::jobs::Span;
 use super::open_files::Handle;
 use super::{commit, prepare, start};
 use crate::disk::{DiskOp, FileId, Ticket};
@@ -18,7 +19,11 @@ pub(super) enum Pending {
     },
     Prepare(prepare::Step),
     Write {
-        piece: u32,
+        span: Span,
+        handles: Vec<Handle>,
+    },
+    Read {
+        span: Span,
         handles: Vec<Handle>,
     },
     /// The journal's current step.

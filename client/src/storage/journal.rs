@@ -9,6 +9,8 @@
 //! only behind exactly the records that it was written behind: what follows the first bad record is
 //! cut, and nothing that an earlier run left beyond the cut can come to life again.
 
+use std::collections::BTreeMap;
+
 use wire::bitfield::Bitfield;
 use wire::{Id, InfoHash};
 
@@ -47,7 +49,18 @@ pub(super) enum Record {
     },
     /// Nothing is under way: every file is as its last record says.
     Clean,
+    /// These blocks of an unfinished piece are on stable storage, and nobody knows whether they
+    /// are right.
+    Part {
+        /// The piece.
+        piece: u32,
+        /// Which blocks.
+        blocks: BlockSet,
+    },
 }
+
+/// Up to 128 blocks of one piece, from `group` x 128 on.
+pub(super) type BlockSet = PieceSet;
 
 /// Up to 128 pieces, from `group` x 128 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +113,11 @@ impl Record {
                 (5, 0)
             }
             Record::Clean => (6, 0),
+            Record::Part { piece, blocks } => {
+                body[..16].copy_from_slice(&blocks.bits.to_le_bytes());
+                body[16..].copy_from_slice(&blocks.group.to_le_bytes());
+                (7, piece)
+            }
         };
         let mut out = [0; RECORD_LEN];
         out[0] = kind;
@@ -129,6 +147,10 @@ impl Record {
             }
             5 => Record::Alive { mtime_ns: i64_at(bytes, 8)? },
             6 => Record::Clean,
+            7 => {
+                let blocks = BlockSet { group: u32_at(bytes, 24)?, bits: u128_at(bytes, 8)? };
+                Record::Part { piece: index, blocks }
+            }
             _ => return None,
         };
         Some((record, crc))
@@ -238,6 +260,8 @@ pub(super) struct Replay {
     pub(super) kept: Bitfield,
     /// Pieces that may be there or not.
     pub(super) dirty: Bitfield,
+    /// Blocks of unfinished pieces, by piece and group.
+    pub(super) parts: BTreeMap<(u32, u32), u128>,
     /// By file.
     pub(super) files: Vec<Option<FileRecord>>,
     /// The file system's clock at the last note, in nanoseconds since 1970.
@@ -254,6 +278,7 @@ impl Replay {
         Replay {
             kept: Bitfield::new(pieces),
             dirty: Bitfield::new(pieces),
+            parts: BTreeMap::new(),
             files: vec![None; files],
             alive_ns: None,
             clean: false,
@@ -288,18 +313,27 @@ impl Replay {
     fn apply(&mut self, record: Record) -> bool {
         self.clean = record == Record::Clean;
         match record {
-            Record::Dirty(set) => self.each(set, |kept, dirty, piece| {
-                kept.clear(piece);
-                dirty.set(piece);
+            Record::Dirty(set) => self.each(set, |replay, piece| {
+                replay.kept.clear(piece);
+                replay.dirty.set(piece);
             }),
-            Record::Kept(set) => self.each(set, |kept, dirty, piece| {
-                kept.set(piece);
-                dirty.clear(piece);
+            Record::Kept(set) => self.each(set, |replay, piece| {
+                replay.kept.set(piece);
+                replay.dirty.clear(piece);
+                replay.forget_part(piece);
             }),
-            Record::Lost(set) => self.each(set, |kept, dirty, piece| {
-                kept.clear(piece);
-                dirty.clear(piece);
+            Record::Lost(set) => self.each(set, |replay, piece| {
+                replay.kept.clear(piece);
+                replay.dirty.clear(piece);
+                replay.forget_part(piece);
             }),
+            Record::Part { piece, blocks } => {
+                let is_there = piece < self.kept.len();
+                if is_there && !self.kept.get(piece) {
+                    *self.parts.entry((piece, blocks.group)).or_default() |= blocks.bits;
+                }
+                is_there
+            }
             Record::File { index, stat } => {
                 let Some(file) = self.files.get_mut(index as usize) else { return false };
                 let oldest = file.map_or(i64::MAX, |file| file.oldest_ns).min(stat.mtime_ns);
@@ -321,13 +355,28 @@ impl Replay {
         }
     }
 
-    fn each(&mut self, set: PieceSet, f: impl Fn(&mut Bitfield, &mut Bitfield, u32)) -> bool {
+    fn each(&mut self, set: PieceSet, f: impl Fn(&mut Replay, u32)) -> bool {
         let count = self.kept.len();
         if set.pieces().any(|piece| piece >= count) {
             return false;
         }
-        set.pieces().for_each(|piece| f(&mut self.kept, &mut self.dirty, piece));
+        set.pieces().for_each(|piece| f(self, piece));
         true
+    }
+
+    fn forget_part(&mut self, piece: u32) {
+        while let Some((&key, _)) = self.parts.range((piece, 0)..=(piece, u32::MAX)).next() {
+            self.parts.remove(&key);
+        }
+    }
+
+    /// The blocks of an unfinished piece that are on stable storage, of those before `count`.
+    pub(super) fn part(&self, piece: u32, count: u32) -> Vec<u32> {
+        self.parts
+            .range((piece, 0)..=(piece, u32::MAX))
+            .flat_map(|(&(_, group), &bits)| BlockSet { group, bits }.pieces())
+            .filter(|block| *block < count)
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use wire::time::Time;
 
 use super::io::Pending;
+use super::jobs::Span;
 use super::journal::{Record, Tail};
 use super::{Phase, Storage, journal_path};
 use crate::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId};
@@ -28,8 +29,8 @@ pub(super) enum Step {
 /// What waits for the steps of a task.
 pub(super) enum Then<P> {
     Nothing,
-    /// These pieces may be written.
-    Write(Vec<(u32, Vec<P>)>),
+    /// These may be written.
+    Write(Vec<(Span, Vec<P>)>),
     /// The commit is done.
     Committed,
 }
@@ -137,9 +138,9 @@ impl<P: Payload> Storage<P> {
     fn on_task_done(&mut self, now: Time, then: Then<P>) {
         match then {
             Then::Nothing => {}
-            Then::Write(pieces) => {
+            Then::Write(writes) => {
                 if !self.failed && self.phase == Phase::Ready {
-                    self.to_write.extend(pieces);
+                    self.to_write.extend(writes);
                     self.pump_writes(now);
                     self.pump_jobs();
                 }

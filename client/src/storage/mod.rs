@@ -20,6 +20,7 @@ mod config;
 mod decide;
 mod event;
 mod io;
+mod jobs;
 pub mod journal;
 mod lane;
 mod open_files;
@@ -35,8 +36,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::InfoHash;
 use wire::bitfield::Bitfield;
@@ -49,6 +49,7 @@ use commit::Commit;
 pub use config::Config;
 pub use event::StorageEvent;
 use io::{Io, Pending};
+use jobs::{Job, Span, Work};
 use journal::Record;
 pub use journal::{read_header, read_info};
 use lane::Lane;
@@ -56,6 +57,7 @@ use open_files::{Handle, OpenFiles};
 use plan::Plan;
 use prepare::Prepare;
 use start::Start;
+use write::Unwritten;
 
 /// The folder beneath a torrent's root where journals are.
 pub const STATE_FOLDER: &str = ".trackerless";
@@ -80,14 +82,6 @@ enum Phase {
     Closed,
 }
 
-/// What waits for the files of a piece to be open.
-struct Job<P> {
-    piece: u32,
-    handles: Vec<Handle>,
-    /// To be written; none: to be checked.
-    blocks: Option<Vec<P>>,
-}
-
 /// The pure brain of one torrent's files.
 ///
 /// After every call its outputs are drained: [`Storage::poll_op`], [`Storage::poll_event`]. Results
@@ -107,7 +101,7 @@ pub struct Storage<P: Payload> {
     /// After a failed sync or journal write nothing is committed any more.
     halted: bool,
     io: Io<P>,
-    events: VecDeque<StorageEvent>,
+    events: VecDeque<StorageEvent<P>>,
     open: OpenFiles,
     start: Start,
     /// By file, as last seen.
@@ -125,17 +119,21 @@ pub struct Storage<P: Payload> {
     folders: BTreeSet<RelPath>,
     to_check: VecDeque<u32>,
     check_progress: (u32, u32),
+    /// Blocks of unfinished pieces that were found at the start.
+    parts: Vec<(u32, Vec<u32>)>,
     /// Handed in, not recorded as dirty yet.
-    to_record: Vec<(u32, Vec<P>)>,
+    to_record: Vec<(Span, Vec<P>)>,
     /// Recorded, not begun.
-    to_write: VecDeque<(u32, Vec<P>)>,
-    /// Handed in, not written yet.
-    unwritten: BTreeMap<u32, u64>,
+    to_write: VecDeque<(Span, Vec<P>)>,
+    /// Handed in, not written yet, by piece.
+    unwritten: BTreeMap<u32, Unwritten>,
     jobs: Vec<Job<P>>,
     writes_in_flight: usize,
     checks_in_flight: usize,
     /// Readable, not in a commit yet.
     uncommitted: BTreeSet<u32>,
+    /// Blocks of unfinished pieces that are in the files and not in a commit yet.
+    uncommitted_parts: BTreeMap<u32, BTreeSet<u32>>,
     uncommitted_bytes: u64,
     uncommitted_since: Option<Time>,
     /// Files with bytes that may not last yet, and what they are open as.
@@ -177,6 +175,7 @@ impl<P: Payload> Storage<P> {
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),
             check_progress: (0, 0),
+            parts: Vec::new(),
             to_record: Vec::new(),
             to_write: VecDeque::new(),
             unwritten: BTreeMap::new(),
@@ -184,6 +183,7 @@ impl<P: Payload> Storage<P> {
             writes_in_flight: 0,
             checks_in_flight: 0,
             uncommitted: BTreeSet::new(),
+            uncommitted_parts: BTreeMap::new(),
             uncommitted_bytes: 0,
             uncommitted_since: None,
             dirty: BTreeMap::new(),
@@ -216,21 +216,6 @@ impl<P: Payload> Storage<P> {
         if self.phase == Phase::New {
             self.phase = Phase::Starting;
             self.begin();
-            self.pump(now);
-        }
-    }
-
-    /// Takes a whole piece whose hash was right. [`StorageEvent::Written`] tells when it can be
-    /// read. A piece that is there or under way already is dropped, as is one that comes before the
-    /// start or after a failure.
-    pub fn write_piece(&mut self, now: Time, piece: u32, blocks: Vec<P>) {
-        let len: u64 = blocks.iter().map(|block| block.len() as u64).sum();
-        let fits = len == u64::from(self.plan.piece_len(piece)) && piece < self.plan.piece_count();
-        debug_assert!(fits, "piece {piece} of {len} bytes");
-        let wanted = !self.have.get(piece) && !self.unwritten.contains_key(&piece);
-        if fits && wanted && self.phase == Phase::Ready && !self.failed && !self.seed {
-            self.unwritten.insert(piece, len);
-            self.to_record.push((piece, blocks));
             self.pump(now);
         }
     }
@@ -308,7 +293,7 @@ impl<P: Payload> Storage<P> {
     }
 
     /// What the torrent is to know.
-    pub fn poll_event(&mut self) -> Option<StorageEvent> {
+    pub fn poll_event(&mut self) -> Option<StorageEvent<P>> {
         self.events.pop_front()
     }
 
@@ -317,7 +302,8 @@ impl<P: Payload> Storage<P> {
         if self.commit.is_some() || self.halted || self.phase == Phase::Closed {
             return None;
         }
-        self.uncommitted_since.map(|since| since + self.config.commit_interval())
+        let since = self.uncommitted_since.filter(|_| self.has_uncommitted());
+        since.map(|since| since + self.config.commit_interval())
     }
 
     /// Pieces checked, and pieces to check in all.
@@ -327,12 +313,12 @@ impl<P: Payload> Storage<P> {
 
     /// Bytes handed in and not written yet.
     pub fn unwritten_bytes(&self) -> u64 {
-        self.unwritten.values().sum()
+        self.unwritten.values().map(|piece| piece.bytes).sum()
     }
 
     /// Whether all that can be read is on stable storage and recorded.
     pub fn is_settled(&self) -> bool {
-        self.unwritten.is_empty() && self.uncommitted.is_empty() && self.commit.is_none()
+        self.unwritten.is_empty() && !self.has_uncommitted() && self.commit.is_none()
     }
 
     fn on_done(&mut self, now: Time, pending: Pending, result: DiskResult<P>) {
@@ -352,7 +338,8 @@ impl<P: Payload> Storage<P> {
                 self.on_checked(now, piece, handles, digest);
             }
             Pending::Prepare(step) => self.on_prepared(step, result),
-            Pending::Write { piece, handles } => self.on_written(now, piece, handles),
+            Pending::Write { span, handles } => self.on_written(now, span, handles),
+            Pending::Read { span, handles } => self.on_part_read(span, handles, result),
             Pending::Journal => self.on_journal(now, result),
             Pending::Commit(step) => self.on_commit(now, step, result),
         }
@@ -371,9 +358,16 @@ impl<P: Payload> Storage<P> {
                 self.open.unpin_all(&mut self.io, handles);
                 self.fail(error);
             }
-            Pending::Write { piece, handles } => {
+            Pending::Read { span, handles } => {
+                let is_gone = error.kind == crate::disk::DiskErrorKind::NotFound;
+                self.on_part_read(span, handles, DiskResult::Done);
+                if !is_gone {
+                    self.fail(error);
+                }
+            }
+            Pending::Write { span, handles } => {
                 self.writes_in_flight -= 1;
-                self.unwritten.remove(&piece);
+                self.unwritten.remove(&span.piece);
                 self.open.unpin_all(&mut self.io, handles);
                 self.fail(error);
             }
@@ -389,17 +383,22 @@ impl<P: Payload> Storage<P> {
 
     /// Stops; what was written before is still committed.
     fn fail(&mut self, error: DiskError) {
-        self.to_record.clear();
-        self.to_write.clear();
+        let dropped = self.to_record.drain(..).chain(self.to_write.drain(..));
+        for (span, _) in dropped {
+            self.unwritten.remove(&span.piece);
+        }
         self.to_check.clear();
         for job in std::mem::take(&mut self.jobs) {
-            match job.blocks {
-                Some(_) => self.writes_in_flight -= 1,
-                None => self.checks_in_flight -= 1,
+            match job.work {
+                Work::Write(_) => {
+                    self.writes_in_flight -= 1;
+                    self.unwritten.remove(&job.span.piece);
+                }
+                Work::Check => self.checks_in_flight -= 1,
+                Work::Read => {}
             }
             self.open.unpin_all(&mut self.io, job.handles);
         }
-        self.unwritten.clear();
         if !self.failed {
             self.failed = true;
             self.events.push_back(StorageEvent::Failed { error });
@@ -419,60 +418,6 @@ impl<P: Payload> Storage<P> {
         self.pump_commit(now);
         self.pump_flush();
         self.pump_lane(now);
-    }
-
-    /// Issues the pieces whose files are all open.
-    fn pump_jobs(&mut self) {
-        let mut waiting = Vec::new();
-        for job in std::mem::take(&mut self.jobs) {
-            let len = self.plan.piece_len(job.piece);
-            let write = job.blocks.is_some();
-            let Some(extents) = self.open.extents(&self.plan, job.piece, 0, len, write) else {
-                waiting.push(job);
-                continue;
-            };
-            let Job { piece, handles, blocks } = job;
-            match blocks {
-                Some(blocks) => {
-                    self.unsettled.extend(handles.iter().map(|handle| handle.file));
-                    let pending = Pending::Write { piece, handles };
-                    self.io.submit(DiskOp::WriteBlocks { extents, blocks }, pending);
-                }
-                None => {
-                    let pending = Pending::Hash { piece, handles };
-                    self.io.submit(DiskOp::HashExtents { extents }, pending);
-                }
-            }
-        }
-        self.jobs = waiting;
-    }
-
-    fn add_job(&mut self, piece: u32, blocks: Option<Vec<P>>) {
-        let write = blocks.is_some();
-        let files: Vec<usize> = self.plan.real_extents(piece).map(|(file, ..)| file).collect();
-        let handles = files
-            .into_iter()
-            .map(|file| self.open.pin(&mut self.io, &self.plan, file, write))
-            .collect();
-        self.jobs.push(Job { piece, handles, blocks });
-    }
-
-    /// A piece can be read, and waits for its commit.
-    fn add_uncommitted(&mut self, now: Time, piece: u32, handles: Vec<Handle>) {
-        self.have.set(piece);
-        self.uncommitted.insert(piece);
-        self.uncommitted_bytes += self.plan.real_len(piece);
-        self.uncommitted_since.get_or_insert(now);
-        for handle in handles {
-            self.unsettled.insert(handle.file);
-            // The pin stays until the file has been synced.
-            match self.dirty.entry(handle.file) {
-                Entry::Occupied(_) => self.open.unpin(&mut self.io, handle),
-                Entry::Vacant(entry) => {
-                    entry.insert(handle);
-                }
-            }
-        }
     }
 
     /// A result that comes after the end.

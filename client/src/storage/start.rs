@@ -142,7 +142,8 @@ impl<P: Payload> Storage<P> {
             Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
         });
         let slack = self.config.mtime_slack_ns();
-        let decision = match decide(&self.plan, &replay, &self.stats, slack) {
+        let decision = match decide(&self.plan, &replay, &self.stats, self.config.block_len, slack)
+        {
             Ok(decision) => decision,
             Err(error) => return self.fail(error),
         };
@@ -154,6 +155,7 @@ impl<P: Payload> Storage<P> {
         }
         self.clean = replay.clean && !is_new && self.records.is_empty();
         self.have = decision.have;
+        self.parts = decision.parts;
         self.check_progress = (0, decision.check.len() as u32);
         self.to_check = decision.check.into();
         self.phase = Phase::Checking;
@@ -201,7 +203,8 @@ impl<P: Payload> Storage<P> {
 
     fn set_ready(&mut self) {
         self.phase = Phase::Ready;
-        self.events.push_back(StorageEvent::Started { have: self.have.clone() });
+        let parts = std::mem::take(&mut self.parts);
+        self.events.push_back(StorageEvent::Started { have: self.have.clone(), parts });
         // A torrent with nothing to fetch may still have empty files to make.
         let missing =
             |(file, stat): (usize, &Option<FileStat>)| stat.is_none() && self.plan.is_real(file);

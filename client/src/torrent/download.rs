@@ -7,22 +7,11 @@ use wire::peer::{BLOCK_LEN, BlockRef, Message};
 use wire::time::Time;
 
 use super::{Action, Content, Job, Torrent, TorrentEvent};
-use crate::disk::HashWork;
 use crate::disk::Ticket;
 use crate::payload::Payload;
 use crate::peer::{Asked, Peer};
-use crate::pieces::Arrival;
-use crate::smart_ban::BlockDigest;
+use crate::pieces::{self, Arrival};
 use crate::{Close, Config, ConnId};
-
-/// A piece whose blocks are hashed one by one, to tell who lied.
-pub(super) struct Autopsy<P: Payload> {
-    /// Whether the whole is right.
-    right: bool,
-    blocks: Vec<Option<P>>,
-    senders: Vec<SocketAddr>,
-    digests: Vec<Option<BlockDigest>>,
-}
 
 impl<P: Payload> Torrent<P> {
     /// Asks `conn` for as many blocks as its window and the credits allow.
@@ -73,30 +62,12 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// Blocks that may still be asked for: the budget less those asked, held and being written. A
-    /// piece fits into the budget, however large it is.
-    fn credits(&self) -> usize {
+    /// Blocks that may still be asked for: the budget less those asked, held and being written.
+    pub(super) fn credits(&self) -> usize {
         let pieces = self.content.as_ref().map(|content| &content.pieces);
-        let piece_blocks = pieces.map_or(0, |pieces| pieces.geometry().block_count(0) as usize);
         let begun = pieces.map_or(0, |pieces| pieces.asked() + pieces.held());
         let writing: usize = self.writing.values().sum();
-        self.config.credits_max.max(piece_blocks).saturating_sub(begun + writing)
-    }
-
-    /// Blocks of pieces that nobody finishes have used the budget up: the piece that is least far
-    /// gives its blocks back, so that others get whole.
-    pub(super) fn relieve(&mut self, now: Time) {
-        if now.since(self.relieved_at) < self.config.unfinished_max || self.credits() > 0 {
-            return;
-        }
-        self.relieved_at = now;
-        let Some(content) = &mut self.content else { return };
-        let Some(dropped) = content.pieces.drop_least() else { return };
-        self.counters.wasted += dropped.blocks as u64 * u64::from(BLOCK_LEN);
-        if dropped.ended {
-            content.picker.put_back(dropped.piece);
-        }
-        self.freed = true;
+        self.config.credits_max.saturating_sub(begun + writing)
     }
 
     /// A block came from `conn`.
@@ -111,7 +82,7 @@ impl<P: Payload> Torrent<P> {
         let arrival = match asked {
             Some(asked) if !self.failed && self.has_room_for(&block, asked) => {
                 self.content.as_mut().map_or(Arrival::Unwanted, |content| {
-                    content.pieces.arrived(&block, conn, addr, payload)
+                    content.pieces.arrived(now, &block, conn, addr, payload)
                 })
             }
             _ => Arrival::Unwanted,
@@ -128,7 +99,8 @@ impl<P: Payload> Torrent<P> {
                         self.actions.push_back(Action::Flush(other.conn));
                     }
                 }
-                self.hash_more(block.piece);
+                self.hash_more(now, block.piece);
+                self.spare_memory(now);
             }
         }
         self.fill(now, conn);
@@ -141,8 +113,10 @@ impl<P: Payload> Torrent<P> {
             return true;
         }
         let room = self.credits() > 0;
-        if let Some(content) = self.content.as_mut().filter(|c| room && c.picker.holds(block.piece))
-        {
+        let max = self.config.begun_blocks_max;
+        let may_begin =
+            |c: &&mut Content<P>| c.picker.holds(block.piece) && c.pieces.begun_blocks() < max;
+        if let Some(content) = self.content.as_mut().filter(|_| room).filter(may_begin) {
             content.picker.take(block.piece);
             content.pieces.begin(block.piece);
         }
@@ -150,7 +124,8 @@ impl<P: Payload> Torrent<P> {
     }
 
     /// Gives the next blocks of `piece` to a hash thread, if there are enough.
-    fn hash_more(&mut self, piece: u32) {
+    pub(super) fn hash_more(&mut self, now: Time, piece: u32) {
+        self.read_back(now, piece);
         let Some(content) = &mut self.content else { return };
         if let Some(work) = content.pieces.next_hash(piece, self.config.hash_batch_blocks) {
             self.queued_blocks += work.blocks.len();
@@ -174,7 +149,7 @@ impl<P: Payload> Torrent<P> {
                 if let Some(content) = &mut self.content {
                     content.pieces.hashed(piece, hasher, blocks);
                 }
-                self.hash_more(piece);
+                self.hash_more(now, piece);
             }
             (Some(Job::Piece(piece)), Some(digest)) => {
                 self.on_piece_hashed(now, piece, blocks, digest);
@@ -185,92 +160,46 @@ impl<P: Payload> Torrent<P> {
             (Some(Job::Autopsy(..)) | None, _) => {}
         }
         self.refill(now);
+        self.pump_flush(now);
     }
 
     fn on_piece_hashed(&mut self, now: Time, piece: u32, last: Vec<P>, digest: [u8; 20]) {
         self.relieved_at = now;
         let Some(content) = &mut self.content else { return };
-        let (blocks, senders) = content.pieces.finish(piece, last);
+        let finished = content.pieces.finish(piece, last);
         let right = content.info.piece_hashes.get(piece as usize) == Some(&digest);
         if right && !self.smart_ban.suspects(piece) {
-            return self.write(now, piece, blocks);
+            return self.write(now, piece, finished.blocks);
         }
         if !right {
             self.counters.hash_failures += 1;
-            self.counters.wasted += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+            self.counters.wasted += u64::from(content.pieces.geometry().piece_len(piece));
             self.events.push_back(TorrentEvent::HashFailed(piece));
-            content.picker.put_back(piece);
-            self.freed = true;
-            if senders.windows(2).all(|pair| pair[0] == pair[1]) {
-                senders.first().into_iter().for_each(|liar| self.ban(now, *liar));
-                return;
+            let senders = &finished.senders;
+            let is_one = senders.windows(2).all(|pair| pair[0] == pair[1]);
+            if let Some(liar) = senders.first().copied().flatten().filter(|_| is_one) {
+                self.begin_anew(now, piece, finished.is_partly_saved());
+                return self.ban(now, liar);
             }
         }
-        self.dissect(piece, right, blocks, senders);
+        self.dissect(now, piece, right, finished);
     }
 
-    /// Hashes each block of a piece by itself.
-    fn dissect(&mut self, piece: u32, right: bool, blocks: Vec<P>, senders: Vec<SocketAddr>) {
-        let count = blocks.len();
+    /// Writes what is not in the file yet of a piece that is right.
+    pub(super) fn write(&mut self, now: Time, piece: u32, blocks: Vec<Option<P>>) {
+        let count = blocks.iter().flatten().count();
         self.queued_blocks += count;
-        for (index, block) in blocks.into_iter().enumerate() {
-            let ticket = self.ticket(Job::Autopsy(piece, index as u32));
-            let work = HashWork { hasher: P::Hasher::default(), blocks: vec![block], finish: true };
-            self.actions.push_back(Action::Hash(ticket, work));
-        }
-        let autopsy = Autopsy {
-            right,
-            blocks: (0..count).map(|_| None).collect(),
-            senders,
-            digests: vec![None; count],
-        };
-        self.autopsies.insert(piece, autopsy);
-    }
-
-    fn on_block_hashed(
-        &mut self,
-        now: Time,
-        piece: u32,
-        index: u32,
-        mut blocks: Vec<P>,
-        digest: BlockDigest,
-    ) {
-        let Some(autopsy) = self.autopsies.get_mut(&piece) else { return };
-        let (Some(block), Some(slot)) =
-            (autopsy.blocks.get_mut(index as usize), autopsy.digests.get_mut(index as usize))
-        else {
-            return;
-        };
-        *block = blocks.pop();
-        *slot = Some(digest);
-        if autopsy.digests.iter().any(Option::is_none) {
-            return;
-        }
-        let Some(autopsy) = self.autopsies.remove(&piece) else { return };
-        let digests: Vec<BlockDigest> = autopsy.digests.into_iter().flatten().collect();
-        if autopsy.right {
-            for liar in self.smart_ban.passed(piece, &digests) {
-                self.ban(now, liar);
-            }
-            self.write(now, piece, autopsy.blocks.into_iter().flatten().collect());
-        } else {
-            for (index, (from, digest)) in autopsy.senders.into_iter().zip(digests).enumerate() {
-                self.smart_ban.failed(piece, index as u32, from, digest);
-            }
-        }
-    }
-
-    fn write(&mut self, now: Time, piece: u32, blocks: Vec<P>) {
-        self.queued_blocks += blocks.len();
-        self.writing.insert(piece, blocks.len());
+        self.writing.insert(piece, count);
         if let Some(content) = &mut self.content {
-            content.storage.write_piece(now, piece, blocks);
+            let runs = pieces::runs(blocks).into_iter();
+            let runs = runs.map(|(first, blocks)| (first * BLOCK_LEN, blocks)).collect();
+            content.storage.write_piece(now, piece, runs);
         }
         self.drain_storage(now);
     }
 
     /// Ends the connections to a liar and takes none again.
-    fn ban(&mut self, now: Time, liar: SocketAddr) {
+    pub(super) fn ban(&mut self, now: Time, liar: SocketAddr) {
         let same = |peer: &&Peer| {
             peer.addr == liar
                 || (peer.addr.ip() == liar.ip()
@@ -287,17 +216,25 @@ impl<P: Payload> Torrent<P> {
     }
 
     /// What the disk had is known.
-    pub(super) fn on_started(&mut self, now: Time, have: Bitfield) {
+    pub(super) fn on_started(&mut self, now: Time, have: Bitfield, parts: Vec<(u32, Vec<u32>)>) {
         let Some(content) = &mut self.content else { return };
         content.started = true;
         for piece in have.ones() {
             content.pieces.set_have(piece);
             content.picker.take(piece);
         }
+        let mut to_hash = Vec::new();
+        for (piece, blocks) in parts {
+            content.picker.take(piece);
+            if content.pieces.restore(piece, &blocks) {
+                to_hash.push(piece);
+            }
+        }
         for peer in self.peers.values_mut() {
             have.ones().for_each(|piece| peer.send(Message::Have(piece)));
         }
         self.events.push_back(TorrentEvent::Started);
+        to_hash.into_iter().for_each(|piece| self.hash_more(now, piece));
         self.check_complete(now);
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
         for conn in conns {
@@ -394,11 +331,12 @@ fn pick<P: Payload>(
     config: &Config,
 ) -> Option<(BlockRef, bool)> {
     let Content { pieces, picker, .. } = content;
+    let may_begin = pieces.begun_blocks() < config.begun_blocks_max;
     if peer.chokes_us {
         let piece = peer.allowed_fast().find(|&piece| {
             peer.has().get(piece)
                 && !pieces.have().get(piece)
-                && (pieces.is_open(piece) || picker.holds(piece))
+                && (pieces.is_open(piece) || (may_begin && picker.holds(piece)))
         })?;
         picker.take(piece);
         pieces.begin(piece);
@@ -409,7 +347,7 @@ fn pick<P: Payload>(
     }
     let open = pieces.open().find(|&piece| peer.has().get(piece));
     let piece = open.or_else(|| {
-        if peer.nothing_new_at == Some(picker.generation()) {
+        if !may_begin || peer.nothing_new_at == Some(picker.generation()) {
             return None;
         }
         let random = pieces.have().count() < config.random_first_pieces;

@@ -3,8 +3,10 @@
 //! A `Torrent` owns its peers. Connections, disk and hash jobs and the DHT are its caller's; it
 //! talks to them by [`Action`]s and [`TorrentEvent`]s, and is tested alone.
 
+mod autopsy;
 mod download;
 mod extension;
+mod parts;
 mod swarm;
 mod upload;
 
@@ -35,7 +37,7 @@ use crate::stats::TorrentStats;
 use crate::storage::{Storage, StorageEvent};
 use crate::{Config, ConnId};
 
-use download::Autopsy;
+use autopsy::Autopsy;
 
 /// How often a torrent looks at its peers.
 const TICK: Duration = Duration::from_secs(1);
@@ -158,6 +160,7 @@ pub struct Torrent<P: Payload> {
     discovery: Discovery,
     failed: bool,
     stopping: bool,
+    flush_wanted: bool,
     next_tick: Time,
     next_choke: Time,
     /// Blocks in hash and write jobs.
@@ -185,6 +188,10 @@ struct Counters {
     wasted: u64,
     hash_failures: u64,
     end_game_requests: u64,
+    /// Blocks.
+    written_early: u64,
+    /// Blocks.
+    read_back: u64,
 }
 
 impl<P: Payload> Torrent<P> {
@@ -215,6 +222,7 @@ impl<P: Payload> Torrent<P> {
             discovery: Discovery::new(now, &config),
             failed: false,
             stopping: false,
+            flush_wanted: false,
             next_tick: now,
             next_choke: now + config.choke_round,
             queued_blocks: 0,
@@ -329,6 +337,7 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         self.relieve(now);
+        self.write_old(now);
         self.tick_peers(now);
         if now >= self.next_choke {
             self.next_choke = now + self.config.choke_round;
@@ -363,12 +372,12 @@ impl<P: Payload> Torrent<P> {
 
     /// Brings all that is there to stable storage; [`TorrentEvent::Flushed`] tells when.
     pub fn flush(&mut self, now: Time) {
-        match &mut self.content {
-            // Also after a failure: what was written before it is to last.
-            Some(content) => content.storage.flush(now),
-            None => self.events.push_back(TorrentEvent::Flushed),
+        self.flush_wanted = true;
+        if self.content.is_none() {
+            self.flush_wanted = false;
+            self.events.push_back(TorrentEvent::Flushed);
         }
-        self.drain_storage(now);
+        self.pump_flush(now);
     }
 
     /// What the session has to do next.
@@ -409,7 +418,13 @@ impl<P: Payload> Torrent<P> {
             }
             let Some(event) = content.storage.poll_event() else { break };
             match event {
-                StorageEvent::Started { have } => self.on_started(now, have),
+                StorageEvent::Started { have, parts } => self.on_started(now, have, parts),
+                StorageEvent::PartWritten { piece, begin, len } => {
+                    self.on_part_written(now, piece, begin, len);
+                }
+                StorageEvent::PartRead { piece, begin, payload } => {
+                    self.on_part_read(now, piece, begin, payload);
+                }
                 StorageEvent::Written { piece } => self.on_written(now, piece),
                 StorageEvent::Lost { pieces } => self.on_lost(&pieces),
                 StorageEvent::Readable => {
@@ -449,6 +464,7 @@ impl<P: Payload> Torrent<P> {
             total_len: content.map_or(0, |content| content.info.total_len),
             have_bytes,
             partial_bytes: content.map_or(0, |content| content.pieces.partial_bytes()),
+            held_bytes: content.map_or(0, |content| content.pieces.held_bytes()),
             downloaded: self.counters.downloaded,
             uploaded: self.counters.uploaded,
             wasted: self.counters.wasted,
@@ -469,6 +485,8 @@ impl<P: Payload> Torrent<P> {
             asking: self.discovery.is_asking(),
             hash_failures: self.counters.hash_failures,
             end_game_requests: self.counters.end_game_requests,
+            written_early: self.counters.written_early,
+            read_back: self.counters.read_back,
         }
     }
 }

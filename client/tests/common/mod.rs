@@ -41,6 +41,9 @@ pub struct Host {
     outputs: BTreeMap<ConnId, Vec<Output>>,
     /// Writes fail with this.
     pub disk_full: bool,
+    /// Hash threads take their time: jobs wait for [`Host::hash_held`].
+    pub hold_hashes: bool,
+    held_hashes: Vec<(client::JobId, HashWork<Bytes>)>,
     next_port: u16,
 }
 
@@ -75,6 +78,8 @@ impl Host {
             open: BTreeMap::new(),
             outputs: BTreeMap::new(),
             disk_full: false,
+            hold_hashes: false,
+            held_hashes: Vec::new(),
             next_port: 2000,
         }
     }
@@ -94,6 +99,16 @@ impl Host {
         host.session.set_info(host.now, host.key, info.clone(), storage);
         host.drain();
         host
+    }
+
+    /// Another run of the same program, on the files that this one leaves.
+    pub fn restart(mut self, info: &Info) -> Host {
+        self.session.stop_torrent(self.now, self.key);
+        self.drain();
+        let mut next = Host::with_hash(info, Config::default());
+        next.files = std::mem::take(&mut self.files);
+        next.set_info(info);
+        next
     }
 
     pub fn set_info(&mut self, info: &Info) {
@@ -222,16 +237,29 @@ impl Host {
                     let result = self.run(op);
                     self.session.handle_disk(self.now, job, result);
                 }
-                Action::Hash(job, HashWork { mut hasher, blocks, finish }) => {
-                    blocks.iter().for_each(|block: &Bytes| hasher.update(&block.0));
-                    let digest = finish.then(|| hasher.clone().finalize().into());
-                    self.session.handle_hashed(self.now, job, hasher, blocks, digest);
-                }
+                Action::Hash(job, work) if self.hold_hashes => self.held_hashes.push((job, work)),
+                Action::Hash(job, work) => self.hash(job, work),
             }
         }
         while let Some((_, event)) = self.session.poll_event() {
             self.events.push(event);
         }
+    }
+
+    fn hash(&mut self, job: client::JobId, work: HashWork<Bytes>) {
+        let HashWork { mut hasher, blocks, finish } = work;
+        blocks.iter().for_each(|block: &Bytes| hasher.update(&block.0));
+        let digest = finish.then(|| hasher.clone().finalize().into());
+        self.session.handle_hashed(self.now, job, hasher, blocks, digest);
+    }
+
+    /// Does the hash jobs that waited, and all that comes of it.
+    pub fn hash_held(&mut self) {
+        self.hold_hashes = false;
+        for (job, work) in std::mem::take(&mut self.held_hashes) {
+            self.hash(job, work);
+        }
+        self.drain();
     }
 
     fn run(&mut self, op: DiskOp<Bytes>) -> DiskResult<Bytes> {
@@ -285,6 +313,19 @@ impl Host {
                     hash.update(&bytes[start..(start + len).min(bytes.len())]);
                 }
                 DiskResult::Digest(hash.finalize().into())
+            }
+            DiskOp::ReadBlock { extents } => {
+                let mut out = Vec::new();
+                for extent in extents {
+                    let (start, len) = (extent.offset as usize, extent.len as usize);
+                    let Some(bytes) = self.bytes(extent.file).get(start..start + len) else {
+                        let message = "it ends too early".to_string();
+                        let error = DiskError { kind: DiskErrorKind::NotFound, message };
+                        return DiskResult::Failed { error, blocks: Vec::new() };
+                    };
+                    out.extend(bytes);
+                }
+                DiskResult::Blocks(vec![Bytes(out)])
             }
             _ => DiskResult::Done,
         }

@@ -365,8 +365,8 @@ fn torrent() -> (Info, Vec<u8>) {
 fn drive(
     storage: &mut Storage<Slot>,
     pool: &mut Pool,
-    is_end: impl Fn(&StorageEvent) -> bool,
-) -> StorageEvent {
+    is_end: impl Fn(&StorageEvent<Slot>) -> bool,
+) -> StorageEvent<Slot> {
     loop {
         while let Some(event) = storage.poll_event() {
             if is_end(&event) {
@@ -387,7 +387,7 @@ fn drive(
 fn start(storage: &mut Storage<Slot>, pool: &mut Pool) -> u32 {
     storage.start(Time::from_secs(1));
     match drive(storage, pool, |event| matches!(event, StorageEvent::Started { .. })) {
-        StorageEvent::Started { have } => have.count(),
+        StorageEvent::Started { have, .. } => have.count(),
         event => panic!("{event:?}"),
     }
 }
@@ -401,7 +401,7 @@ fn a_torrent_is_downloaded_to_real_files_and_known_again() {
     assert_eq!(start(&mut storage, &mut pool), 0);
     for (piece, bytes) in (0..).zip(content.chunks(32 << 10)) {
         let blocks = bytes.chunks(16 << 10).map(Slot::from).collect();
-        storage.write_piece(Time::from_secs(1), piece, blocks);
+        storage.write_piece(Time::from_secs(1), piece, vec![(0, blocks)]);
     }
     storage.flush(Time::from_secs(1));
     drive(&mut storage, &mut pool, |event| matches!(event, StorageEvent::Flushed));

@@ -312,7 +312,8 @@ fn padding_is_on_no_disk_and_reads_as_zeros() {
     let mut world = World::new(info, 1);
     world.start();
     for (piece, bytes) in (0..).zip(bytes.chunks(16)) {
-        world.storage.write_piece(world.now, piece, vec![Block(bytes.to_vec())]);
+        let blocks = vec![Block(bytes.to_vec())];
+        world.storage.write_piece(world.now, piece, vec![(0, blocks)]);
     }
     world.flush();
     assert_eq!(world.flushed, 1);

@@ -74,9 +74,11 @@ fn what_was_kept_before_the_disk_was_full_stays_kept() {
     world.run();
     world.disk.fail_next =
         Some((|op| matches!(op, DiskOp::WriteBlocks { .. }), DiskErrorKind::Full));
-    world.write(2);
+    world.storage.config.writes_in_flight_max = 1;
+    (2..6).for_each(|piece| world.write(piece));
     world.run();
     assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Full);
+    assert_eq!(world.storage.unwritten_bytes(), 0, "what waited is dropped");
     assert_eq!(world.kept, BTreeSet::from([0, 1]), "what was written before is still committed");
     world.flush();
     assert_eq!(world.flushed, 1);

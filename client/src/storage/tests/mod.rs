@@ -3,4 +3,5 @@
 mod behaviour;
 mod crashes;
 mod faults;
+mod parts;
 mod world;

@@ -8,7 +8,7 @@ use wire::metainfo::Info;
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
 
-use crate::disk::{DiskError, DiskOp, Ticket};
+use crate::disk::{DiskError, DiskOp, DiskResult, Ticket};
 use crate::storage::fake_disk::{Block, FakeDisk};
 use crate::storage::fixture::{content, info};
 use crate::storage::{Config, Storage, StorageEvent, journal_path};
@@ -26,6 +26,12 @@ pub(super) struct World {
     /// Operations taken and not executed.
     pub(super) ops: Vec<(Ticket, DiskOp<Block>)>,
     pub(super) ops_done: usize,
+    /// One operation in so many hangs until nothing else is left to do.
+    pub(super) stalls: Option<u32>,
+    stalled: Vec<(Ticket, DiskOp<Block>)>,
+    /// A planted fault: files are synced only after the journal was told that they are.
+    pub(super) syncs_late: bool,
+    late: Vec<DiskOp<Block>>,
     pub(super) have: Option<Bitfield>,
     pub(super) written: BTreeMap<u32, Time>,
     pub(super) kept: BTreeSet<u32>,
@@ -34,7 +40,16 @@ pub(super) struct World {
     pub(super) flushed: usize,
     pub(super) progress: Vec<(u32, u32)>,
     pub(super) readable: usize,
+    /// Blocks of unfinished pieces that were found at the start.
+    pub(super) parts: BTreeMap<u32, Vec<u32>>,
+    /// Blocks of unfinished pieces that were written.
+    pub(super) parts_written: BTreeMap<(u32, u32), Time>,
+    /// Bytes of unfinished pieces that were read back.
+    pub(super) parts_read: Vec<(u32, u32, Option<Vec<u8>>)>,
 }
+
+/// Of the small torrents here: a piece has four.
+pub(super) const BLOCK_LEN: u32 = 40;
 
 /// Three files and an empty one, pieces over their borders: 11 pieces.
 pub(super) fn three_files() -> Info {
@@ -46,6 +61,7 @@ pub(super) fn small_config() -> Config {
         writes_in_flight_max: 3,
         checks_in_flight_max: 2,
         open_files_max: 4,
+        block_len: BLOCK_LEN,
         ..Config::default()
     }
 }
@@ -60,6 +76,10 @@ impl World {
             rng: Rng::new(&seed_from_u64(seed)),
             ops: Vec::new(),
             ops_done: 0,
+            stalls: None,
+            stalled: Vec::new(),
+            syncs_late: false,
+            late: Vec::new(),
             have: None,
             written: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -68,6 +88,9 @@ impl World {
             flushed: 0,
             progress: Vec::new(),
             readable: 0,
+            parts: BTreeMap::new(),
+            parts_written: BTreeMap::new(),
+            parts_read: Vec::new(),
         }
     }
 
@@ -79,6 +102,8 @@ impl World {
     pub(super) fn restart_with(&mut self, storage: Storage<Block>) {
         self.storage = storage;
         self.ops.clear();
+        self.stalled.clear();
+        self.late.clear();
         self.have = None;
         self.written.clear();
         self.kept.clear();
@@ -86,6 +111,9 @@ impl World {
         self.failed = None;
         self.flushed = 0;
         self.progress.clear();
+        self.parts.clear();
+        self.parts_written.clear();
+        self.parts_read.clear();
         self.disk.hashed = 0;
         self.now += Duration::from_secs(1);
         self.disk.clock_ns += 1_000_000_000;
@@ -98,8 +126,17 @@ impl World {
         while let Some(event) = self.storage.poll_event() {
             match event {
                 StorageEvent::CheckProgress { done, total } => self.progress.push((done, total)),
-                StorageEvent::Started { have } => {
+                StorageEvent::Started { have, parts } => {
                     assert!(self.have.replace(have).is_none(), "started twice");
+                    self.parts = parts.into_iter().collect();
+                }
+                StorageEvent::PartWritten { piece, begin, len } => {
+                    for block in begin / BLOCK_LEN..(begin + len).div_ceil(BLOCK_LEN) {
+                        self.parts_written.insert((piece, block), self.now);
+                    }
+                }
+                StorageEvent::PartRead { piece, begin, payload } => {
+                    self.parts_read.push((piece, begin, payload.map(|block| block.0)));
                 }
                 StorageEvent::Written { piece } => {
                     assert!(self.written.insert(piece, self.now).is_none(), "{piece} twice");
@@ -121,14 +158,39 @@ impl World {
         self.drain();
         self.pass(STEP);
         if self.ops.is_empty() {
+            self.ops.append(&mut self.stalled);
+        }
+        if self.ops.is_empty() {
             return false;
         }
         let (ticket, op) = self.ops.remove(self.rng.index(self.ops.len()));
-        let result = self.disk.run(op);
+        if self.stalls.is_some_and(|one_in| self.rng.below(one_in) == 0) {
+            self.stalled.push((ticket, op));
+            return true;
+        }
+        let result = self.execute(op);
         self.ops_done += 1;
         self.storage.handle_disk(self.now, ticket, result);
         self.drain();
         true
+    }
+
+    fn execute(&mut self, op: DiskOp<Block>) -> DiskResult<Block> {
+        match op {
+            DiskOp::Sync { file, .. } if self.syncs_late && file.0 & 0xffff > 1 => {
+                self.late.push(op);
+                DiskResult::Done
+            }
+            // The journal's own.
+            DiskOp::Sync { .. } => {
+                let result = self.disk.run(op);
+                for op in std::mem::take(&mut self.late) {
+                    self.disk.run(op);
+                }
+                result
+            }
+            op => self.disk.run(op),
+        }
     }
 
     pub(super) fn pass(&mut self, span: Duration) {
@@ -169,7 +231,35 @@ impl World {
     /// Hands a piece in, as blocks of 100 bytes.
     pub(super) fn write(&mut self, piece: u32) {
         let blocks = self.piece(piece).chunks(100).map(|block| Block(block.to_vec())).collect();
-        self.storage.write_piece(self.now, piece, blocks);
+        self.storage.write_piece(self.now, piece, vec![(0, blocks)]);
+        self.drain();
+    }
+
+    /// Blocks of a piece, each for itself, with its first byte.
+    fn runs(&self, piece: u32, blocks: &[u32]) -> Vec<(u32, Vec<Block>)> {
+        let bytes = self.piece(piece);
+        let mut all = (0u32..).zip(bytes.chunks(BLOCK_LEN as usize));
+        blocks
+            .iter()
+            .filter_map(|wanted| all.find(|(index, _)| index == wanted))
+            .map(|(index, block)| (index * BLOCK_LEN, vec![Block(block.to_vec())]))
+            .collect()
+    }
+
+    /// Hands in blocks of an unfinished piece, in order.
+    pub(super) fn write_part(&mut self, piece: u32, blocks: &[u32]) {
+        for (begin, blocks) in self.runs(piece, blocks) {
+            self.storage.write_part(self.now, piece, begin, blocks);
+        }
+        self.drain();
+    }
+
+    /// Hands in the rest of a piece of which these blocks are in the files.
+    pub(super) fn write_rest(&mut self, piece: u32, there: &[u32]) {
+        let count = self.info.piece_len(piece).div_ceil(BLOCK_LEN);
+        let rest: Vec<u32> = (0..count).filter(|block| !there.contains(block)).collect();
+        let runs = self.runs(piece, &rest);
+        self.storage.write_piece(self.now, piece, runs);
         self.drain();
     }
 
@@ -189,13 +279,25 @@ impl World {
     }
 
     pub(super) fn assert_piece_is_right(&mut self, piece: u32) {
+        let got = self.on_disk(piece);
+        assert_eq!(got, self.piece(piece), "piece {piece}");
+    }
+
+    pub(super) fn assert_block_is_right(&mut self, piece: u32, block: u32) {
+        let (begin, wanted) = ((block * BLOCK_LEN) as usize, self.piece(piece));
+        let end = wanted.len().min(begin + BLOCK_LEN as usize);
+        assert_eq!(self.on_disk(piece)[begin..end], wanted[begin..end], "{piece} {block}");
+    }
+
+    /// The bytes of a piece as the files have them.
+    fn on_disk(&mut self, piece: u32) -> Vec<u8> {
         let mut got: Vec<u8> = Vec::new();
         for (file, offset, len) in self.info.extents(piece, 0, self.info.piece_len(piece)) {
             let path: Vec<&str> = self.info.files[file].path.iter().map(String::as_str).collect();
             let bytes = self.disk.bytes(&path).expect("the file is there");
             got.extend(&bytes[offset as usize..(offset + len) as usize]);
         }
-        assert_eq!(got, self.piece(piece), "piece {piece}");
+        got
     }
 
     pub(super) fn assert_complete(&mut self) {
