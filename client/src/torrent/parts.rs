@@ -24,11 +24,8 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         // Where jobs have most of it, it is free again soon.
-        let (much, enough) = (self.config.credits_max / 4, self.config.credits_max / 8);
+        let enough = self.config.credits_max / 8;
         let unsaved = |torrent: &Self| torrent.content.as_ref().map_or(0, |c| c.pieces.unsaved());
-        if unsaved(self) < much {
-            return;
-        }
         while unsaved(self) > enough
             && let Some(piece) = self.content.as_ref().and_then(|c| c.pieces.most_unsaved())
         {
