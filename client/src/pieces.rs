@@ -89,6 +89,8 @@ enum Place<P> {
 struct Partial<P: Payload> {
     blocks: Vec<Block<P>>,
     free: u32,
+    /// No block before this one is free.
+    first_free: usize,
     here: u32,
     /// Of these, in memory or with a job.
     held: u32,
@@ -262,6 +264,7 @@ impl<P: Payload> Pieces<P> {
         let partial = Partial {
             blocks: (0..count).map(|_| Block::Free).collect(),
             free: count,
+            first_free: 0,
             here: 0,
             held: 0,
             unsaved: 0,
@@ -298,7 +301,9 @@ impl<P: Payload> Pieces<P> {
     /// Marks the first free block of `piece` as asked from `conn`.
     pub fn ask(&mut self, piece: u32, conn: ConnId) -> Option<BlockRef> {
         let partial = self.partials.get_mut(&piece)?;
-        let index = partial.blocks.iter().position(|block| matches!(block, Block::Free))?;
+        let rest = partial.blocks.get(partial.first_free..)?;
+        let index = partial.first_free + rest.iter().position(|b| matches!(b, Block::Free))?;
+        partial.first_free = index + 1;
         partial.blocks[index] = Block::Asked { first: conn, more: Vec::new() };
         partial.free -= 1;
         self.asked += 1;
@@ -347,6 +352,8 @@ impl<P: Payload> Pieces<P> {
                 None => {
                     *slot = Block::Free;
                     partial.free += 1;
+                    let index = (block.begin / BLOCK_LEN) as usize;
+                    partial.first_free = partial.first_free.min(index);
                     self.open.insert(block.piece);
                 }
             }
@@ -501,6 +508,7 @@ impl<P: Payload> Pieces<P> {
             partial.blocks.get_mut((begin / BLOCK_LEN) as usize)
         {
             *block = Block::Free;
+            partial.first_free = partial.first_free.min((begin / BLOCK_LEN) as usize);
             partial.on_disk_jobs -= 1;
             partial.held -= 1;
             partial.here -= 1;
@@ -602,6 +610,7 @@ impl<P: Payload> Pieces<P> {
         partial.free += partial.here;
         (partial.here, partial.held, partial.unsaved, partial.hashed) = (0, 0, 0, 0);
         partial.unsaved_since = None;
+        partial.first_free = 0;
         partial.hasher = Some(P::Hasher::default());
         let ended = partial.free as usize == partial.blocks.len();
         self.open.insert(piece);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use client::ConnId;
+use client::{Config, ConnId};
 use common::{Host, content, info};
 use wire::peer::{BLOCK_LEN, BlockRef, Message};
 
@@ -57,4 +57,24 @@ fn in_the_end_game_what_one_owes_is_asked_of_another_and_cancelled() {
     assert_eq!(cancelled, 8);
     let stats = host.session.stats(host.now, host.key).unwrap();
     assert_eq!((stats.end_game_requests, stats.wasted), (8, 0));
+}
+
+#[test]
+fn a_fast_peer_is_at_two_pieces_by_turns_and_a_slow_one_at_one() {
+    let content = content(10 * 16 * BLOCK_LEN as usize);
+    let info = info(&content, 16 * BLOCK_LEN);
+    let config = Config { fast_window: 24, request_window_start: 80, ..Config::default() };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let conn = host.connect(&info, 1);
+    host.say(conn, Message::HaveAll);
+    host.say(conn, Message::Unchoke);
+    let pieces: Vec<u32> = host.requests(conn).iter().map(|block| block.piece).collect();
+    assert_eq!(pieces.len(), 80);
+    // One after the other, until as many are asked for as a fast peer is.
+    let changes = |pieces: &[u32]| pieces.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(changes(&pieces[..24]), 1);
+    // Then four of one, and four of the other.
+    assert!(pieces[24..].chunks(4).all(|four| changes(four) == 0), "{pieces:?}");
+    assert!(changes(&pieces[24..]) >= 12, "{pieces:?}");
 }

@@ -1,6 +1,7 @@
 //! One TCP connection: its framer and the block that is being read, and what is being written.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -11,12 +12,16 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use wire::peer::{BlockRef, Framer};
+use wire::peer::{BLOCK_LEN, BlockRef, Framer};
 
 use super::disk::Slot;
 
 /// Room for messages between blocks, in bytes: a few hundred requests at a time.
 const MESSAGES_LEN: usize = 8 << 10;
+/// Blocks that one read may bring beyond the one under way, at most: 240 KiB. The fewer reads, the
+/// fewer acknowledgements, and the work of the kernel for each.
+const AHEAD_MAX: usize = 15;
+const HEADER_LEN: usize = BlockRef::PIECE_HEADER_LEN;
 
 /// A block whose payload is being read.
 pub(super) struct Incoming {
@@ -25,14 +30,44 @@ pub(super) struct Incoming {
     pub(super) filled: usize,
 }
 
+/// What a read brought behind the block under way: what is a header if another block of the usual
+/// length follows, and then what is its payload.
+struct Ahead {
+    header: [u8; HEADER_LEN],
+    header_len: usize,
+    slot: Slot,
+    filled: usize,
+}
+
+impl Ahead {
+    /// Room for a header and a block.
+    fn new() -> Ahead {
+        let slot = Slot::new(BLOCK_LEN as usize);
+        Ahead { header: [0; HEADER_LEN], header_len: 0, slot, filled: 0 }
+    }
+
+    /// Whether the slot has what belongs there.
+    fn is_block(&self) -> bool {
+        let usual = BlockRef { piece: 0, begin: 0, len: BLOCK_LEN }.piece_header();
+        self.header_len == HEADER_LEN && self.header[..5] == usual[..5]
+    }
+}
+
 /// What is read: messages through the framer, payload straight into a slot.
+#[derive(Default)]
 pub(super) struct Reading {
     pub(super) framer: Framer,
-    pub(super) incoming: Option<Incoming>,
+    incoming: Option<Incoming>,
+    /// What was read behind the block under way.
+    ahead: VecDeque<Ahead>,
+    /// Blocks that the last read brought beyond the one under way.
+    last_ahead: usize,
+    /// The payload behind the header that the framer has.
+    begun: Option<Ahead>,
 }
 
 impl Reading {
-    /// One read: the rest of the block and exactly the header that follows it, or messages.
+    /// One read: the rest of the block and the blocks that most likely follow it, or messages.
     /// Returns the bytes read, 0 at the end of the stream.
     pub(super) fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
         let Some(incoming) = &mut self.incoming else {
@@ -43,22 +78,63 @@ impl Reading {
         };
         let rest = &mut incoming.slot.bytes_mut()[incoming.filled..];
         let rest_len = rest.len();
-        let header = self.framer.space(BlockRef::PIECE_HEADER_LEN);
-        let header = &mut header[..BlockRef::PIECE_HEADER_LEN];
-        let len =
-            stream.try_read_vectored(&mut [IoSliceMut::new(rest), IoSliceMut::new(header)])?;
+        // Room for what came last time, and as much again.
+        let count = (2 * self.last_ahead + 1).min(AHEAD_MAX);
+        self.ahead.extend((0..count).map(|_| Ahead::new()));
+        let mut slices = Vec::with_capacity(1 + 2 * count);
+        slices.push(IoSliceMut::new(rest));
+        for ahead in &mut self.ahead {
+            slices.push(IoSliceMut::new(&mut ahead.header));
+            slices.push(IoSliceMut::new(ahead.slot.bytes_mut()));
+        }
+        let read = stream.try_read_vectored(&mut slices);
+        let len = read.as_ref().map_or(0, |len| *len);
         let payload = len.min(rest_len);
         incoming.filled += payload;
         self.framer.payload_read(payload);
-        self.framer.filled(len - payload);
-        Ok(len)
+        let mut left = len - payload;
+        for ahead in &mut self.ahead {
+            ahead.header_len = left.min(HEADER_LEN);
+            left -= ahead.header_len;
+            ahead.filled = left.min(BLOCK_LEN as usize);
+            left -= ahead.filled;
+        }
+        self.ahead.retain(|ahead| ahead.header_len > 0);
+        self.last_ahead = self.ahead.len();
+        self.next_header();
+        read
     }
 
-    /// A `piece` header was read: takes a slot and what the framer has of its payload.
+    /// Gives the framer the header behind the block that is whole; and, if it is not that of another
+    /// of the usual length, all that was read behind it.
+    fn next_header(&mut self) {
+        let Some(next) = self.ahead.pop_front() else { return };
+        self.framer.feed(&next.header[..next.header_len]);
+        if next.is_block() {
+            self.begun = Some(next);
+            return;
+        }
+        self.framer.feed(&next.slot.bytes()[..next.filled]);
+        for next in self.ahead.drain(..) {
+            self.framer.feed(&next.header[..next.header_len]);
+            self.framer.feed(&next.slot.bytes()[..next.filled]);
+        }
+    }
+
+    /// A `piece` header was read: takes what was read of its payload.
     pub(super) fn begin_block(&mut self, block: BlockRef) {
-        let mut slot = Slot::new(block.len as usize);
-        let filled = self.framer.take_payload(slot.bytes_mut());
+        let Some(Ahead { slot, filled, .. }) = self.begun.take() else {
+            let mut slot = Slot::new(block.len as usize);
+            let filled = self.framer.take_payload(slot.bytes_mut());
+            self.incoming = Some(Incoming { block, slot, filled });
+            return;
+        };
+        self.framer.payload_read(filled);
+        let is_whole = filled == block.len as usize;
         self.incoming = Some(Incoming { block, slot, filled });
+        if is_whole {
+            self.next_header();
+        }
     }
 
     /// The block, if it is whole.
@@ -204,7 +280,7 @@ impl Connection {
         Connection {
             stream,
             addr,
-            reading: RefCell::new(Reading { framer: Framer::new(), incoming: None }),
+            reading: RefCell::default(),
             writing: RefCell::new(Writing::default()),
             closed: Cell::new(false),
             write_wake: Notify::new(),
@@ -216,5 +292,96 @@ impl Connection {
         self.closed.set(true);
         self.write_wake.notify_one();
         self.read_wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use wire::peer::{Frame, Handshake, Message, Reserved};
+    use wire::rng::{Rng, seed_from_u64};
+
+    use super::*;
+
+    /// What is sent: messages and blocks of many lengths, most of them of the usual one.
+    fn stream(rng: &mut Rng) -> (Vec<u8>, Vec<String>) {
+        let handshake =
+            Handshake { reserved: Reserved::OURS, info_hash: wire::Id([1; 20]), peer_id: [2; 20] };
+        let mut bytes = Vec::new();
+        handshake.encode(&mut bytes);
+        let mut said = vec!["handshake".to_owned()];
+        for n in 0..400 {
+            let len = match rng.below(12) {
+                0 => None,
+                1 => Some(1 + rng.below(32 << 10)),
+                2 => Some(BLOCK_LEN - 1),
+                _ => Some(BLOCK_LEN),
+            };
+            let Some(len) = len else {
+                Message::Have(n).encode(&mut bytes);
+                said.push(format!("have {n}"));
+                continue;
+            };
+            let block = BlockRef { piece: n, begin: rng.below(1000), len };
+            bytes.extend(block.piece_header());
+            let payload: Vec<u8> = (0..len).map(|i| (i ^ n ^ (i >> 8)) as u8).collect();
+            said.push(format!("{block:?} {:08x}", crc32c::crc32c(&payload)));
+            bytes.extend(payload);
+        }
+        (bytes, said)
+    }
+
+    async fn read_all(stream: &TcpStream) -> Vec<String> {
+        let mut reading = Reading::default();
+        let mut heard = Vec::new();
+        loop {
+            stream.readable().await.unwrap();
+            match reading.read(stream) {
+                Ok(0) => return heard,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("{error}"),
+            }
+            loop {
+                if let Some((block, slot)) = reading.take_block() {
+                    heard.push(format!("{block:?} {:08x}", crc32c::crc32c(slot.bytes())));
+                }
+                match reading.framer.next_frame().unwrap() {
+                    None => break,
+                    Some(Frame::Handshake(_)) => heard.push("handshake".to_owned()),
+                    Some(Frame::Message(body)) => match Message::parse(body).unwrap() {
+                        Message::Have(n) => heard.push(format!("have {n}")),
+                        other => panic!("{other:?}"),
+                    },
+                    Some(Frame::Piece(block)) => reading.begin_block(block),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_is_what_was_sent_whatever_comes_between_the_blocks() {
+        for seed in 0..12 {
+            let mut rng = Rng::new(&seed_from_u64(seed));
+            let (bytes, said) = stream(&mut rng);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (receiver, _) = listener.accept().await.unwrap();
+            let send = async {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    // Few bytes at a time, or many.
+                    let most = [20, 5_000, 300_000][rng.below(3) as usize];
+                    let (now, later) = rest.split_at(rest.len().min(1 + rng.below(most) as usize));
+                    sender.write_all(now).await.unwrap();
+                    tokio::task::yield_now().await;
+                    rest = later;
+                }
+                drop(sender);
+            };
+            let ((), heard) = tokio::join!(send, read_all(&receiver));
+            assert!(heard == said, "seed {seed}");
+        }
     }
 }

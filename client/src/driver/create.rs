@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use sha1::{Digest, Sha1};
-
-use super::sha1_pair::Sha1Pair;
 use wire::metainfo::{self, Info};
+
+use super::sha1::Hasher;
 
 /// What a path holds, as a torrent.
 #[derive(Debug)]
@@ -166,16 +165,16 @@ fn hash_two(
     bufs: &mut [Vec<u8>; 2],
     done: &AtomicU64,
 ) -> io::Result<[[u8; 20]; 2]> {
-    let mut pair = Sha1Pair::new();
+    let [mut one, mut other] = [Hasher::default(), Hasher::default()];
     for at in (0..piece_length as usize).step_by(STEP) {
         let now = STEP.min(piece_length as usize - at);
         for ((reader, start), buf) in readers.iter_mut().zip(starts).zip(bufs.iter_mut()) {
             reader.read(start + at as u64, &mut buf[..now])?;
         }
-        pair.update([&bufs[0][..now], &bufs[1][..now]]);
+        Hasher::update_both([&mut one, &mut other], [&bufs[0][..now], &bufs[1][..now]]);
         done.fetch_add(2 * now as u64, Ordering::Relaxed);
     }
-    Ok(pair.finish())
+    Ok([one.finish(), other.finish()])
 }
 
 /// The hash of one run of the torrent.
@@ -186,14 +185,14 @@ fn hash_one(
     buf: &mut [u8],
     done: &AtomicU64,
 ) -> io::Result<[u8; 20]> {
-    let mut hasher = Sha1::new();
+    let mut hasher = Hasher::default();
     for at in (0..len).step_by(STEP) {
         let buf = &mut buf[..STEP.min((len - at) as usize)];
         reader.read(start + at, buf)?;
-        hasher.update(&*buf);
+        hasher.update(buf);
         done.fetch_add(buf.len() as u64, Ordering::Relaxed);
     }
-    Ok(hasher.finalize().into())
+    Ok(hasher.finish())
 }
 
 /// Reads runs of the torrent across its files, with one file open at a time.

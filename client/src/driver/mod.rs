@@ -8,7 +8,7 @@ mod create;
 mod discovery;
 pub mod disk;
 mod reactor;
-mod sha1_pair;
+mod sha1;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

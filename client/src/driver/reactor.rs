@@ -24,8 +24,8 @@ use crate::session::{Action, Event, Session};
 use crate::torrent::Output;
 use crate::{Close, ConnId};
 
-/// Reads of one connection before the others have their turn.
-const READS_PER_TURN: usize = 32;
+/// Reads of one connection before the others have their turn: 4 of 256 KiB are 1 MiB.
+const READS_PER_TURN: usize = 4;
 /// Outputs of one connection before the others have their turn: 64 blocks are 1 MiB.
 const WRITES_PER_TURN: usize = 64;
 

@@ -104,8 +104,10 @@ pub struct Peer {
     pub we_are_interested: bool,
     /// Our requests.
     pub window: RequestWindow,
-    /// The piece that it is at.
-    pub current_piece: Option<u32>,
+    /// The pieces that it is at: by turns, where it is fast, so that two are hashed at once.
+    pub current_pieces: [Option<u32>; 2],
+    /// Requests sent to it.
+    requests: usize,
     /// Payload sent to it.
     pub sent: Rate,
     /// The picker's generation in which nothing that it has was left to begin.
@@ -156,7 +158,8 @@ impl Peer {
             choked: true,
             we_are_interested: false,
             window: RequestWindow::new(now, config),
-            current_piece: None,
+            current_pieces: [None; 2],
+            requests: 0,
             sent: Rate::new(now),
             nothing_new_at: None,
             allowed_fast: BTreeSet::new(),
@@ -236,7 +239,7 @@ impl Peer {
 
     fn on_choke(&mut self) -> PeerEvent<'static> {
         self.chokes_us = true;
-        self.current_piece = None;
+        self.current_pieces = [None; 2];
         // With the fast extension each request is rejected or answered by a message of its own.
         let lost = if self.handshake.reserved.fast() { Vec::new() } else { self.window.take_all() };
         PeerEvent::Choked(lost)
@@ -369,8 +372,18 @@ impl Peer {
 
     /// Asks for a block.
     pub fn request(&mut self, now: Time, block: BlockRef) {
+        self.requests = self.requests.wrapping_add(1);
         self.window.ask(now, block);
         self.send(Message::Request(block));
+    }
+
+    /// Which of its two pieces the next request is for, by turns of `hash_batch_blocks`. None: it is
+    /// not so fast that hashing is felt, or has no room for two pieces of `piece_blocks`, and one
+    /// after the other is whole sooner.
+    pub fn turn(&self, config: &Config, piece_blocks: usize) -> Option<usize> {
+        let enough = config.fast_window.max(piece_blocks);
+        let batch = config.hash_batch_blocks.max(1);
+        (self.window.len() >= enough).then(|| self.requests / batch % 2)
     }
 
     /// Refuses a request, where the peer understands that.

@@ -66,6 +66,11 @@ impl RequestWindow {
         self.asked.is_empty()
     }
 
+    /// Requests that wait.
+    pub fn len(&self) -> usize {
+        self.asked.len()
+    }
+
     /// Requests that may be sent now.
     pub fn room(&self, now: Time, config: &Config) -> usize {
         if self.snubbed {

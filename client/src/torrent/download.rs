@@ -342,10 +342,14 @@ fn pick<P: Payload>(
         pieces.begin(piece);
         return pieces.ask(piece, peer.conn).map(|block| (block, false));
     }
-    if let Some(block) = peer.current_piece.and_then(|piece| pieces.ask(piece, peer.conn)) {
+    let piece_blocks = pieces.geometry().block_count(0) as usize;
+    let turn = peer.turn(config, piece_blocks);
+    let at = turn.unwrap_or(0);
+    let other = turn.and_then(|turn| peer.current_pieces[1 - turn]);
+    if let Some(block) = peer.current_pieces[at].and_then(|piece| pieces.ask(piece, peer.conn)) {
         return Some((block, false));
     }
-    let open = pieces.open().find(|&piece| peer.has().get(piece));
+    let open = pieces.open().find(|&piece| peer.has().get(piece) && Some(piece) != other);
     let piece = open.or_else(|| {
         if !may_begin || peer.nothing_new_at == Some(picker.generation()) {
             return None;
@@ -360,10 +364,13 @@ fn pick<P: Payload>(
         new
     });
     if let Some(piece) = piece {
-        peer.current_piece = Some(piece);
+        peer.current_pieces[at] = Some(piece);
         return pieces.ask(piece, peer.conn).map(|block| (block, false));
     }
-    peer.current_piece = None;
+    peer.current_pieces[at] = None;
+    if let Some(block) = other.and_then(|piece| pieces.ask(piece, peer.conn)) {
+        return Some((block, false));
+    }
     // End game: nothing is left to begin, and the peer has nothing to do. One block at a time.
     let all_asked = picker.is_empty() && pieces.open().next().is_none();
     if !all_asked || !peer.window.is_empty() {

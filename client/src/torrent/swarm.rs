@@ -338,7 +338,7 @@ impl<P: Payload> Torrent<P> {
             }
             if peer.window.deadline(&self.config).is_some_and(|deadline| deadline <= now) {
                 let blocks = peer.window.snub();
-                peer.current_piece = None;
+                peer.current_pieces = [None; 2];
                 self.release(conn, &blocks);
             }
         }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
-use sha1::{Digest, Sha1};
 
 use super::root::Root;
 use super::slot::Slot;
 use crate::disk::{
     DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashWork, OpenMode, RelPath,
 };
-use crate::driver::sha1_pair::{self, Sha1Pair};
+use crate::driver::sha1::{BLOCK, Hasher};
 
 /// Bytes read at a time for hashing.
 const READ_LEN: usize = 256 << 10;
@@ -299,12 +298,12 @@ fn hash_extents<'a>(
     scratch: &mut Vec<u8>,
 ) -> Result<[u8; 20], DiskError> {
     scratch.resize(READ_LEN, 0);
-    let (mut runs, mut hasher) = (Runs::new(runs), Sha1::new());
+    let (mut runs, mut hasher) = (Runs::new(runs), Hasher::default());
     loop {
         let read = runs.read(scratch)?;
         match scratch.get(..read) {
             Some(bytes) if read > 0 => hasher.update(bytes),
-            _ => return Ok(hasher.finalize().into()),
+            _ => return Ok(hasher.finish()),
         }
     }
 }
@@ -313,7 +312,7 @@ fn hash_extents<'a>(
 pub(super) fn pair_len(op: &DiskOp<Slot>) -> Option<u64> {
     let DiskOp::HashExtents { extents } = op else { return None };
     let len = extents.iter().map(|extent| extent.len).sum();
-    (len > 0 && len % sha1_pair::BLOCK as u64 == 0).then_some(len)
+    (len > 0 && len % BLOCK as u64 == 0).then_some(len)
 }
 
 /// Hashes two pieces of the same [`pair_len`]; None if either cannot be read, which each alone will tell.
@@ -330,14 +329,15 @@ pub(super) fn hash_pair(
     });
     let [mut a, mut b] = runs;
     scratch.resize(READ_LEN, 0);
-    let mut pair = Sha1Pair::new();
+    let [mut one, mut other] = [Hasher::default(), Hasher::default()];
     loop {
         let (first, second) = scratch.split_at_mut(READ_LEN / 2);
         let read = [a.read(first).ok()?, b.read(second).ok()?];
         if read == [0, 0] {
-            return Some(pair.finish());
+            return Some([one.finish(), other.finish()]);
         }
-        pair.update([first.get(..read[0])?, second.get(..read[1])?]);
+        let both = [first.get(..read[0])?, second.get(..read[1])?];
+        Hasher::update_both([&mut one, &mut other], both);
     }
 }
 
@@ -370,7 +370,26 @@ fn fill(open: &Option<OpenFile>, offset: u64, out: &mut [u8]) -> Result<(), Disk
 /// Hashes the next blocks of a piece.
 pub(super) fn hash(work: &mut HashWork<Slot>) -> Option<[u8; 20]> {
     work.blocks.iter().for_each(|block| work.hasher.update(block.bytes()));
-    work.finish.then(|| std::mem::take(&mut work.hasher).finalize().into())
+    digest(work)
+}
+
+/// Hashes the next blocks of two pieces.
+pub(super) fn hash_both(
+    one: &mut HashWork<Slot>,
+    other: &mut HashWork<Slot>,
+) -> [Option<[u8; 20]>; 2] {
+    let both = one.blocks.len().min(other.blocks.len());
+    for (a, b) in one.blocks.iter().zip(&other.blocks) {
+        Hasher::update_both([&mut one.hasher, &mut other.hasher], [a.bytes(), b.bytes()]);
+    }
+    for work in [&mut *one, &mut *other] {
+        work.blocks.iter().skip(both).for_each(|block| work.hasher.update(block.bytes()));
+    }
+    [digest(one), digest(other)]
+}
+
+fn digest(work: &mut HashWork<Slot>) -> Option<[u8; 20]> {
+    work.finish.then(|| std::mem::take(&mut work.hasher).finish())
 }
 
 fn not_a_file(path: &Path) -> DiskError {

@@ -16,15 +16,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use sha1::Sha1;
-
 use crate::TorrentKey;
 use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork};
 use crate::session::JobId;
 pub use execute::error_at;
-use execute::{Files, OpenFile, execute, hash, not_open};
+use execute::{Files, OpenFile, execute, hash, hash_both, not_open};
 use root::Root;
 pub use slot::Slot;
+
+pub use super::sha1::Hasher;
 
 /// How many threads.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub enum Completion {
         /// Which.
         job: JobId,
         /// State after the blocks; fresh after the last.
-        hasher: Sha1,
+        hasher: Hasher,
         /// The blocks.
         blocks: Vec<Slot>,
         /// The piece's SHA-1, after its last block.
@@ -213,8 +213,10 @@ impl DiskPool {
         for (queue, batch) in self.queues.iter().zip(&mut self.batches) {
             let count = batch.len();
             if count > 0 {
+                let hashes = batch.iter().filter(|job| matches!(job, Job::Hash { .. })).count();
                 queue.lock().jobs.extend(batch.drain(..));
-                if count == 1 { queue.wake.notify_one() } else { queue.wake.notify_all() }
+                // One thread takes two of these.
+                (0..count - hashes / 2).for_each(|_| queue.wake.notify_one());
             }
         }
     }
@@ -287,7 +289,7 @@ impl Queue {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 let spare = state.jobs.len() > state.idle;
-                let pairs = state.jobs.front().is_some_and(|other| spare && pairs(&job, other));
+                let pairs = state.jobs.front().is_some_and(|other| pairs(&job, other, spare));
                 return Some((job, if pairs { state.jobs.pop_front() } else { None }));
             }
             if state.is_closed {
@@ -312,14 +314,18 @@ fn refuse(job: JobId, op: DiskOp<Slot>) -> Job {
     Job::Refused { job, error: not_open(), blocks }
 }
 
-/// Whether two jobs read pieces of the same length, which are hashed together in little more time than
-/// one.
-fn pairs(one: &Job, other: &Job) -> bool {
-    let len = |job: &Job| match job {
-        Job::Op { op, .. } => execute::pair_len(op),
-        _ => None,
-    };
-    len(one).is_some_and(|one| len(other) == Some(one))
+/// Whether two jobs are hashed together in little more time than one. Pieces that are read are as long
+/// as each other, and there are others for the idle threads; of what comes from peers there is
+/// seldom more, and it is to cost little.
+fn pairs(one: &Job, other: &Job, spare: bool) -> bool {
+    match (one, other) {
+        (Job::Hash { .. }, Job::Hash { .. }) => true,
+        (Job::Op { op: one, .. }, Job::Op { op: other, .. }) => {
+            let len = execute::pair_len(one);
+            spare && len.is_some() && len == execute::pair_len(other)
+        }
+        _ => false,
+    }
 }
 
 /// A thread's life.
@@ -341,17 +347,39 @@ fn work(queue: &Queue, shared: &Shared) {
 }
 
 fn do_both(one: Job, other: Job, scratch: &mut Vec<u8>, done: &mut Vec<Finished>) {
-    if let (Job::Op { job, op, files, .. }, Job::Op { job: second, op: its, files: theirs, .. }) =
-        (&one, &other)
-        && let Some(digests) = execute::hash_pair([(op, files), (its, theirs)], scratch)
-    {
-        for (job, digest) in [*job, *second].into_iter().zip(digests) {
-            let completion = Completion::Op { job, result: DiskResult::Digest(digest) };
-            done.push(Finished { completion, opened: None });
+    match (one, other) {
+        (Job::Hash { job, mut work }, Job::Hash { job: second, work: mut its }) => {
+            let [digest, second_digest] = hash_both(&mut work, &mut its);
+            done.extend([hashed(job, work, digest), hashed(second, its, second_digest)]);
         }
-        return;
+        (one @ Job::Op { .. }, other @ Job::Op { .. }) => {
+            if let Some(digests) = read_both(&one, &other, scratch) {
+                done.extend(digests);
+            } else {
+                done.extend([one, other].map(|job| do_one(job, scratch)));
+            }
+        }
+        (one, other) => done.extend([one, other].map(|job| do_one(job, scratch))),
     }
-    done.extend([one, other].map(|job| do_one(job, scratch)));
+}
+
+/// Two pieces that are read and hashed at once; None if either cannot be read.
+fn read_both(one: &Job, other: &Job, scratch: &mut Vec<u8>) -> Option<[Finished; 2]> {
+    let (Job::Op { job, op, files, .. }, Job::Op { job: second, op: its, files: theirs, .. }) =
+        (one, other)
+    else {
+        return None;
+    };
+    let [digest, its] = execute::hash_pair([(op, files), (its, theirs)], scratch)?;
+    Some([(*job, digest), (*second, its)].map(|(job, digest)| {
+        let completion = Completion::Op { job, result: DiskResult::Digest(digest) };
+        Finished { completion, opened: None }
+    }))
+}
+
+fn hashed(job: JobId, work: HashWork<Slot>, digest: Option<[u8; 20]>) -> Finished {
+    let HashWork { hasher, blocks, .. } = work;
+    Finished { completion: Completion::Hash { job, hasher, blocks, digest }, opened: None }
 }
 
 fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
@@ -362,8 +390,7 @@ fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
         }
         Job::Hash { job, mut work } => {
             let digest = hash(&mut work);
-            let HashWork { hasher, blocks, .. } = work;
-            (Completion::Hash { job, hasher, blocks, digest }, None)
+            return hashed(job, work, digest);
         }
         Job::Close { job, file } => {
             drop(file);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use wire::peer::BLOCK_LEN;
 
+use super::Hasher;
 use crate::payload::Payload;
 
 /// Buffers that a thread keeps for the next blocks: 1024 are 16 MiB.
@@ -64,7 +65,7 @@ impl Drop for Slot {
 }
 
 impl Payload for Slot {
-    type Hasher = sha1::Sha1;
+    type Hasher = Hasher;
 
     fn len(&self) -> usize {
         self.len

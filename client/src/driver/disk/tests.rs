@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sha1::Digest;
+use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 use wire::metainfo::{Info, build_info};
 use wire::time::Time;
@@ -274,7 +274,7 @@ fn a_piece_is_hashed_in_parts() {
     let folder = TempDir::new().unwrap();
     let mut pool = Pool::new(folder.path());
     let content: Vec<u8> = (0..100_000u32).map(|i| (i % 249) as u8).collect();
-    let mut hasher = Sha1::default();
+    let mut hasher = Hasher::default();
     for (part, finish) in [(&content[..60_000], false), (&content[60_000..], true)] {
         let blocks = part.chunks(16 << 10).map(Slot::from).collect();
         pool.pool.submit_hash(job(4), HashWork { hasher, blocks, finish });
