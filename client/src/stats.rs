@@ -13,6 +13,8 @@ pub struct TorrentStats {
     pub total_len: u64,
     /// Bytes that are there, hashed right.
     pub have_bytes: u64,
+    /// Bytes of the pieces that are wanted and not there.
+    pub left_bytes: u64,
     /// Bytes of unfinished pieces, in memory and in the files.
     pub partial_bytes: u64,
     /// Bytes of unfinished pieces in memory.
@@ -49,7 +51,7 @@ pub struct TorrentStats {
     pub checked: (u32, u32),
     /// Whether what the disk has is known.
     pub started: bool,
-    /// Whether all pieces are there.
+    /// Whether all pieces are there that are wanted.
     pub complete: bool,
     /// Whether a question for peers is under way.
     pub asking: bool,

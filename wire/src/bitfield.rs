@@ -62,6 +62,11 @@ impl Bitfield {
         self.len > 0 && self.count == self.len
     }
 
+    /// Whether all bits that `other` has are set, of as many pieces.
+    pub fn contains(&self, other: &Bitfield) -> bool {
+        self.bytes.iter().zip(&other.bytes).all(|(ours, theirs)| theirs & !ours == 0)
+    }
+
     /// Whether `piece` is in the set; false for one that does not exist.
     pub fn get(&self, piece: u32) -> bool {
         piece < self.len && self.bytes[piece as usize / 8] & mask(piece) != 0

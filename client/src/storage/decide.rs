@@ -26,6 +26,7 @@ pub(super) fn decide(
     plan: &Plan,
     replay: &Replay,
     stats: &[Option<FileStat>],
+    wanted: &Bitfield,
     block_len: u32,
     slack_ns: i64,
 ) -> Result<Decision, DiskError> {
@@ -39,7 +40,9 @@ pub(super) fn decide(
         .map(|(index, ((file, stat), record))| match (stat, record) {
             _ if file.pad || file.len == 0 => true,
             (Some(stat), Some(record)) if stat.len == file.len => {
-                let done = plan.pieces_of(index).all(|piece| replay.kept.get(piece));
+                // The part file is never whole.
+                let done = index != plan.part()
+                    && plan.pieces_of(index).all(|piece| replay.kept.get(piece));
                 is_explained(stat, record, done || replay.clean, replay.alive_ns, slack_ns)
             }
             // Not there before and not there now.
@@ -72,7 +75,7 @@ pub(super) fn decide(
         }
         if kept && all_explained {
             decision.have.set(piece);
-        } else if kept || dirty || !all_explained {
+        } else if kept || dirty || (!all_explained && wanted.get(piece)) {
             decision.check.push(piece);
         }
     }
@@ -128,14 +131,14 @@ mod tests {
 
     fn replay(kept: &[u32], dirty: &[u32], clean: bool) -> Replay {
         let (_, tail) = Tail::start(&wire::Id::ZERO, b"de");
-        let mut replay = Replay::empty(4, 2, tail);
+        let mut replay = Replay::empty(4, 3, tail);
         kept.iter().for_each(|piece| replay.kept.set(*piece));
         dirty.iter().for_each(|piece| replay.dirty.set(*piece));
         let record = |len| {
             let last = FileStat { len, mtime_ns: 100 };
             Some(FileRecord { last, oldest_ns: 90 })
         };
-        replay.files = vec![record(32), record(24)];
+        replay.files = vec![record(32), record(24), None];
         replay.clean = clean;
         replay.alive_ns = Some(110);
         replay
@@ -143,7 +146,8 @@ mod tests {
 
     /// Pieces there, to check, lost.
     fn run(replay: &Replay, a: Option<FileStat>, b: Option<FileStat>) -> [Vec<u32>; 3] {
-        let decision = decide(&plan(), replay, &[a, b], 4, SLACK).unwrap();
+        let decision =
+            decide(&plan(), replay, &[a, b, None], &Bitfield::full(4), 4, SLACK).unwrap();
         [decision.have.ones().collect(), decision.check, decision.lost]
     }
 
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn without_a_journal_everything_that_is_long_enough_is_checked() {
         let (_, tail) = Tail::start(&wire::Id::ZERO, b"de");
-        let none = Replay::empty(4, 2, tail);
+        let none = Replay::empty(4, 3, tail);
         assert_eq!(run(&none, stat(32, 1), stat(23, 1)), [vec![], vec![0, 1, 2], vec![]]);
         assert_eq!(run(&none, None, None), [vec![], vec![], vec![]]);
     }
@@ -187,7 +191,9 @@ mod tests {
     #[test]
     fn a_longer_file_is_left_alone() {
         let none = replay(&[], &[], true);
-        let error = decide(&plan(), &none, &[stat(33, 1), None], 4, SLACK).unwrap_err();
+        let error =
+            decide(&plan(), &none, &[stat(33, 1), None, None], &Bitfield::full(4), 4, SLACK)
+                .unwrap_err();
         assert_eq!(error.kind, DiskErrorKind::Conflict);
         assert!(error.message.contains("t/a has 33 bytes, but 32"), "{error}");
     }

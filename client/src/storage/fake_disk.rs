@@ -263,7 +263,10 @@ impl FakeDisk {
                     }
                 }
             }
-            DiskOp::Rename { .. } | DiskOp::Unlink { .. } => unreachable!("not used"),
+            DiskOp::Unlink { path } => {
+                self.names.remove(&path);
+            }
+            DiskOp::Rename { .. } => unreachable!("not used"),
         }
         Ok(DiskResult::Done)
     }

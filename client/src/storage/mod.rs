@@ -95,6 +95,10 @@ pub struct Storage<P: Payload> {
     piece_hashes: Vec<[u8; 20]>,
     /// The files are there, whole, and never written to.
     seed: bool,
+    /// Which files are wanted; None: all.
+    selected: Option<Vec<bool>>,
+    /// The pieces that have bytes of these.
+    wanted: Bitfield,
     phase: Phase,
     /// Told [`StorageEvent::Failed`].
     failed: bool,
@@ -153,6 +157,8 @@ impl<P: Payload> Storage<P> {
         let plan = Plan::new(info);
         Storage {
             have: Bitfield::new(plan.piece_count()),
+            wanted: Bitfield::full(plan.piece_count()),
+            selected: None,
             stats: vec![None; plan.files.len()],
             open: OpenFiles::new(config.open_files_max),
             info_hash: info.info_hash,
@@ -209,6 +215,26 @@ impl<P: Payload> Storage<P> {
             file.path = path;
         }
         self
+    }
+
+    /// Only these files are wanted, by their place in the info dict. Others that are there are used;
+    /// others that are not are not made, and what the wanted pieces have of them is kept in a file
+    /// beside the journal.
+    pub fn with_selection(mut self, files: impl IntoIterator<Item = u32>) -> Storage<P> {
+        let mut selected = vec![false; self.plan.part()];
+        for file in files {
+            if let Some(selected) = selected.get_mut(file as usize) {
+                *selected = true;
+            }
+        }
+        self.wanted = self.plan.pieces_of_all(|file| selected.get(file).copied().unwrap_or(false));
+        self.selected = Some(selected);
+        self
+    }
+
+    /// The pieces that have bytes of the files that are wanted.
+    pub fn wanted(&self) -> &Bitfield {
+        &self.wanted
     }
 
     /// Begins: [`StorageEvent::Started`] or [`StorageEvent::Failed`] tells how that went.

@@ -1,5 +1,7 @@
+use wire::bitfield::Bitfield;
 use wire::metainfo::Info;
 
+use super::STATE_FOLDER;
 use crate::disk::RelPath;
 
 /// One file of a torrent.
@@ -11,6 +13,8 @@ pub(super) struct PlanFile {
     pub(super) len: u64,
     /// Padding (BEP 47): zeros that are on no disk.
     pub(super) pad: bool,
+    /// It is not wanted, and what pieces bring of it nevertheless is in the part file.
+    in_part: bool,
     /// First byte in the torrent.
     offset: u64,
 }
@@ -18,8 +22,11 @@ pub(super) struct PlanFile {
 /// Which bytes of a torrent lie in which file.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// In the info dict's order.
+    /// In the info dict's order, and behind them the part file: what pieces have of files that are not
+    /// wanted, each byte where it is in the torrent. It is sparse, and only there if it is needed.
     pub(super) files: Vec<PlanFile>,
+    /// Files have bytes in the part file.
+    has_part: bool,
     /// Bytes of a piece but the last.
     piece_length: u64,
     total_len: u64,
@@ -33,10 +40,19 @@ impl Plan {
             path: file.path.clone(),
             len: file.len,
             pad: file.pad,
+            in_part: false,
             offset: file.offset,
         });
+        let part = PlanFile {
+            path: vec![STATE_FOLDER.to_owned(), format!("{}.part", info.info_hash)],
+            len: info.total_len,
+            pad: false,
+            in_part: false,
+            offset: u64::MAX / 2,
+        };
         Plan {
-            files: files.collect(),
+            files: files.chain([part]).collect(),
+            has_part: false,
             piece_length: u64::from(info.piece_length),
             total_len: info.total_len,
             piece_count: info.piece_count(),
@@ -75,7 +91,9 @@ impl Plan {
         files.take_while(move |(_, file)| file.offset < end).filter_map(move |(index, file)| {
             let from = start.max(file.offset);
             let to = end.min(file.offset + file.len);
-            (from < to).then(|| (index, from - file.offset, to - from))
+            let place =
+                if file.in_part { (self.part(), from) } else { (index, from - file.offset) };
+            (from < to).then(|| (place.0, place.1, to - from))
         })
     }
 
@@ -89,9 +107,11 @@ impl Plan {
         self.real_extents(piece).map(|(.., len)| len).sum()
     }
 
-    /// The pieces that have bytes of a file.
+    /// The pieces that have bytes of a file; of the part file none.
     pub(super) fn pieces_of(&self, file: usize) -> std::ops::Range<u32> {
-        let Some(file) = self.files.get(file).filter(|file| file.len > 0) else { return 0..0 };
+        let is_whole = |(index, file): &(usize, &PlanFile)| *index != self.part() && file.len > 0;
+        let file = self.files.iter().enumerate().nth(file).filter(is_whole);
+        let Some((_, file)) = file else { return 0..0 };
         let first = file.offset / self.piece_length;
         let end = (file.offset + file.len).div_ceil(self.piece_length);
         // Both at most the piece count.
@@ -100,7 +120,39 @@ impl Plan {
 
     /// Whether a file is to be on the disk.
     pub(super) fn is_real(&self, file: usize) -> bool {
-        self.files.get(file).is_some_and(|file| !file.pad)
+        let is_there = file != self.part() || self.has_part;
+        is_there && self.files.get(file).is_some_and(|file| !file.pad && !file.in_part)
+    }
+
+    /// The part file's index.
+    pub(super) fn part(&self) -> usize {
+        self.files.len() - 1
+    }
+
+    /// A file is neither wanted nor there.
+    pub(super) fn put_in_part(&mut self, file: usize) {
+        if let Some(file) = self.files.get_mut(file).filter(|file| !file.pad) {
+            file.in_part = true;
+        }
+    }
+
+    /// Whether the part file is there or will be: `is_there`, or one of `pieces` has bytes for it.
+    pub(super) fn settle_part(&mut self, is_there: bool, pieces: &Bitfield) {
+        let part = self.part();
+        let needs = |piece| self.extents(piece, 0, self.piece_len(piece)).any(|(f, ..)| f == part);
+        self.has_part =
+            self.files.iter().any(|file| file.in_part) && (is_there || pieces.ones().any(needs));
+    }
+
+    /// The pieces that have bytes of these files.
+    pub(super) fn pieces_of_all(&self, wanted: impl Fn(usize) -> bool) -> Bitfield {
+        let mut pieces = Bitfield::new(self.piece_count);
+        for (index, file) in self.files.iter().enumerate() {
+            if !file.pad && wanted(index) {
+                self.pieces_of(index).for_each(|piece| pieces.set(piece));
+            }
+        }
+        pieces
     }
 }
 
@@ -124,6 +176,24 @@ mod tests {
         assert_eq!(plan.pieces_of(0), 0..1);
         assert_eq!(plan.pieces_of(1), 0..0);
         assert_eq!(plan.pieces_of(3), 0..3);
+    }
+
+    #[test]
+    fn what_is_not_wanted_lies_in_the_part_file_where_it_is_in_the_torrent() {
+        let mut plan = Plan::new(&info("t", &[("a", 10), ("b", 5), ("c", 20)], 16));
+        assert!(!plan.is_real(plan.part()));
+        plan.put_in_part(1);
+        plan.put_in_part(2);
+        plan.settle_part(false, &Bitfield::full(3));
+        assert_eq!(
+            plan.extents(0, 0, 16).collect::<Vec<_>>(),
+            [(0, 0, 10), (3, 10, 5), (3, 15, 1)]
+        );
+        assert_eq!(plan.real_len(1), 16);
+        assert!(plan.is_real(3) && !plan.is_real(1));
+        assert_eq!(plan.pieces_of_all(|file| file == 1).ones().collect::<Vec<_>>(), [0]);
+        assert_eq!(plan.pieces_of_all(|file| file == 2).ones().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(plan.pieces_of(3), 0..0);
     }
 
     #[test]

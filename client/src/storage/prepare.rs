@@ -147,7 +147,7 @@ impl<P: Payload> Storage<P> {
 
     /// Whether what is missing fits into `free` bytes.
     pub(super) fn check_space(&self, free: u64) -> Result<(), DiskError> {
-        let missing = (0..self.plan.piece_count()).filter(|piece| !self.have.get(*piece));
+        let missing = self.wanted.ones().filter(|piece| !self.have.get(*piece));
         let needed: u64 = missing.map(|piece| self.plan.real_len(piece)).sum();
         if needed > free {
             let message = format!(

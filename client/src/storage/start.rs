@@ -106,7 +106,8 @@ impl<P: Payload> Storage<P> {
         {
             let index = self.start.next_stat;
             self.start.next_stat += 1;
-            if !file.pad {
+            let is_idle_part = index == self.plan.part() && self.selected.is_none();
+            if !file.pad && !is_idle_part {
                 self.start.stats_in_flight += 1;
                 let path = file.path.clone();
                 self.submit_start(DiskOp::Stat { path }, Step::StatFile(index));
@@ -118,7 +119,7 @@ impl<P: Payload> Storage<P> {
     }
 
     fn start_seed(&mut self) {
-        for (file, stat) in self.plan.files.iter().zip(&self.stats) {
+        for (file, stat) in self.plan.files.iter().zip(&self.stats).take(self.plan.part()) {
             let there = stat.map(|stat| stat.len);
             if file.pad || there == Some(file.len) {
                 continue;
@@ -141,9 +142,16 @@ impl<P: Payload> Storage<P> {
             let (_, tail) = Tail::start(&self.info_hash, &[]);
             Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
         });
+        self.settle_selection(&replay);
         let slack = self.config.mtime_slack_ns();
-        let decision = match decide(&self.plan, &replay, &self.stats, self.config.block_len, slack)
-        {
+        let decision = match decide(
+            &self.plan,
+            &replay,
+            &self.stats,
+            &self.wanted,
+            self.config.block_len,
+            slack,
+        ) {
             Ok(decision) => decision,
             Err(error) => return self.fail(error),
         };
@@ -164,9 +172,29 @@ impl<P: Payload> Storage<P> {
         }
     }
 
+    /// Which files are wanted or there; what pieces have of the others is in the part file.
+    fn settle_selection(&mut self, replay: &Replay) {
+        if let Some(selected) = &self.selected {
+            for index in 0..self.plan.part() {
+                let there = self.stats[index].map(|stat| stat.len);
+                let is_short = there.is_none_or(|len| len < self.plan.files[index].len);
+                if is_short && !selected.get(index).copied().unwrap_or(false) {
+                    self.plan.put_in_part(index);
+                }
+            }
+        }
+        let part = self.plan.part();
+        self.plan.settle_part(self.stats[part].is_some(), &self.wanted);
+        if !self.plan.is_real(part) && replay.files[part].is_some() {
+            self.stats[part] = None;
+            let path = self.plan.files[part].path.clone();
+            self.io.submit(DiskOp::Unlink { path }, Pending::Ignored);
+        }
+    }
+
     /// All that is there is known. What is missing must have room before anybody is asked for it.
     pub(super) fn on_known(&mut self) {
-        if self.have.is_full() {
+        if self.have.contains(&self.wanted) {
             self.set_ready();
         } else {
             self.submit_start(DiskOp::FreeSpace, Step::Space);
@@ -208,7 +236,8 @@ impl<P: Payload> Storage<P> {
         // A torrent with nothing to fetch may still have empty files to make.
         let missing =
             |(file, stat): (usize, &Option<FileStat>)| stat.is_none() && self.plan.is_real(file);
-        if !self.seed && self.have.is_full() && self.stats.iter().enumerate().any(missing) {
+        let is_whole = self.have.contains(&self.wanted);
+        if !self.seed && is_whole && self.stats.iter().enumerate().any(missing) {
             self.begin_prepare();
         }
     }

@@ -224,7 +224,7 @@ impl<P: Payload> Torrent<P> {
             content.picker.take(piece);
         }
         let mut to_hash = Vec::new();
-        for (piece, blocks) in parts {
+        for (piece, blocks) in parts.into_iter().filter(|(piece, _)| content.wanted.get(*piece)) {
             content.picker.take(piece);
             if content.pieces.restore(piece, &blocks) {
                 to_hash.push(piece);
@@ -269,7 +269,9 @@ impl<P: Payload> Torrent<P> {
         let Some(content) = &mut self.content else { return };
         for &piece in pieces {
             content.pieces.clear_have(piece);
-            content.picker.put_back(piece);
+            if content.wanted.get(piece) {
+                content.picker.put_back(piece);
+            }
         }
         content.complete = false;
         self.freed = true;
@@ -277,7 +279,7 @@ impl<P: Payload> Torrent<P> {
 
     fn check_complete(&mut self, now: Time) {
         let Some(content) = &mut self.content else { return };
-        if content.complete || !content.pieces.have().is_full() {
+        if content.complete || !content.pieces.have().contains(&content.wanted) {
             return;
         }
         content.complete = true;
@@ -315,11 +317,12 @@ impl<P: Payload> Torrent<P> {
     }
 }
 
-/// Whether the peer has a piece that is not here.
+/// Whether the peer has a piece that is wanted and not here.
 fn wants<P: Payload>(content: &Content<P>, peer: &Peer) -> bool {
     let theirs = peer.has().as_bytes();
     let ours = content.pieces.have().as_bytes();
-    theirs.iter().zip(ours).any(|(theirs, ours)| theirs & !ours != 0)
+    let all = theirs.iter().zip(ours).zip(content.wanted.as_bytes());
+    all.into_iter().any(|((theirs, ours), wanted)| theirs & wanted & !ours != 0)
 }
 
 /// The next block to ask of `peer`, and whether another was asked for it already. In this order:

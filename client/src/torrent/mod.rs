@@ -127,9 +127,20 @@ struct Content<P: Payload> {
     pieces: Pieces<P>,
     picker: Picker,
     storage: Storage<P>,
+    /// The pieces to fetch.
+    wanted: Bitfield,
     /// The disk has told what it has.
     started: bool,
     complete: bool,
+}
+
+impl<P: Payload> Content<P> {
+    /// Bytes of the pieces that are wanted and not there.
+    fn left_bytes(&self) -> u64 {
+        let geometry = self.pieces.geometry();
+        let left = self.wanted.ones().filter(|piece| !self.pieces.have().get(*piece));
+        left.map(|piece| u64::from(geometry.piece_len(piece))).sum()
+    }
 }
 
 /// What a hash ticket was for.
@@ -247,9 +258,13 @@ impl<P: Payload> Torrent<P> {
         let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
         let none = Bitfield::new(geometry.piece_count());
         let rng = Rng::new(&child_seed(&self.seed, "picker", 0));
-        let picker = Picker::new(geometry.piece_count(), &none, rng);
+        let wanted = storage.wanted().clone();
+        let mut left_out = Bitfield::new(geometry.piece_count());
+        wanted.zeros().for_each(|piece| left_out.set(piece));
+        let picker = Picker::new(geometry.piece_count(), &left_out, rng);
         let pieces = Pieces::new(geometry, none);
-        let content = Content { info, pieces, picker, storage, started: false, complete: false };
+        let content =
+            Content { info, pieces, picker, storage, wanted, started: false, complete: false };
         self.content = Some(content);
         let misfits: Vec<(ConnId, Close)> = self
             .peers
@@ -280,7 +295,7 @@ impl<P: Payload> Torrent<P> {
         self.content.as_ref().map(|content| &content.info)
     }
 
-    /// Whether all pieces are there.
+    /// Whether all pieces are there that are wanted.
     pub fn is_complete(&self) -> bool {
         self.content.as_ref().is_some_and(|content| content.complete)
     }
@@ -463,6 +478,7 @@ impl<P: Payload> Torrent<P> {
             name: content.map(|content| content.info.name.clone()),
             total_len: content.map_or(0, |content| content.info.total_len),
             have_bytes,
+            left_bytes: content.map_or(0, Content::left_bytes),
             partial_bytes: content.map_or(0, |content| content.pieces.partial_bytes()),
             held_bytes: content.map_or(0, |content| content.pieces.held_bytes()),
             downloaded: self.counters.downloaded,

@@ -40,6 +40,8 @@ fn after_a_power_cut_no_more_is_read_than_was_being_written() {
 #[derive(Clone)]
 struct Plan {
     info: Info,
+    /// The files that are wanted; None: all.
+    selection: Option<Vec<u32>>,
     seed: u64,
     /// After so many operations each the machine crashes.
     crashes: Vec<usize>,
@@ -60,7 +62,16 @@ fn large() -> Info {
 
 fn plan(info: Info, seed: u64, crashes: &[usize]) -> Plan {
     let crashes = crashes.to_vec();
-    Plan { info, seed, crashes, kill_only: false, stalls: None, faults: 0, syncs_late: false }
+    Plan {
+        info,
+        selection: None,
+        seed,
+        crashes,
+        kill_only: false,
+        stalls: None,
+        faults: 0,
+        syncs_late: false,
+    }
 }
 
 /// What a crash may not take.
@@ -109,6 +120,8 @@ impl Certain {
 /// what was told before. False if a run had ended before its crash.
 fn crash_run(plan: &Plan) -> bool {
     let mut world = World::new(plan.info.clone(), plan.seed);
+    world.selection = plan.selection.clone();
+    world.restart();
     let mut rng = Rng::new(&seed_from_u64(plan.seed ^ 0xdead));
     let mut crashed_all = true;
     let mut certain = Certain::default();
@@ -135,22 +148,23 @@ fn crash_run(plan: &Plan) -> bool {
     }
     world.start();
     let parts = world.parts.clone();
-    for piece in 0..plan.info.piece_count() {
+    let wanted: Vec<u32> = world.storage.wanted().ones().collect();
+    for &piece in &wanted {
         world.write_rest(piece, parts.get(&piece).map_or(&[], |blocks| blocks));
     }
     world.run();
     world.flush();
     assert_eq!((world.flushed, world.failed.clone()), (1, None));
-    world.assert_complete();
+    wanted.iter().for_each(|piece| world.assert_piece_is_right(*piece));
     world.disk.kill();
     world.restart();
-    assert_eq!(world.start().len() as u32, plan.info.piece_count());
+    assert_eq!(world.start(), wanted);
     assert_eq!(world.disk.hashed, 0);
     crashed_all
 }
 
 fn download_until(world: &mut World, ops_done: usize) {
-    let mut order: Vec<u32> = (0..world.info.piece_count()).collect();
+    let mut order: Vec<u32> = world.storage.wanted().ones().collect();
     world.rng.shuffle(&mut order);
     // Begun, with what of it was written.
     let mut begun: Option<(u32, Vec<u32>)> = None;
@@ -210,6 +224,15 @@ fn of_a_download_of_64_pieces_every_crash_is_survived() {
         assert!(points > 250, "only {points} operations to crash at");
         let stalling = Plan { stalls: Some(8), ..plan(large(), 100 + seed, &[]) };
         every_crash(stalling);
+    }
+}
+
+#[test]
+fn with_files_left_out_every_crash_is_survived_as_well() {
+    for (seed, selection) in [vec![0], vec![1], vec![3], vec![0, 2], vec![1, 3]].iter().enumerate()
+    {
+        let selection = Some(selection.clone());
+        every_crash(Plan { selection, ..plan(three_files(), 500 + seed as u64, &[]) });
     }
 }
 

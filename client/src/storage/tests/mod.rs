@@ -4,4 +4,5 @@ mod behaviour;
 mod crashes;
 mod faults;
 mod parts;
+mod selection;
 mod world;

@@ -11,7 +11,7 @@ use wire::time::Time;
 use crate::disk::{DiskError, DiskOp, DiskResult, Ticket};
 use crate::storage::fake_disk::{Block, FakeDisk};
 use crate::storage::fixture::{content, info};
-use crate::storage::{Config, Storage, StorageEvent, journal_path};
+use crate::storage::{Config, STATE_FOLDER, Storage, StorageEvent, journal_path};
 
 /// Between one operation and the next.
 const STEP: Duration = Duration::from_millis(1);
@@ -19,6 +19,8 @@ const STEP: Duration = Duration::from_millis(1);
 /// A storage, its disk and what it told.
 pub(super) struct World {
     pub(super) info: Info,
+    /// The files that are wanted; None: all.
+    pub(super) selection: Option<Vec<u32>>,
     pub(super) disk: FakeDisk,
     pub(super) storage: Storage<Block>,
     pub(super) now: Time,
@@ -71,6 +73,7 @@ impl World {
         World {
             storage: Storage::new(&info, small_config(), 7),
             info,
+            selection: None,
             disk: FakeDisk::new(),
             now: Time::from_secs(1),
             rng: Rng::new(&seed_from_u64(seed)),
@@ -96,7 +99,17 @@ impl World {
 
     /// A new storage on the same disk.
     pub(super) fn restart(&mut self) {
-        self.restart_with(Storage::new(&self.info, small_config(), 7));
+        let storage = Storage::new(&self.info, small_config(), 7);
+        self.restart_with(match &self.selection {
+            Some(files) => storage.with_selection(files.clone()),
+            None => storage,
+        });
+    }
+
+    /// A new storage on the same disk, which wants these files.
+    pub(super) fn select(&mut self, files: &[u32]) {
+        self.selection = Some(files.to_vec());
+        self.restart();
     }
 
     pub(super) fn restart_with(&mut self, storage: Storage<Block>) {
@@ -294,8 +307,14 @@ impl World {
         let mut got: Vec<u8> = Vec::new();
         for (file, offset, len) in self.info.extents(piece, 0, self.info.piece_len(piece)) {
             let path: Vec<&str> = self.info.files[file].path.iter().map(String::as_str).collect();
-            let bytes = self.disk.bytes(&path).expect("the file is there");
-            got.extend(&bytes[offset as usize..(offset + len) as usize]);
+            if let Some(bytes) = self.disk.bytes(&path) {
+                got.extend(&bytes[offset as usize..(offset + len) as usize]);
+                continue;
+            }
+            let at = self.info.files[file].offset + offset;
+            let name = format!("{}.part", self.info.info_hash);
+            let part = self.disk.bytes(&[STATE_FOLDER, &name]).expect("the file is there");
+            got.extend(&part[at as usize..(at + len) as usize]);
         }
         got
     }
