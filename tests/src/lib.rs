@@ -6,6 +6,7 @@
 
 pub mod allocations;
 pub mod aria2;
+pub mod bare;
 pub mod cli;
 pub mod content;
 pub mod driven;
