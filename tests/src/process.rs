@@ -54,6 +54,14 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that it has had so far, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = read_lossy(Path::new(&format!("/proc/{}/status", self.id())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{} has no peak of memory: {status}", self.name))
+    }
+
     /// The child itself, for its pipes.
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
@@ -215,6 +223,20 @@ mod tests {
         let mut process = Process::spawn("shell", command, scratch.path());
         process
             .wait_line("a magnet link", secs(10), |line| line.starts_with("magnet:").then_some(()));
+    }
+
+    #[test]
+    fn a_peak_of_memory_remains() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", "print(len(bytearray(40 << 20)), flush=True); input()"]);
+        let mut process = Process::spawn_piped("python3", command, scratch.path());
+        let used = || process.peak_memory_kib();
+        wait_for("a peak of memory", secs(10), || match used() {
+            40_960.. => Ok(()),
+            used => Err(format!("{used} KiB")),
+        });
+        process.kill();
     }
 
     #[test]

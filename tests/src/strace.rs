@@ -1,10 +1,13 @@
 //! What a program asks of the system, counted or made to fail by strace(1).
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cli::{Place, Run, prefixed};
+use crate::process::Process;
+use crate::wait::{secs, wait_until};
 
 /// The calls by which files are read.
 const READS: &str = "trace=read,pread64,readv,preadv,preadv2,sendfile";
@@ -27,6 +30,57 @@ pub fn run_counting_reads(place: &Place, command: &Command, name: &str) -> (Run,
     let strace = ["strace", "-ff", "-qq", "-y", "-s", "0", "-e", READS, "-o", &out];
     let run = place.run_command(prefixed(strace, command));
     (run, reads(scratch.path(), name))
+}
+
+/// How often each call was made.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Runs `command` to its end; gives the calls that all its threads made.
+pub fn run_counting_calls(place: &Place, command: &Command) -> (Run, Counts) {
+    let out = place.path("calls");
+    let strace = COUNT.into_iter().map(PathBuf::from).chain([out.clone()]);
+    let run = place.run_command(prefixed(strace, command));
+    (run, counts(&out))
+}
+
+/// Counts the calls of a program that runs already.
+pub struct Counter {
+    strace: Process,
+    out: PathBuf,
+}
+
+impl Counter {
+    /// Counts from here on.
+    pub fn start(place: &Place, process: &Process) -> Counter {
+        let out = place.path("calls");
+        let mut command = Command::new("strace");
+        command.args(&COUNT[1..]).arg(&out).args(["-p", &process.id().to_string()]);
+        let strace = Process::spawn("strace", command, &place.root());
+        wait_until("strace to be there", secs(20), || strace.stderr().contains("attached"));
+        Counter { strace, out }
+    }
+
+    /// Leaves the program alone and gives the calls that all its threads have made since.
+    pub fn finish(mut self) -> Counts {
+        self.strace.signal("INT");
+        self.strace.wait(secs(20));
+        counts(&self.out)
+    }
+}
+
+/// What counts the calls of all threads, into the file that comes next.
+const COUNT: [&str; 6] = ["strace", "-f", "-c", "-U", "name,calls", "-o"];
+
+/// Reads the table of `strace -c -U name,calls`.
+fn counts(path: &Path) -> Counts {
+    let table = fs::read_to_string(path).unwrap_or_else(|e| panic!("read {path:?}: {e}"));
+    let rows = table.lines().filter_map(|line| {
+        let (name, calls) = line.trim().split_once(char::is_whitespace)?;
+        Some((name.to_owned(), calls.trim().parse().ok()?))
+    });
+    let counts: Counts = rows.filter(|(name, _)| name != "total").collect();
+    assert!(!counts.is_empty(), "strace has counted nothing:\n{table}");
+    counts
 }
 
 /// `command` with faults: `what` as strace's `inject=` has it.
@@ -88,6 +142,28 @@ mod tests {
         assert_eq!(result("pread64(3</a>, \"\"..., 5, 10) = 5"), (5, Some(10)));
         assert_eq!(result("read(3</a>, \"\"..., 5)    = 4"), (4, None));
         assert_eq!(result("read(3</a>, 0x1, 5) = -1 EAGAIN (words)"), (0, None));
+    }
+
+    #[test]
+    fn calls_are_counted_from_the_start_or_from_when_it_is_wanted() {
+        let place = Place::new(1);
+        let script = "import os\nfor _ in range(1000): os.getpgid(0)\nprint('done', flush=True)";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).current_dir(place.root());
+        let (run, counts) = run_counting_calls(&place, &command);
+        assert_eq!((run.stdout.as_str(), counts["getpgid"]), ("done\n", 1000));
+
+        let mut command = Command::new("python3");
+        let waits = format!(
+            "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n{script}\ntime.sleep(60)"
+        );
+        command.args(["-c", &waits]).current_dir(place.root());
+        let mut program = place.start_command(command);
+        let counter = Counter::start(&place, program.process());
+        fs::write(place.path("go"), "").unwrap();
+        program.wait_words("done");
+        assert_eq!(counter.finish()["getpgid"], 1000);
+        program.process().assert_running();
     }
 
     #[test]
