@@ -1,14 +1,17 @@
-"""One libtorrent session for pair.py and magnet.py.
+"""One libtorrent session, for the benchmarks.
 
-    seed TORRENT FOLDER IP PORT                    prints `ready` and serves until its input ends
-    get TORRENT FOLDER IP PORT PEER_IP PEER_PORT   waits for a line on its input, then prints the seconds from adding
-                                                   the torrent to its being complete and flushed
-    dht-seed TORRENT FOLDER IP PORT NODE           the same as seed, announced by the DHT node at NODE
-    dht-get INFO_HASH FOLDER IP PORT NODE          prints a JSON object with the "event" `metadata`, then one with `done`
+    seed TORRENT FOLDER IP PORT              prints `ready` and serves until its input ends
+    get TORRENT FOLDER IP PORT PEER...       waits for a line on its input, then prints the seconds from adding the torrent
+                                             to its being complete and flushed
+    check TORRENT FOLDER IP PORT             the same, for a torrent whose files are there and have to be checked
+    create TORRENT FILE PIECE_BYTES          waits for a line, hashes the file, writes the torrent and prints the seconds
+    dht-seed TORRENT FOLDER IP PORT NODE     the same as seed, announced by the DHT node at NODE
+    dht-get INFO_HASH FOLDER IP PORT NODE    prints a JSON object with the "event" `metadata`, then one with `done`
 
-All but a seed wait for another line before they end.
+Peers are IP:PORT. All but a seed wait for another line before they end.
 """
 import json
+import os
 import sys
 import time
 
@@ -27,9 +30,14 @@ def start(ip, port, dht):
     })
 
 
+def endpoint(text):
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
 def add(session, params, folder, peers=()):
     params.save_path = folder
-    params.peers = list(peers)
+    params.peers = [endpoint(peer) for peer in peers]
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     return session.add_torrent(params)
 
@@ -42,8 +50,7 @@ def of_file(torrent):
 
 def enter(session, node):
     """Joins the DHT by `node`: an announce or search before that would be lost for 15 minutes."""
-    host, _, port = node.rpartition(":")
-    session.add_dht_node((host, int(port)))
+    session.add_dht_node(endpoint(node))
     while session.status().dht_nodes < 1:
         time.sleep(0.001)
 
@@ -60,44 +67,67 @@ def wait_complete(session, handle):
         flushed = any(isinstance(alert, lt.cache_flushed_alert) for alert in session.pop_alerts())
 
 
-def say(event):
-    print(json.dumps({"event": event}), flush=True)
+def timed(work):
+    """Does `work` when it is told to, says how long that took, and waits."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin = time.monotonic()
+    work()
+    print(time.monotonic() - begin, flush=True)
+    sys.stdin.readline()
+
+
+def create(torrent, file, piece_len):
+    files = lt.file_storage()
+    lt.add_files(files, file)
+    made = lt.create_torrent(files, int(piece_len), lt.create_torrent.v1_only)
+    lt.set_piece_hashes(made, os.path.dirname(file))
+    with open(torrent, "wb") as out:
+        out.write(lt.bencode(made.generate()))
+
+
+def seed(session, torrent, folder, node=None):
+    if node:
+        enter(session, node)
+    params = of_file(torrent)
+    params.flags |= lt.torrent_flags.seed_mode
+    handle = add(session, params, folder)
+    if node:
+        handle.force_dht_announce()
+    print("ready", flush=True)
+    while node and handle.is_valid():
+        time.sleep(2)
+        handle.force_dht_announce()
+    sys.stdin.read()
+
+
+def get_by_hash(session, info_hash, folder, node):
+    def say(event):
+        print(json.dumps({"event": event}), flush=True)
+
+    enter(session, node)
+    handle = add(session, lt.parse_magnet_uri(f"magnet:?xt=urn:btih:{info_hash}"), folder)
+    handle.force_dht_announce()
+    while not handle.status().has_metadata:
+        session.wait_for_alert(2)
+        session.pop_alerts()
+    say("metadata")
+    wait_complete(session, handle)
+    say("done")
+    sys.stdin.readline()
 
 
 def main():
-    role, what, folder, ip, port = sys.argv[1:6]
-    session = start(ip, port, role.startswith("dht-"))
+    role, what, folder = sys.argv[1:4]
+    if role == "create":
+        return timed(lambda: create(what, folder, sys.argv[4]))
+    session = start(*sys.argv[4:6], role.startswith("dht-"))
+    others = sys.argv[6:]
     if role.endswith("seed"):
-        if role == "dht-seed":
-            enter(session, sys.argv[6])
-        params = of_file(what)
-        params.flags |= lt.torrent_flags.seed_mode
-        handle = add(session, params, folder)
-        if role == "dht-seed":
-            handle.force_dht_announce()
-        print("ready", flush=True)
-        while role == "dht-seed" and handle.is_valid():
-            time.sleep(2)
-            handle.force_dht_announce()
-        sys.stdin.read()
-    elif role == "get":
-        print("ready", flush=True)
-        sys.stdin.readline()
-        begin = time.monotonic()
-        wait_complete(session, add(session, of_file(what), folder, [(sys.argv[6], int(sys.argv[7]))]))
-        print(time.monotonic() - begin, flush=True)
-        sys.stdin.readline()
-    else:
-        enter(session, sys.argv[6])
-        handle = add(session, lt.parse_magnet_uri(f"magnet:?xt=urn:btih:{what}"), folder)
-        handle.force_dht_announce()
-        while not handle.status().has_metadata:
-            session.wait_for_alert(2)
-            session.pop_alerts()
-        say("metadata")
-        wait_complete(session, handle)
-        say("done")
-        sys.stdin.readline()
+        return seed(session, what, folder, *others)
+    if role in ("get", "check"):
+        return timed(lambda: wait_complete(session, add(session, of_file(what), folder, others)))
+    return get_by_hash(session, what, folder, *others)
 
 
 main()

@@ -1,146 +1,110 @@
-#!/usr/bin/env python3
-"""From a bare info-hash to the metadata and to the whole file, ours beside libtorrent's, in interleaved rounds.
-
-    tests/bench/magnet.py [--nodes 50] [--mib 64] [--rounds 10] [--store /dev/shm]
-                          [--bin target/release/trackerless] [--python target/peers-venv/bin/python]
-
-An overlay of libtorrent nodes on loopback is the same for both. Each round has info-hashes of its own, a seed that
-lookups find before the clock starts, and one leech of each kind after the other; the seed is libtorrent's in one half
-of the runs and ours in the other. The clock runs from just before the leech's process is started. Figures are medians
-of the rounds with their quartiles, in milliseconds.
-"""
-import filecmp
+"""The row that begins with a bare info-hash."""
+import contextlib
 import json
 import os
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 
-from rounds import interleave, options
+from figures import Row, interleave
+from programs import HERE, Program, write_random
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = 20881
-
-
-def spawn(*command, **options):
-    return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                            **options)
+PIECE_BYTES = 256 << 10
 
 
 class Overlay:
     """libtorrent nodes in one process that all know some of the others."""
 
-    def __init__(self, args):
-        self.nodes = [f"127.0.10.{i + 1}:{PORT}" for i in range(args.nodes)]
-        script = os.path.join(HERE, "..", "peers", "libtorrent_node.py")
-        self.process = spawn(args.python, "-u", "-W", "ignore", script, stdin=subprocess.PIPE)
+    def __init__(self, place, count):
+        self.nodes = [f"{place.ip(10 + n)}:{PORT}" for n in range(count)]
+        self.process = Program(place.args.python, "-u", "-W", "ignore", f"{HERE}/../peers/libtorrent_node.py")
+
+    def __enter__(self):
+        count = len(self.nodes)
         self.ask(op="start", listen=self.nodes, settings={})
-        for session in range(args.nodes):
+        for session in range(count):
             for step in (1, 2, 5, 11):
-                self.ask(op="add_node", session=session, node=self.nodes[(session + step) % args.nodes])
-        while min(self.ask(op="dht")["nodes"]) < min(8, args.nodes - 1):
+                self.ask(op="add_node", session=session, node=self.nodes[(session + step) % count])
+        while min(self.ask(op="dht")["nodes"]) < min(8, count - 1):
             time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_):
+        self.process.__exit__()
 
     def ask(self, **request):
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
+        self.process.say(json.dumps(request))
+        answer = json.loads(self.process.line())
         assert answer["ok"], answer
         return answer
 
     def wait_findable(self, info_hash):
         for session in (3, 17):
-            while not self.ask(op="get_peers", session=session % len(self.nodes), info_hash_hex=info_hash,
-                               seconds=3)["peers"]:
+            while not self.ask(op="get_peers", session=session % len(self.nodes), info_hash_hex=info_hash, seconds=0.3)["peers"]:
                 pass
 
 
-class Bench:
-    def __init__(self, args, folder):
-        self.args, self.folder, self.runs = args, folder, 0
-        self.overlay = Overlay(args)
+class Runs:
+    def __init__(self, place, overlay, mib):
+        self.place, self.overlay, self.mib, self.count = place, overlay, mib, 0
 
-    def seed(self, kind, file, torrent, ip, entry):
+    def seed(self, kind, torrent, address, entry):
+        place = self.place
         if kind == "libtorrent":
-            process = spawn(self.args.python, f"{HERE}/libtorrent_peer.py", "dht-seed", torrent, os.path.dirname(file),
-                            ip, PORT, entry, stdin=subprocess.PIPE)
-            process.stdout.readline()
+            program = place.libtorrent("dht-seed", torrent, place.folder, *address.split(":"), entry)
+            program.line()
         else:
-            process = spawn(self.args.bin, "seed", file, "--json", "--bind", f"{ip}:{PORT}", "--bootstrap", entry,
-                            "--piece-length", 256 << 10)
-            while json.loads(process.stdout.readline())["event"] != "serving":
-                pass
-        return process
+            program = place.ours("seed", self.file, "--json", "--bind", address, "--bootstrap", entry, "--piece-length", PIECE_BYTES)
+            program.event("serving")
+        return program
 
-    def leech(self, kind, info_hash, out, ip, entry):
-        """Seconds from just before the process's start to its metadata, and to the whole file."""
-        start, metadata = time.monotonic(), None
+    def leech(self, kind, info_hash, out, address, entry):
+        """Milliseconds from just before the process's start to its metadata, and to the whole file."""
+        place = self.place
         if kind == "libtorrent":
-            process = spawn(self.args.python, f"{HERE}/libtorrent_peer.py", "dht-get", info_hash, out, ip, PORT, entry,
-                            stdin=subprocess.PIPE)
+            program = place.libtorrent("dht-get", info_hash, out, *address.split(":"), entry)
         else:
-            process = spawn(self.args.bin, "get", info_hash, "--json", "--seed", "--bind", f"{ip}:{PORT}",
-                            "--bootstrap", entry, "-o", out)
-        while True:
-            event = json.loads(process.stdout.readline())["event"]
-            if event == "metadata":
-                metadata = time.monotonic() - start
-            elif event == "done":
-                break
-        whole = time.monotonic() - start
-        process.kill()
-        process.wait()
-        return metadata, whole
+            program = place.ours("get", info_hash, "--json", "--seed", "--bind", address, "--bootstrap", entry, "-o", out)
+        with program:
+            program.event("metadata")
+            metadata = program.seconds()
+            program.event("done")
+            return {"metadata": 1e3 * metadata, "whole": 1e3 * program.seconds()}
 
-    def run(self, seed_kind, leech_kind):
-        self.runs += 1
-        n, nodes = self.runs, self.overlay.nodes
-        file = os.path.join(self.folder, f"data{n}.bin")
-        with open(file, "wb") as out, open("/dev/urandom", "rb") as random:
-            for _ in range(self.args.mib):
-                out.write(random.read(1 << 20))
-        torrent = os.path.join(self.folder, f"data{n}.torrent")
-        created = subprocess.run([self.args.bin, "create", file, "-o", torrent, "--json", "--piece-length",
-                                  str(256 << 10)], check=True, capture_output=True, text=True)
-        info_hash = json.loads(created.stdout)["info_hash"]
-        seed = self.seed(seed_kind, file, torrent, f"127.0.20.{n}", nodes[n % len(nodes)])
-        out = os.path.join(self.folder, "out")
-        os.mkdir(out)
-        try:
+    def run(self, pair):
+        """One run with an info-hash of its own, and a seed that lookups find before the clock starts."""
+        place, seed_kind, leech_kind = self.place, *pair.split(" -> ")
+        self.count += 1
+        nodes, n = self.overlay.nodes, self.count
+        self.file = os.path.join(place.folder, f"data{n}.bin")
+        torrent = os.path.join(place.folder, f"data{n}.torrent")
+        write_random(self.file, self.mib)
+        create = ["create", self.file, "-o", torrent, "--json", "--piece-length", PIECE_BYTES]
+        with place.ours(*create) as created:
+            info_hash = json.loads(created.line())["info_hash"]
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.remove, self.file)
+            stack.enter_context(self.seed(seed_kind, torrent, place.address(2), nodes[n % len(nodes)]))
+            out = stack.enter_context(place.out())
             self.overlay.wait_findable(info_hash)
-            times = self.leech(leech_kind, info_hash, out, f"127.0.30.{n}", nodes[(n + 7) % len(nodes)])
-        finally:
-            seed.kill()
-            seed.wait()
-        if not filecmp.cmp(file, os.path.join(out, os.path.basename(file)), shallow=False):
-            sys.exit(f"{seed_kind} -> {leech_kind}: what came is not what was sent")
-        shutil.rmtree(out)
-        os.remove(file)
+            times = self.leech(leech_kind, info_hash, out, place.address(3), nodes[(n + 7) % len(nodes)])
+            os.rename(os.path.join(out, f"data{n}.bin"), os.path.join(out, "data.bin"))
+            place.file = self.file
+            place.compare(out)
         return times
 
 
-def main():
-    parser = options(__doc__)
-    parser.add_argument("--nodes", type=int, default=50)
-    parser.add_argument("--mib", type=int, default=64)
-    args = parser.parse_args()
-    pairs = [(seed, leech) for seed in ("libtorrent", "ours") for leech in ("libtorrent", "ours")]
-    with tempfile.TemporaryDirectory(dir=args.store) as folder:
-        bench = Bench(args, folder)
-        results = interleave(bench, pairs, args.rounds)
-        bench.overlay.process.kill()
-    print(f"overlay of {args.nodes}, {args.mib} MiB, {args.rounds} rounds, store {args.store}\n")
-    print("| seed -> leech | metadata, ms | whole, ms |")
-    print("|---|---|---|")
-    for pair in pairs:
-        cells = []
-        for column in zip(*results[pair]):
-            values = sorted(1000 * value for value in column)
-            quarter = len(values) // 4
-            cells.append(f"{statistics.median(values):.0f} ({values[quarter]:.0f}-{values[-1 - quarter]:.0f})")
-        print(f"| {pair[0]} -> {pair[1]} | {' | '.join(cells)} |")
-
-
-main()
+def from_an_info_hash(place):
+    """From a bare info-hash to the whole file."""
+    mib, count = place.mib(64), 4 if place.is_trial() else 50
+    row = Row("From a bare info-hash", f"{mib} MiB in an overlay of {count} libtorrent nodes on loopback, from the start of the process, "
+              "Python's included. Each run has an info-hash of its own, and a seed that lookups find before the clock starts.")
+    pairs = [f"{seed} -> {leech}" for seed in ("libtorrent", "ours") for leech in ("libtorrent", "ours")]
+    place.made = None
+    with Overlay(place, count) as overlay:
+        results = interleave(pairs, place.args.rounds, Runs(place, overlay, mib).run)
+    row.table(results, [("metadata, ms", "metadata", "{:.0f}", 1), ("whole, ms", "whole", "{:.0f}", 1)])
+    both = ("ours -> ours", "libtorrent -> libtorrent")
+    row.ratio("time to the metadata, ours -> ours / libtorrent -> libtorrent", results, "metadata", *both)
+    row.ratio("time to the whole file, ours -> ours / libtorrent -> libtorrent", results, "whole", *both)
+    row.ratio("time to the whole file from libtorrent, ours / libtorrent", results, "whole", "libtorrent -> ours", both[1])
+    return row
