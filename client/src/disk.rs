@@ -84,6 +84,14 @@ pub enum DiskOp<P: Payload> {
         /// Bytes.
         len: u64,
     },
+    /// Sets the length of a file that is not longer, and takes the room for all of it at once, where
+    /// the file system can.
+    Allocate {
+        /// The file.
+        file: FileId,
+        /// Bytes.
+        len: u64,
+    },
     /// Reads small things (a journal) whole; answered by `Bytes`, which is short at the end of the
     /// file.
     Read {

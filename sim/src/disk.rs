@@ -169,7 +169,9 @@ impl Disk {
                 self.write_blocks(&extents, &blocks);
                 DiskResult::Blocks(blocks)
             }
-            DiskOp::SetLen { file, len } => self.on_file(file, |file| file.len = len),
+            DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
+                self.on_file(file, |file| file.len = len)
+            }
             DiskOp::Write { file, offset, bytes } => self.on_file(file, |file| {
                 let (start, end) = (offset as usize, offset as usize + bytes.len());
                 file.bytes.resize(file.bytes.len().max(end), 0);

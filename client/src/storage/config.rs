@@ -13,6 +13,10 @@ pub struct Config {
     /// Bytes of a block, the unit in which unfinished pieces are recorded. Default 16 KiB (BEP 3,
     /// `request`); tests have smaller pieces.
     pub block_len: u32,
+    /// Whether files take all their room when they are made, so that the disk cannot be full later and
+    /// they are in fewer parts. Default no, sparse: nothing is written twice (transmission has both,
+    /// and aria2).
+    pub preallocate: bool,
     /// Pieces read for checking at the same time. Default 8: two for each of two processors, which hash
     /// two at once, and as many that wait; of each, 128 KiB at a time.
     pub checks_in_flight_max: usize,
@@ -42,6 +46,7 @@ impl Default for Config {
             commit_interval_ms: 5_000,
             commit_bytes: 64 << 20,
             block_len: wire::peer::BLOCK_LEN,
+            preallocate: false,
             checks_in_flight_max: 8,
             writes_in_flight_max: 1,
             file_ops_in_flight_max: 32,

@@ -220,7 +220,7 @@ impl FakeDisk {
                 let inode = self.open.remove(&file).expect("only open files are closed");
                 self.inodes[inode].is_locked = false;
             }
-            DiskOp::SetLen { file, len } => {
+            DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
                 let clock_ns = self.clock_ns;
                 let inode = self.inode(file);
                 inode.now.bytes.resize(len as usize, 0);

@@ -122,6 +122,8 @@ impl<P: Payload> Storage<P> {
                 let len = self.plan.files[file.0].len;
                 if len == 0 {
                     self.stat_prepared(file);
+                } else if self.config.preallocate && file.0 != self.plan.part() {
+                    self.submit_prepare(DiskOp::Allocate { file: file.1, len }, Step::Len { file });
                 } else {
                     self.submit_prepare(DiskOp::SetLen { file: file.1, len }, Step::Len { file });
                 }

@@ -276,7 +276,7 @@ impl Host {
                 self.open.insert(file, path);
                 DiskResult::Done
             }
-            DiskOp::SetLen { file, len } => {
+            DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
                 self.bytes(file).resize(len as usize, 0);
                 DiskResult::Done
             }

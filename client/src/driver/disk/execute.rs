@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, FlockOperation, OFlags};
+use rustix::fs::{FallocateFlags, FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::root::Root;
@@ -91,6 +91,7 @@ fn on_file(op: &DiskOp<Slot>, files: &Files) -> Result<DiskResult<Slot>, DiskErr
     let file = &open.file;
     let result = match op {
         DiskOp::SetLen { len, .. } => file.set_len(*len).map(|()| DiskResult::Done),
+        DiskOp::Allocate { len, .. } => allocate(file, *len).map(|()| DiskResult::Done),
         DiskOp::Read { extent } => {
             let mut bytes = Vec::new();
             read_all(file, extent.offset, extent.len, &mut bytes).map(|()| DiskResult::Bytes(bytes))
@@ -237,6 +238,17 @@ fn write_all(file: &File, offset: u64, mut slices: Vec<IoSlice<'_>>) -> io::Resu
         }
     }
     Ok(())
+}
+
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::INTR) => {}
+            // Some file systems have no such call.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return file.set_len(len),
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// Reads up to `len` bytes; fewer at the end of the file.

@@ -251,6 +251,7 @@ impl DiskPool {
             | DiskOp::HashExtents { extents }
             | DiskOp::ReadBlock { extents } => all(extents),
             DiskOp::SetLen { file, .. }
+            | DiskOp::Allocate { file, .. }
             | DiskOp::Write { file, .. }
             | DiskOp::Sync { file, .. }
             | DiskOp::Read { extent: Extent { file, .. } } => Some(vec![open(file)?]),

@@ -270,6 +270,25 @@ fn the_systems_errors_are_sorted() {
 }
 
 #[test]
+fn files_are_sparse_unless_their_room_is_to_be_taken_at_once() {
+    use std::os::unix::fs::MetadataExt;
+    for preallocate in [false, true] {
+        let folder = TempDir::new().unwrap();
+        let (info, content) = torrent();
+        let mut pool = Pool::new(folder.path());
+        let mut storage = Storage::new(&info, Config { preallocate, ..Config::default() }, 1);
+        assert_eq!(start(&mut storage, &mut pool), 0);
+        let blocks = content[..32 << 10].chunks(16 << 10).map(Slot::from).collect();
+        storage.write_piece(Time::from_secs(1), 0, vec![(0, blocks)]);
+        storage.flush(Time::from_secs(1));
+        drive(&mut storage, &mut pool, |event| matches!(event, StorageEvent::Flushed));
+        let file = fs::metadata(folder.path().join("top/c")).unwrap();
+        assert_eq!(file.len(), 199_999);
+        assert_eq!(file.blocks() * 512 >= 199_999, preallocate, "{} blocks", file.blocks());
+    }
+}
+
+#[test]
 fn a_piece_is_hashed_in_parts() {
     let folder = TempDir::new().unwrap();
     let mut pool = Pool::new(folder.path());
