@@ -7,6 +7,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::net::SendFlags;
 use tokio::io::Interest;
@@ -14,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use wire::peer::{BLOCK_LEN, BlockRef, Framer};
 
-use super::disk::Slot;
+use super::disk::{Slot, WarmPages};
+use crate::disk::FileId;
 
 /// Room for messages between blocks, in bytes: a few hundred requests at a time.
 const MESSAGES_LEN: usize = 8 << 10;
@@ -148,7 +150,7 @@ impl Reading {
 /// A run of a file that is being sent.
 pub(super) struct FileRun {
     /// None: zeros, the padding of BEP 47.
-    pub(super) file: Option<Arc<File>>,
+    pub(super) file: Option<(FileId, Arc<File>)>,
     pub(super) offset: u64,
     pub(super) len: u64,
 }
@@ -159,7 +161,7 @@ impl FileRun {
         static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
         let len = self.len as usize;
         let sent = match &self.file {
-            Some(file) => {
+            Some((_, file)) => {
                 let mut offset = self.offset;
                 rustix::fs::sendfile(stream.as_fd(), file.as_fd(), Some(&mut offset), len)
             }
@@ -180,7 +182,9 @@ pub(super) struct Writing {
     sent: usize,
     /// Then these.
     runs: Vec<FileRun>,
-    /// The socket takes no more until it is writable again.
+    /// It is known which of these are in the page cache.
+    is_looked_at: bool,
+    /// The socket takes no more until it is writable again, or a disk is waited for.
     pub(super) blocked: bool,
 }
 
@@ -212,6 +216,23 @@ impl Writing {
         self.sent = 0;
         runs.reverse();
         self.runs = runs;
+        self.is_looked_at = false;
+    }
+
+    /// The next part of a file that is to be read into the page cache before it is sent, if any is.
+    pub(super) fn cold(&mut self, pages: &mut WarmPages) -> Option<(Arc<File>, (u64, u64))> {
+        if self.is_looked_at {
+            return None;
+        }
+        let now = Instant::now();
+        for run in &self.runs {
+            let Some((id, file)) = &run.file else { continue };
+            if let Some(cold) = pages.cold(now, *id, file, (run.offset, run.len)) {
+                return Some((file.clone(), cold));
+            }
+        }
+        self.is_looked_at = true;
+        None
     }
 
     /// Sends until the socket is full or nothing is left.

@@ -18,7 +18,7 @@ use wire::peer::Frame;
 use wire::time::Time;
 
 use super::connection::{Connection, FileRun, Writing, Wrote};
-use super::disk::{Completion, DiskPool, Slot};
+use super::disk::{Completion, DiskPool, Slot, WarmPages};
 use crate::disk::FileId;
 use crate::session::{Action, Event, Session};
 use crate::torrent::Output;
@@ -33,6 +33,7 @@ const WRITES_PER_TURN: usize = 64;
 pub(super) struct Shared {
     pub(super) session: Session<Slot>,
     pub(super) disk: DiskPool,
+    pages: WarmPages,
     conns: BTreeMap<ConnId, Rc<Connection>>,
     flushes: Vec<ConnId>,
     pub(super) events: VecDeque<Event>,
@@ -64,6 +65,7 @@ impl Reactor {
         let shared = Shared {
             session,
             disk,
+            pages: WarmPages::default(),
             conns: BTreeMap::new(),
             flushes: Vec::new(),
             events: VecDeque::new(),
@@ -167,6 +169,13 @@ impl Reactor {
             if !writing.is_busy() && !self.next_output(conn, &mut writing) {
                 return;
             }
+            {
+                let shared = &mut *self.shared.borrow_mut();
+                if let Some((file, run)) = writing.cold(&mut shared.pages) {
+                    writing.blocked = true;
+                    return shared.disk.submit_warm(conn, file, run);
+                }
+            }
             match writing.write(&connection.stream) {
                 Ok(Wrote::All) => {}
                 Ok(Wrote::Blocked) => return connection.write_wake.notify_one(),
@@ -199,7 +208,7 @@ impl Reactor {
                     .map(|extent| {
                         let file = match extent.file {
                             FileId::ZEROS => None,
-                            file => Some(shared.disk.file(file)?),
+                            file => Some((file, shared.disk.file(file)?)),
                         };
                         Some(FileRun { file, offset: extent.offset, len: extent.len })
                     })
@@ -250,15 +259,28 @@ impl Reactor {
                     break;
                 }
                 for completion in done {
-                    self.feed(|session, now| match completion {
-                        Completion::Op { job, result } => session.handle_disk(now, job, result),
-                        Completion::Hash { job, hasher, blocks, digest } => {
-                            session.handle_hashed(now, job, hasher, blocks, digest);
-                        }
-                    });
+                    self.on_done(completion);
                 }
                 self.settle();
                 tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn on_done(&self, completion: Completion) {
+        match completion {
+            Completion::Op { job, result } => {
+                self.feed(|session, now| session.handle_disk(now, job, result));
+            }
+            Completion::Hash { job, hasher, blocks, digest } => {
+                self.feed(|session, now| session.handle_hashed(now, job, hasher, blocks, digest));
+            }
+            Completion::Warm { conn } => {
+                let connection = self.shared.borrow().conns.get(&conn).cloned();
+                if let Some(connection) = connection {
+                    connection.writing.borrow_mut().blocked = false;
+                    self.write(conn);
+                }
             }
         }
     }

@@ -379,6 +379,13 @@ fn fill(open: &Option<OpenFile>, offset: u64, out: &mut [u8]) -> Result<(), Disk
     Err(DiskError { kind: DiskErrorKind::NotFound, message })
 }
 
+/// Reads a run of a file into the page cache. What is wrong with it, who sends it will see.
+pub(super) fn warm(file: &File, (offset, len): (u64, u64), scratch: &mut Vec<u8>) {
+    if let Err(error) = read_all(file, offset, len, scratch) {
+        tracing::debug!(%error, "a block cannot be read");
+    }
+}
+
 /// Hashes the next blocks of a piece.
 pub(super) fn hash(work: &mut HashWork<Slot>) -> Option<[u8; 20]> {
     work.blocks.iter().for_each(|block| work.hasher.update(block.bytes()));

@@ -9,6 +9,7 @@ mod root;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -16,13 +17,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::TorrentKey;
 use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork};
 use crate::session::JobId;
+use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
 use execute::{Files, OpenFile, execute, hash, hash_both, not_open};
 use root::Root;
 pub use slot::Slot;
+pub use warm::WarmPages;
 
 pub use super::sha1::Hasher;
 
@@ -65,6 +67,11 @@ pub enum Completion {
         /// The piece's SHA-1, after its last block.
         digest: Option<[u8; 20]>,
     },
+    /// Of [`DiskPool::submit_warm`].
+    Warm {
+        /// Who waits for it.
+        conn: ConnId,
+    },
 }
 
 /// A job with all that it needs.
@@ -78,6 +85,12 @@ enum Job {
     Hash {
         job: JobId,
         work: HashWork<Slot>,
+    },
+    /// Reads a run of a file, so that it is in the page cache.
+    Warm {
+        conn: ConnId,
+        file: Arc<File>,
+        run: (u64, u64),
     },
     /// Closing can block, so it is not done by the reactor.
     Close {
@@ -206,6 +219,12 @@ impl DiskPool {
     /// Takes blocks to hash, to be handed over at the next [`DiskPool::kick`].
     pub fn submit_hash(&mut self, job: JobId, work: HashWork<Slot>) {
         self.batches[Lane::Hash as usize].push(Job::Hash { job, work });
+    }
+
+    /// Takes a run of a file (its first byte, and bytes) to be read into the page cache for `conn`, to
+    /// be handed over at the next [`DiskPool::kick`].
+    pub fn submit_warm(&mut self, conn: ConnId, file: Arc<File>, run: (u64, u64)) {
+        self.batches[Lane::Disk as usize].push(Job::Warm { conn, file, run });
     }
 
     /// Hands over what was submitted.
@@ -392,6 +411,10 @@ fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
         Job::Hash { job, mut work } => {
             let digest = hash(&mut work);
             return hashed(job, work, digest);
+        }
+        Job::Warm { conn, file, run } => {
+            execute::warm(&file, run, scratch);
+            (Completion::Warm { conn }, None)
         }
         Job::Close { job, file } => {
             drop(file);
