@@ -64,6 +64,8 @@ pub(super) struct Reading {
     ahead: VecDeque<Ahead>,
     /// Blocks that the last read brought beyond the one under way.
     last_ahead: usize,
+    /// The last message was a block, so that most likely the next is one.
+    is_after_block: bool,
     /// The payload behind the header that the framer has.
     begun: Option<Ahead>,
 }
@@ -72,13 +74,16 @@ impl Reading {
     /// One read: the rest of the block and the blocks that most likely follow it, or messages.
     /// Returns the bytes read, 0 at the end of the stream.
     pub(super) fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
-        let Some(incoming) = &mut self.incoming else {
+        if self.incoming.is_none() && !(self.is_after_block && self.framer.is_empty()) {
             let space = self.framer.space(MESSAGES_LEN);
             let len = stream.try_read(space)?;
             self.framer.filled(len);
             return Ok(len);
+        }
+        let rest = match &mut self.incoming {
+            Some(incoming) => &mut incoming.slot.bytes_mut()[incoming.filled..],
+            None => &mut [],
         };
-        let rest = &mut incoming.slot.bytes_mut()[incoming.filled..];
         let rest_len = rest.len();
         // Room for what came last time, and as much again.
         let count = (2 * self.last_ahead + 1).min(AHEAD_MAX);
@@ -92,8 +97,10 @@ impl Reading {
         let read = stream.try_read_vectored(&mut slices);
         let len = read.as_ref().map_or(0, |len| *len);
         let payload = len.min(rest_len);
-        incoming.filled += payload;
-        self.framer.payload_read(payload);
+        if let Some(incoming) = &mut self.incoming {
+            incoming.filled += payload;
+            self.framer.payload_read(payload);
+        }
         let mut left = len - payload;
         for ahead in &mut self.ahead {
             ahead.header_len = left.min(HEADER_LEN);
@@ -116,6 +123,7 @@ impl Reading {
             self.begun = Some(next);
             return;
         }
+        self.is_after_block = false;
         self.framer.feed(&next.slot.bytes()[..next.filled]);
         for next in self.ahead.drain(..) {
             self.framer.feed(&next.header[..next.header_len]);
@@ -125,6 +133,7 @@ impl Reading {
 
     /// A `piece` header was read: takes what was read of its payload.
     pub(super) fn begin_block(&mut self, block: BlockRef) {
+        self.is_after_block = true;
         let Some(Ahead { slot, filled, .. }) = self.begun.take() else {
             let mut slot = Slot::new(block.len as usize);
             let filled = self.framer.take_payload(slot.bytes_mut());

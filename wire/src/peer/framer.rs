@@ -117,6 +117,14 @@ impl Framer {
         self.filled(bytes.len());
     }
 
+    /// Whether all that was read has been handed out: what comes next begins a message.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+            && self.payload_left == 0
+            && self.skip_left == 0
+            && self.got_handshake
+    }
+
     /// Bytes of the current block that are still to come through
     /// [`Framer::take_payload`] or past the framer.
     pub fn payload_left(&self) -> usize {
