@@ -7,7 +7,7 @@ use std::process::Command;
 use client::Config;
 use harness::cli::{Place, Program};
 use harness::content::single_file;
-use harness::strace::Counter;
+use harness::strace::{Counter, Counts, run_counting_calls};
 
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 16 << 10;
@@ -91,6 +91,26 @@ fn a_seed_takes_a_header_and_a_sendfile_for_each_block_and_little_more() {
     leech.arg(torrent).args(["got.bin", &seed.address.to_string()]).current_dir(place.root());
     place.run_command(leech).assert_code(0);
     let counts = counter.finish();
-    let each = counts.values().sum::<u64>() as f64 / (len / BLOCK) as f64;
+    let each = for_each_block(&counts, len);
     assert!(each <= 2.25, "{each}: {counts:?}");
+}
+
+#[test]
+fn a_leech_reads_many_blocks_with_one_call_and_wakes_no_thread_for_each() {
+    let place = Place::new(123);
+    let len = 256 * MIB;
+    let (_, torrent) = content(&place, len, MIB);
+    let address = format!("{}:6990", place.ip(2));
+    let _seed = bare_seed(&place, &address);
+    let (run, counts) = run_counting_calls(&place, &get(&place, &torrent, &[address], &[]));
+    run.assert_code(0);
+    let each = for_each_block(&counts, len);
+    assert!(each <= 1.25, "{each}: {counts:?}");
+    let wakes = counts.get("futex").copied().unwrap_or(0) as f64 / (len / BLOCK) as f64;
+    assert!(wakes <= 0.5, "{wakes}: {counts:?}");
+}
+
+/// Calls for each block of so many bytes.
+fn for_each_block(counts: &Counts, len: u64) -> f64 {
+    counts.values().sum::<u64>() as f64 / (len / BLOCK) as f64
 }
