@@ -143,6 +143,9 @@ impl<P: Payload> Storage<P> {
                     self.to_write.extend(writes);
                     self.pump_writes(now);
                     self.pump_jobs();
+                } else {
+                    let pieces = writes.into_iter().map(|(span, _)| span.piece);
+                    pieces.for_each(|piece| _ = self.unwritten.remove(&piece));
                 }
             }
             Then::Committed => self.on_committed(now),

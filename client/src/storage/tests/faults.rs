@@ -91,6 +91,26 @@ fn what_was_kept_before_the_disk_was_full_stays_kept() {
 }
 
 #[test]
+fn what_is_being_recorded_when_the_disk_fails_holds_no_flush_up() {
+    for seed in 0..40 {
+        let mut world = World::new(three_files(), seed);
+        world.start();
+        world.disk.fail_next =
+            Some((|op| matches!(op, DiskOp::WriteBlocks { .. }), DiskErrorKind::Full));
+        // The next is recorded while the last is written.
+        for piece in 0..11 {
+            world.write(piece);
+            (0..3).for_each(|_| _ = world.step());
+        }
+        world.run();
+        assert!(world.failed.is_some());
+        assert_eq!(world.storage.unwritten_bytes(), 0, "seed {seed}");
+        world.flush();
+        assert_eq!(world.flushed, 1, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_ends_the_storage_and_claims_nothing() {
     let mut world = World::new(three_files(), 1);
     world.start();
