@@ -60,7 +60,7 @@ fn found(run: &Run) -> u64 {
     run.event("started")["have"].as_u64().expect("a number of bytes")
 }
 
-/// A download ended by `signal` half way goes on where it was, and reads nothing of it again.
+/// A download ended by `signal` half way goes on where it was, and reads nothing again that it knew.
 fn goes_on_after(signal: &str, code: i32, net: u8) {
     let slow = Slow::new(net, 6 << 20);
     let get = slow.start();
@@ -73,8 +73,11 @@ fn goes_on_after(signal: &str, code: i32, net: u8) {
     let (run, read) = run_counting_reads(&slow.place, &slow.command(), "got/a.bin");
     let done = run.assert_code(0).event("done");
     assert_eq!(found(&run), (right * PIECE) as u64);
-    assert_eq!(done["downloaded"].as_u64(), Some((6 << 20) - (right * PIECE) as u64));
-    assert_eq!(read.bytes, 0, "bytes of a file that was known");
+    // Of a piece that was not whole its blocks are there, and are read to be hashed.
+    let missing = (6 << 20) - (right * PIECE) as u64;
+    let part = missing - done["downloaded"].as_u64().expect("a number of bytes");
+    assert!(part < 4 * PIECE as u64, "{part} bytes of unfinished pieces");
+    assert!(read.bytes <= part, "{} bytes were read, {part} were not known", read.bytes);
     assert_same(&slow.original, &slow.copy());
 }
 

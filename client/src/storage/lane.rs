@@ -129,10 +129,20 @@ impl<P: Payload> Storage<P> {
     pub(super) fn on_journal_failed(&mut self, error: DiskError) {
         if let Some(lane) = &mut self.lane {
             lane.current = None;
-            lane.tasks.clear();
+            for task in std::mem::take(&mut lane.tasks) {
+                if let Then::Write(writes) = task.then {
+                    self.drop_writes(writes);
+                }
+            }
         }
         self.halt();
         self.fail(error);
+    }
+
+    fn drop_writes(&mut self, writes: Vec<(Span, Vec<P>)>) {
+        for (span, _) in writes {
+            self.unwritten.remove(&span.piece);
+        }
     }
 
     fn on_task_done(&mut self, now: Time, then: Then<P>) {
@@ -144,8 +154,7 @@ impl<P: Payload> Storage<P> {
                     self.pump_writes(now);
                     self.pump_jobs();
                 } else {
-                    let pieces = writes.into_iter().map(|(span, _)| span.piece);
-                    pieces.for_each(|piece| _ = self.unwritten.remove(&piece));
+                    self.drop_writes(writes);
                 }
             }
             Then::Committed => self.on_committed(now),

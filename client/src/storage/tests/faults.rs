@@ -129,6 +129,19 @@ fn a_journal_that_cannot_be_written_ends_the_storage_and_claims_nothing() {
 }
 
 #[test]
+fn what_waited_for_a_journal_that_cannot_be_written_is_dropped() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.disk.fail_next = Some((|op| matches!(op, DiskOp::Write { .. }), DiskErrorKind::Full));
+    (0..3).for_each(|piece| world.write(piece));
+    world.run();
+    assert!(world.failed.is_some());
+    assert_eq!(world.storage.unwritten_bytes(), 0);
+    world.flush();
+    assert_eq!(world.flushed, 1);
+}
+
+#[test]
 fn after_a_failed_sync_nothing_since_the_last_good_one_is_believed() {
     let is_data_sync: Matches = |op| matches!(op, DiskOp::Sync { file, .. } if file.0 & 0xffff > 1);
     for seed in 0..20 {
