@@ -17,11 +17,11 @@ use crate::candidates::Source;
 use crate::crowd::Crowd;
 use crate::discovery::Asked;
 use crate::disk::HashWork;
-use crate::disk::{DiskOp, DiskResult, Ticket};
+use crate::disk::{DiskError, DiskOp, DiskResult, Ticket};
 use crate::payload::Payload;
 use crate::stats::TorrentStats;
 use crate::storage::Storage;
-use crate::torrent::{Action as TorrentAction, Identity, Output, Torrent, TorrentEvent};
+use crate::torrent::{Action as TorrentAction, Failure, Identity, Output, Torrent, TorrentEvent};
 use crate::{Close, Config, ConnId, TorrentKey};
 
 /// Names one disk or hash job of a session.
@@ -79,6 +79,8 @@ pub struct Session<P: Payload> {
     unsettled: BTreeSet<ConnId>,
     next_conn: u64,
     next_torrent: u32,
+    /// Torrents that are forgotten once they are paused.
+    leaving: BTreeSet<TorrentKey>,
     actions: VecDeque<Action<P>>,
     events: VecDeque<Event>,
 }
@@ -96,6 +98,7 @@ impl<P: Payload> Session<P> {
             unsettled: BTreeSet::new(),
             next_conn: 0,
             next_torrent: 0,
+            leaving: BTreeSet::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -149,9 +152,61 @@ impl<P: Payload> Session<P> {
         }
     }
 
-    /// Stops a torrent: its connections end, what is there is brought to stable storage.
-    pub fn stop_torrent(&mut self, now: Time, key: TorrentKey) {
-        self.with(now, key, |torrent| torrent.stop(now));
+    /// Pauses a torrent: its connections end, nobody is dialled and nobody asked for peers, what is
+    /// there is brought to stable storage and its files are closed. [`TorrentEvent::Paused`] tells
+    /// when.
+    pub fn pause_torrent(&mut self, now: Time, key: TorrentKey) {
+        let is_its = |conn: &ConnId| match self.conns.get(conn) {
+            Some(Conn::Dialing { torrent, .. }) => *torrent == key,
+            Some(Conn::Greeting { torrent, .. }) => *torrent == Some(key),
+            _ => false,
+        };
+        let begun: Vec<ConnId> = self.unsettled.iter().copied().filter(is_its).collect();
+        self.with(now, key, |torrent| torrent.pause(now));
+        for conn in begun {
+            self.end(now, conn, Close::Stopped);
+        }
+    }
+
+    /// Goes on with a torrent that is paused, as if it had just been added:
+    /// [`Session::set_info`] is to be called again, if the info dict is known. False if it is not
+    /// paused.
+    pub fn resume_torrent(&mut self, now: Time, key: TorrentKey) -> bool {
+        let mut resumed = false;
+        if !self.leaving.contains(&key) {
+            self.with(now, key, |torrent| resumed = torrent.resume(now));
+        }
+        resumed
+    }
+
+    /// Pauses a torrent and forgets it; [`TorrentEvent::Removed`] tells when. Its files stay.
+    pub fn remove_torrent(&mut self, now: Time, key: TorrentKey) {
+        self.leaving.insert(key);
+        self.pause_torrent(now, key);
+        self.forget_paused(key);
+    }
+
+    fn forget_paused(&mut self, key: TorrentKey) {
+        let paused = self.torrents.get(&key).is_none_or(Torrent::is_paused);
+        if paused
+            && self.leaving.remove(&key)
+            && let Some(torrent) = self.torrents.remove(&key)
+        {
+            self.by_hash.remove(torrent.info_hash());
+            self.events.push_back((key, TorrentEvent::Removed));
+        }
+    }
+
+    /// A file that is served over a connection cannot be read as the torrent says.
+    pub fn handle_unreadable(&mut self, now: Time, conn: ConnId, error: DiskError) {
+        if let Some(&Conn::Of(key)) = self.conns.get(&conn) {
+            self.give_up(now, key, Failure::Disk(error));
+        }
+    }
+
+    /// A torrent cannot go on, for a reason that the driver found.
+    pub fn give_up(&mut self, now: Time, key: TorrentKey, failure: Failure) {
+        self.with(now, key, |torrent| torrent.give_up(now, failure));
     }
 
     /// Brings what is there of a torrent to stable storage.
@@ -408,6 +463,9 @@ impl<P: Payload> Session<P> {
             self.conns.insert(conn, Conn::Dialing { torrent: key, addr, since: now });
             self.unsettled.insert(conn);
             self.actions.push_back(Action::Dial(conn, addr));
+        }
+        if !self.leaving.is_empty() {
+            self.forget_paused(key);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use wire::InfoHash;
 
+use crate::torrent::Failure;
+
 /// A torrent at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TorrentStats {
@@ -53,6 +55,10 @@ pub struct TorrentStats {
     pub started: bool,
     /// Whether all pieces are there that are wanted.
     pub complete: bool,
+    /// Whether it is paused, and its files are closed.
+    pub paused: bool,
+    /// Why it cannot go on.
+    pub failure: Option<Failure>,
     /// Whether a question for peers is under way.
     pub asking: bool,
     /// Pieces whose hash was wrong.

@@ -5,12 +5,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use client::driver::{Add, Client, Options, What};
+use client::driver::{Add, Session};
 use client::{Config, TorrentKey};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::LocalSet;
 use tokio::time::timeout;
 use wire::Id;
 use wire::ext::{ExtHandshake, MetadataMessage};
@@ -21,32 +20,31 @@ const NAME: [u8; 20] = *b"-XX0000-a-stranger00";
 /// Nothing here takes that long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client that knows one torrent by its info-hash.
+/// A session that knows one torrent by its info-hash.
 struct Host {
-    client: Client,
+    session: Session,
     key: TorrentKey,
     addr: SocketAddr,
     _folder: TempDir,
 }
 
-fn host(config: Config) -> Host {
-    let bind = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-    let client = Client::start(Options { config, bind, dht: None }).unwrap();
+async fn host(config: Config) -> Host {
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let session =
+        Session::builder().bind(bind).without_dht().config(|c| *c = config).start().unwrap();
     let folder = TempDir::new().unwrap();
-    let add = Add {
-        what: What::InfoHash(HASH),
-        root: folder.path().to_owned(),
-        peers: Vec::new(),
-        metadata_only: true,
-    };
-    let key = client.add(add).unwrap();
-    let addr = client.listen_addrs()[0];
-    Host { client, key, addr, _folder: folder }
+    let key = session.add(Add::info_hash(HASH, folder.path()).metadata_only()).await.unwrap();
+    let addr = session.listen_addrs()[0];
+    Host { session, key, addr, _folder: folder }
 }
 
-/// Runs a test on a reactor, with an end.
+async fn peers(host: &Host) -> usize {
+    host.session.stats(host.key).await.unwrap().peers
+}
+
+/// Runs a test with an end.
 async fn run<T>(test: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, LocalSet::new().run_until(test)).await.expect("it hangs")
+    timeout(PATIENCE, test).await.expect("it hangs")
 }
 
 async fn dial(host: &Host) -> TcpStream {
@@ -78,7 +76,7 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Waits until so many peers are connected.
 async fn until_peers(host: &Host, count: usize) {
-    while host.client.stats(host.key).unwrap().peers != count {
+    while peers(host).await != count {
         tokio::task::yield_now().await;
     }
 }
@@ -86,17 +84,13 @@ async fn until_peers(host: &Host, count: usize) {
 #[tokio::test(flavor = "current_thread")]
 async fn a_handshake_in_one_to_sixty_eight_fragments_is_answered() {
     run(async {
-        let host = host(Config::default());
+        let host = host(Config::default()).await;
         let bytes = handshake(HASH, NAME);
         for fragments in 1..=HANDSHAKE_LEN {
             let mut stream = dial(&host).await;
             for (n, byte) in bytes.iter().enumerate().take(fragments - 1) {
                 stream.write_all(&[*byte]).await.unwrap();
-                // The driver has its turn, and reads what is there so far.
-                for _ in 0..3 {
-                    tokio::task::yield_now().await;
-                }
-                assert_eq!(host.client.stats(host.key).unwrap().peers, 0, "after {n}");
+                assert_eq!(peers(&host).await, 0, "after {n}");
             }
             stream.write_all(&bytes[fragments - 1..]).await.unwrap();
             let theirs = answer(&mut stream).await;
@@ -111,7 +105,7 @@ async fn a_handshake_in_one_to_sixty_eight_fragments_is_answered() {
 #[tokio::test(flavor = "current_thread")]
 async fn strangers_that_are_no_peers_of_a_torrent_hear_nothing() {
     run(async {
-        let host = host(Config::default());
+        let host = host(Config::default()).await;
         for bytes in [
             handshake(Id([1; 20]), NAME),
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
@@ -122,7 +116,7 @@ async fn strangers_that_are_no_peers_of_a_torrent_hear_nothing() {
             stream.write_all(&bytes).await.unwrap();
             assert!(rest(&mut stream).await.is_empty(), "{bytes:?}");
         }
-        assert_eq!(host.client.stats(host.key).unwrap().peers, 0);
+        assert_eq!(peers(&host).await, 0);
     })
     .await;
 }
@@ -130,7 +124,7 @@ async fn strangers_that_are_no_peers_of_a_torrent_hear_nothing() {
 #[tokio::test(flavor = "current_thread")]
 async fn who_calls_itself_as_we_do_or_as_another_peer_does_is_sent_away() {
     run(async {
-        let host = host(Config::default());
+        let host = host(Config::default()).await;
         let mut first = dial(&host).await;
         first.write_all(&handshake(HASH, NAME)).await.unwrap();
         let ours = answer(&mut first).await.peer_id;
@@ -140,7 +134,7 @@ async fn who_calls_itself_as_we_do_or_as_another_peer_does_is_sent_away() {
             second.write_all(&handshake(HASH, name)).await.unwrap();
             assert!(rest(&mut second).await.is_empty(), "{name:?}");
         }
-        assert_eq!(host.client.stats(host.key).unwrap().peers, 1);
+        assert_eq!(peers(&host).await, 1);
     })
     .await;
 }
@@ -150,7 +144,8 @@ async fn who_connects_and_says_nothing_is_sent_away_and_makes_room() {
     run(async {
         let handshake_timeout = Duration::from_millis(300);
         let host =
-            host(Config { handshake_timeout, handshakes_pending_max: 4, ..Config::default() });
+            host(Config { handshake_timeout, handshakes_pending_max: 4, ..Config::default() })
+                .await;
         let mut silent = Vec::new();
         for _ in 0..4 {
             silent.push(dial(&host).await);
@@ -171,7 +166,7 @@ async fn who_connects_and_says_nothing_is_sent_away_and_makes_room() {
 #[tokio::test(flavor = "current_thread")]
 async fn messages_that_no_protocol_has_end_the_connection() {
     run(async {
-        let host = host(Config::default());
+        let host = host(Config::default()).await;
         let too_long: [&[u8]; 5] = [
             &[0xff, 0xff, 0xff, 0xff, 5],
             &[0, 0, 1, 0, 4],
@@ -196,7 +191,7 @@ async fn messages_that_no_protocol_has_end_the_connection() {
         Message::Interested.encode(&mut interested);
         stream.write_all(&interested).await.unwrap();
         assert_eq!(answer(&mut stream).await.info_hash, HASH);
-        assert_eq!(host.client.stats(host.key).unwrap().peers, 1);
+        assert_eq!(peers(&host).await, 1);
     })
     .await;
 }
@@ -204,7 +199,7 @@ async fn messages_that_no_protocol_has_end_the_connection() {
 #[tokio::test(flavor = "current_thread")]
 async fn the_socket_of_a_peer_that_never_reads_is_closed_once_the_peer_is_dropped() {
     run(async {
-        let host = host(Config::default());
+        let host = host(Config::default()).await;
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(host.addr).await.unwrap();
@@ -219,7 +214,7 @@ async fn the_socket_of_a_peer_that_never_reads_is_closed_once_the_peer_is_droppe
         // Each is refused, which fills the sockets' buffers and then the output.
         let requests = request.repeat(100);
         while stream.write_all(&requests).await.is_ok() {}
-        assert_eq!(host.client.stats(host.key).unwrap().peers, 0);
+        assert_eq!(peers(&host).await, 0);
     })
     .await;
 }

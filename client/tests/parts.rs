@@ -104,7 +104,7 @@ fn a_stop_waits_for_what_the_hash_threads_have() {
     let conn = join(&mut host, &info, 1);
     let sent: Vec<BlockRef> = host.requests(conn).into_iter().take(4).collect();
     sent.iter().for_each(|block| host.send_block(conn, *block, bytes(&content, block)));
-    host.session.stop_torrent(host.now, host.key);
+    host.session.pause_torrent(host.now, host.key);
     host.drain();
     assert!(!host.events.contains(&TorrentEvent::Flushed));
     host.hash_held();

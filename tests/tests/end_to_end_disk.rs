@@ -1,13 +1,14 @@
 //! `trackerless` and a disk that is full, locked, forbidden or failing.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use harness::cli::{Place, prefixed, right_pieces};
 use harness::content::{assert_same, folder, single_file};
 use harness::hand_made::HandMade;
+use harness::ports::free_address;
 use harness::relay::Relay;
 use harness::small_disk::SmallDisk;
 use harness::strace::{run_counting_reads, with_fault, with_fault_at};
@@ -224,4 +225,41 @@ fn a_longer_file_or_a_folder_in_its_place_is_left_alone() {
     fs::create_dir(place.path("a.bin")).unwrap();
     let run = place.run(get);
     run.assert_code(5).assert_error(&["a.bin", "something else", "move it away", "-o"]);
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_served_ends_the_seed_with_words() {
+    let place = Place::new(59);
+    let path = single_file(&place.root(), "a.bin", 4 << 20, 59);
+    let seed = place.seed(1, &path);
+    File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+    let (bind, peer) = (place.any_port(2), seed.address.to_string());
+    let more = ["--no-dht", "-o", "got", "--bind", &bind, "--peer", &peer, "--timeout", "2"];
+    let get = place.start([&["get", seed.info_hash()], &more[..]].concat());
+    let run = seed.program.finish();
+    run.assert_code(5).assert_error(&["a.bin", "ends too early", "changed while it was served"]);
+    assert_eq!(run.event("failed")["code"].as_u64(), Some(5));
+    get.finish().assert_code(3);
+}
+
+#[test]
+fn a_file_that_is_cut_after_it_was_fetched_is_told_by_who_serves_it_on() {
+    let place = Place::new(64);
+    let path = single_file(&place.root(), "a.bin", 4 << 20, 64);
+    let seed = place.seed(1, &path);
+    let us = free_address(place.ip(2)).to_string();
+    let peer = seed.address.to_string();
+    let more = ["--no-dht", "--json", "--seed", "-o", "got", "--bind", &us, "--peer", &peer];
+    let mut get = place.start([&["get", seed.info_hash()], &more[..]].concat());
+    get.wait_event("done");
+    let copy = place.path("got/a.bin");
+    File::options().write(true).open(&copy).unwrap().set_len(1 << 20).unwrap();
+    let hash = seed.info_hash().to_owned();
+    drop(seed);
+    let bind = place.any_port(3);
+    let more = ["--no-dht", "-o", "third", "--bind", &bind, "--peer", &us, "--timeout", "2"];
+    let third = place.start([&["get", &hash], &more[..]].concat());
+    let words = ["got/a.bin", "ends too early", "changed meanwhile", "same command again"];
+    get.finish().assert_code(5).assert_error(&words);
+    third.finish().assert_code(3);
 }

@@ -30,6 +30,7 @@ Examples:
   trackerless get 4a533d47ec9c...          fetch by bare info-hash
   trackerless get 'magnet:?xt=urn:btih:...' -o ~/Downloads
   trackerless seed debian.iso              serve a file; prints its magnet link
+  trackerless show debian.torrent          what it holds, and its magnet link
 
 Exit codes:
   0 done   1 internal error   2 wrong usage   3 not found or out of time
@@ -41,6 +42,8 @@ pub enum Command {
     Get(Get),
     /// Hash files or folders and serve them
     Seed(Seed),
+    /// Tell what a torrent holds: name, sizes, files
+    Show(Show),
     /// Write a .torrent file
     Create(Create),
     /// The main job on this machine alone: an overlay of 32 nodes, a seed, and a download
@@ -71,7 +74,7 @@ Examples:
   trackerless get 4a533d47ec9c7d95b1ad75f576cffc641853b750
   trackerless get image.torrent -o /srv/images --seed
   trackerless get HASH --no-dht --peer 192.168.1.5:6881
-  trackerless get MAGNET --list            names and sizes, no download")]
+  trackerless get MAGNET --list            numbers, sizes and names of its files, no download")]
 pub struct Get {
     /// Magnet link, info-hash (40 hex or 32 base32 digits) or .torrent file
     #[arg(required = true, value_name = "MAGNET|INFO_HASH|FILE.torrent")]
@@ -84,7 +87,7 @@ pub struct Get {
     /// Ask this peer too; repeatable
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub peer: Vec<String>,
-    /// List the files and sizes, and end
+    /// List the files with their numbers and sizes, and end
     #[arg(long)]
     pub list: bool,
     /// Stay and serve when all is there
@@ -112,6 +115,27 @@ pub struct Seed {
     /// Bytes of a piece, a power of two; by default chosen by size
     #[arg(long, value_name = "BYTES", value_parser = piece_length)]
     pub piece_length: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  trackerless show debian.torrent
+  trackerless show 'magnet:?xt=urn:btih:...' --json
+  trackerless show HASH --no-dht --peer 192.168.1.5:6881")]
+pub struct Show {
+    /// Magnet link, info-hash (40 hex or 32 base32 digits) or .torrent file; for the first two the
+    /// info dict is fetched from peers, and nothing else
+    #[arg(value_name = "MAGNET|INFO_HASH|FILE.torrent")]
+    pub target: String,
+    #[command(flatten)]
+    pub network: Network,
+    /// Ask this peer too; repeatable
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    pub peer: Vec<String>,
+    /// Give up if it is not known after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }
 
 #[derive(Args, Debug)]

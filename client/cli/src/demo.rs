@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use client::TorrentEvent;
-use client::driver::{Add, Client, DhtOptions, HashedPath, Options, What, hash_path};
+use client::driver::{Add, Event, Events, HashedPath, Session, hash_path};
 use dht::driver::Testnet;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -76,7 +76,7 @@ async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result
     ));
 
     let seeding = Instant::now();
-    let (client, kept_by) = step(seed(hashed, nodes[nodes.len() / 3])).await?;
+    let (session, mut events, kept_by) = step(seed(hashed, nodes[nodes.len() / 3])).await?;
     say(&format!(
         "3. A seed serves it and has announced itself to {} of the DHT ({}).",
         text::count(kept_by, "node"),
@@ -91,8 +91,7 @@ async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result
     let time = STEP_TIMEOUT + Duration::from_secs(total_len / SLOW_DISK);
     let fetched = tokio::select! {
         fetched = in_time(time, fetch(&hash_text, entry, &out, fetching)) => fetched?,
-        // The seed works while we wait.
-        () = idle(&client) => return Err(Failure::Internal("the seed ended".into())),
+        () = until_failed(&mut events) => return Err(Failure::Internal("the seed ended".into())),
     };
 
     let (ours, theirs) = (sha256(&path)?, sha256(&fetched)?);
@@ -100,7 +99,7 @@ async fn play(args: Demo, folder: &Path, fetching: &mut Option<Child>) -> Result
         return Err(Failure::Internal("what was fetched is not what was served".into()));
     }
     say(&format!("5. Both have SHA-256 {ours}: the same, byte for byte."));
-    Ok(client.shutdown().await?)
+    Ok(session.shutdown().await?)
 }
 
 /// The folder for temporary files is of no use.
@@ -140,32 +139,29 @@ fn make_file(folder: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Serves what was hashed; returns once the DHT knows, with the number of nodes that do.
-async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<(Client, usize), Failure> {
-    let dht = DhtOptions { bootstrap: vec![entry.to_string()], ..DhtOptions::default() };
-    let client = Client::start(Options {
-        bind: vec![([127, 20, 255, 1], 0).into()],
-        dht: Some(dht),
-        ..Options::default()
-    })
-    .map_err(|error| Failure::Network(error.to_string()))?;
-    let HashedPath { info, root } = hashed;
-    let what = What::Seed(Box::new(info));
-    client
-        .add(Add { what, root, peers: Vec::new(), metadata_only: false })
-        .map_err(|_| Failure::Internal("the file cannot be served".into()))?;
+async fn seed(hashed: HashedPath, entry: SocketAddr) -> Result<(Session, Events, usize), Failure> {
+    let builder = Session::builder().bind(([127, 20, 255, 1], 0).into());
+    let session = builder.bootstrap(entry.to_string()).start()?;
+    let mut events = session.events();
+    session.add(Add::seed(hashed)).await?;
     loop {
-        match client.event().await {
-            (_, TorrentEvent::Announced { kept_by }) if kept_by > 0 => {
-                return Ok((client, kept_by));
+        match events.next().await {
+            Some(Event::Torrent(_, TorrentEvent::Announced { kept_by })) if kept_by > 0 => {
+                return Ok((session, events, kept_by));
             }
-            (_, TorrentEvent::Failed(failure)) => return Err(failure.into()),
-            _ => {}
+            Some(Event::Torrent(_, TorrentEvent::Failed(failure))) => return Err(failure.into()),
+            Some(_) => {}
+            None => return Err(Failure::ended()),
         }
     }
 }
 
-async fn idle(client: &Client) {
-    while !matches!(client.event().await, (_, TorrentEvent::Failed(_))) {}
+async fn until_failed(events: &mut Events) {
+    while let Some(event) = events.next().await {
+        if matches!(event, Event::Torrent(_, TorrentEvent::Failed(_))) {
+            return;
+        }
+    }
 }
 
 /// Fetches by info-hash in a process of its own, and shows what it tells. The path of what came.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use client::disk::{DiskError, DiskErrorKind};
+use client::driver::SessionError;
 
 /// What ends the program other than success: the words for the user, and the exit code.
 #[derive(Debug)]
@@ -33,6 +34,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The session ended, and nobody had asked it to.
+    pub fn ended() -> Failure {
+        Failure::Internal("the session ended".into())
+    }
+
     /// The exit code; the table stands in the README.
     pub fn code(&self) -> u8 {
         match self {
@@ -78,6 +84,24 @@ impl From<client::Failure> for Failure {
     }
 }
 
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Failure {
+        /// What to do about an address.
+        const HINT: &str = "choose another address or port with --bind";
+        match error {
+            SessionError::Listen(addr, error) => {
+                Failure::Network(format!("cannot listen on {addr} (TCP): {error}; {HINT}"))
+            }
+            SessionError::Dht(error) => Failure::Network(format!("the DHT: {error}; {HINT}")),
+            SessionError::Twice(_) => Failure::Usage("a torrent is named twice".into()),
+            SessionError::Private => client::Failure::Private.into(),
+            SessionError::Disk(error) => error.into(),
+            SessionError::Failed(failure) => failure.into(),
+            error => Failure::Internal(error.to_string()),
+        }
+    }
+}
+
 impl From<DiskError> for Failure {
     fn from(error: DiskError) -> Failure {
         let hint = match error.kind {
@@ -88,7 +112,8 @@ impl From<DiskError> for Failure {
                  with -o"
             }
             DiskErrorKind::Conflict => "; move it away, or choose another folder with -o",
-            DiskErrorKind::NotFound | DiskErrorKind::Other => "",
+            DiskErrorKind::NotFound => ": it was changed meanwhile; run the same command again",
+            DiskErrorKind::Other => "",
         };
         Failure::Disk(format!("{}{hint}", error.message))
     }

@@ -5,21 +5,22 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use client::driver::{Add, AddError, Client, What};
-use client::{TorrentEvent, TorrentKey};
+use client::driver::{Event, Events, SearchProgress, Session, SessionError};
+use client::{TorrentEvent, TorrentKey, TorrentStats};
 use serde_json::json;
 use tokio::time::Instant;
 use wire::metainfo::Info;
 
 use crate::args::Get;
 use crate::exit::Failure;
+use crate::metadata::{self, Asking};
 use crate::report::{self, Report};
 use crate::signals::Signals;
 use crate::target::{self, Target};
-use crate::{start, text};
+use crate::{show, start, text};
 
 /// How often the progress line is drawn anew.
-const REDRAW_EVERY: Duration = Duration::from_millis(200);
+pub const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// A disk that takes longer to save is spoken of.
 const SAVE_PATIENCE: Duration = Duration::from_secs(1);
 /// What a signal leaves behind.
@@ -33,31 +34,24 @@ pub async fn run(args: Get, quiet: bool) -> Result<(), Failure> {
 }
 
 async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
-    let mut targets =
+    let targets =
         args.targets.iter().map(|text| target::read(text)).collect::<Result<Vec<_>, _>>()?;
     targets.iter().flat_map(|target| &target.notes).for_each(|note| report.note(note));
     if args.list {
-        // What a file says needs no network.
-        targets.retain(|target| match &target.what {
-            What::Info(info) => {
-                list(info, report);
-                false
-            }
-            _ => true,
-        });
-        if targets.is_empty() {
-            return Ok(());
-        }
+        let asking = Asking { network: &args.network, peers: &args.peer, timeout: args.timeout };
+        let list = |info: &Info, _: &[String], report: &Report| show::list(info, report);
+        return metadata::fetch(asking, targets, report, list).await;
     }
+    let mut signals = Signals::new()?;
     let nodes = targets.iter().flat_map(|target| target.nodes.clone()).collect();
-    let client = start::client(&args.network, nodes)?;
-    let mut run = Run { client, args, states: BTreeMap::new(), code: None };
+    let session = start::session(&args.network, nodes)?;
+    let mut run =
+        Run { events: session.events(), session, args, states: BTreeMap::new(), code: None };
     for target in targets {
-        run.add(target)?;
+        run.add(target).await?;
     }
     let result = run.until_done(&mut signals, report).await;
-    let saved = save(&run.client, &mut signals, report).await;
+    let saved = save(run.session, &mut signals, report).await;
     match (result, saved) {
         // What a signal's words promise is not true then.
         (Ok(()) | Err(Failure::Signal(..)), Err(failure)) => Err(failure),
@@ -66,8 +60,8 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Brings to the disk what is there. A disk may take long, or never answer: a signal ends that.
-async fn save(client: &Client, signals: &mut Signals, report: &Report) -> Result<(), Failure> {
-    let mut saving = pin!(client.shutdown());
+async fn save(session: Session, signals: &mut Signals, report: &Report) -> Result<(), Failure> {
+    let mut saving = pin!(session.shutdown());
     let mut patience = pin!(tokio::time::sleep(SAVE_PATIENCE));
     let mut is_told = false;
     loop {
@@ -99,7 +93,8 @@ enum State {
 }
 
 struct Run<'a> {
-    client: Client,
+    session: Session,
+    events: Events,
     args: &'a Get,
     states: BTreeMap<TorrentKey, State>,
     /// Of the first torrent that failed.
@@ -107,16 +102,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn add(&mut self, target: Target) -> Result<(), Failure> {
-        let mut peers = self.args.peer.clone();
-        peers.extend(target.peers);
-        let root = self.args.output.clone();
-        let add = Add { what: target.what, root, peers, metadata_only: self.args.list };
-        let key = self.client.add(add).map_err(|error| match error {
-            AddError::Twice => Failure::Usage("a torrent is named twice".into()),
-            AddError::Disk(error) => {
+    async fn add(&mut self, target: Target) -> Result<(), Failure> {
+        let add = target.add(&self.args.output, &self.args.peer);
+        let key = self.session.add(add).await.map_err(|error| match error {
+            SessionError::Disk(error) => {
                 Failure::Disk(format!("{error}; choose another folder with -o"))
             }
+            error => error.into(),
         })?;
         self.states.insert(key, State::Fetching);
         Ok(())
@@ -139,15 +131,28 @@ impl Run<'_> {
                     2 if !self.is_fetching() => self.outcome(),
                     signal => Err(Failure::Signal(signal, SAVED)),
                 },
-                (key, event) = self.client.event() => {
-                    self.on_event(key, event, report)?;
+                event = self.events.next() => {
+                    match event {
+                        Some(Event::Torrent(key, event)) => {
+                            self.on_event(key, event, report).await?;
+                        }
+                        Some(Event::Lagged(_)) => self.catch_up(report).await?,
+                        Some(_) => {}
+                        None => return Err(Failure::ended()),
+                    }
                     if self.is_over() {
                         return self.outcome();
                     }
                 }
-                _ = redraw.tick() => report.progress(&self.stats(), &self.search()),
+                _ = redraw.tick() => {
+                    let stats = self.stats().await?;
+                    report.progress(&stats, &self.search().await?);
+                }
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
-                    if deadline.is_some() && self.is_fetching() => return Err(self.out_of_time()),
+                    if deadline.is_some() && self.is_fetching() =>
+                {
+                    return Err(out_of_time(&self.stats().await?, &self.search().await?));
+                }
             }
         }
     }
@@ -162,7 +167,7 @@ impl Run<'_> {
 
     /// Whether there is nothing left to do.
     fn is_over(&self) -> bool {
-        let serves = self.args.seed && !self.args.list && self.is(State::Done);
+        let serves = self.args.seed && self.is(State::Done);
         !self.is_fetching() && !serves
     }
 
@@ -172,38 +177,33 @@ impl Run<'_> {
         self.code.map_or(Ok(()), |code| Err(Failure::Several { code, failed, all }))
     }
 
-    fn stats(&self) -> Vec<client::TorrentStats> {
-        let going = self.states.iter().filter(|(_, state)| **state != State::Failed);
-        going.filter_map(|(key, _)| self.client.stats(*key)).collect()
+    async fn stats(&self) -> Result<Vec<TorrentStats>, Failure> {
+        let listed = self.session.list().await?.into_iter();
+        let going = listed.filter(|(key, _)| self.states.get(key) != Some(&State::Failed));
+        Ok(going.map(|(_, stats)| stats).collect())
     }
 
-    fn search(&self) -> client::driver::SearchProgress {
+    async fn search(&self) -> Result<SearchProgress, Failure> {
         let mut fetching = self.states.iter().filter(|(_, state)| **state == State::Fetching);
-        self.client.search(fetching.next().map(|(key, _)| *key))
+        match fetching.next().or(self.states.iter().next()) {
+            Some((key, _)) => Ok(self.session.search(*key).await?),
+            None => Ok(SearchProgress::default()),
+        }
     }
 
-    fn out_of_time(&self) -> Failure {
-        let waits: Vec<String> = self
-            .stats()
-            .iter()
-            .filter(|stats| !stats.complete)
-            .map(|stats| report::waits_for(stats, &self.search()))
-            .collect();
-        Failure::NotFound(format!("out of time; {}", waits.join("; ")))
-    }
-
-    fn on_event(
+    async fn on_event(
         &mut self,
         key: TorrentKey,
         event: TorrentEvent,
         report: &mut Report,
     ) -> Result<(), Failure> {
         match event {
-            TorrentEvent::Metadata(_) | TorrentEvent::Started => {
-                self.on_known(key, event == TorrentEvent::Started, report);
+            TorrentEvent::Metadata(info) => report.event("metadata", known(&info, 0)),
+            TorrentEvent::Started => self.on_started(key, report).await?,
+            TorrentEvent::Flushed => self.on_flushed(key, report).await?,
+            TorrentEvent::Failed(failure) => {
+                return self.on_failed(key, failure.into(), report).await;
             }
-            TorrentEvent::Flushed => self.on_flushed(key, report),
-            TorrentEvent::Failed(failure) => return self.on_failed(key, failure.into(), report),
             TorrentEvent::Connected(addr) => {
                 report.event("peer", json!({ "addr": addr.to_string() }));
             }
@@ -219,30 +219,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The info dict is known; `started`: what the disk has, too.
-    fn on_known(&mut self, key: TorrentKey, started: bool, report: &Report) {
-        let Some(info) = self.client.info(key) else { return };
-        if self.args.list {
-            if self.states.insert(key, State::Done) == Some(State::Fetching) {
-                list(&info, report);
+    /// Events were lost: what they said is looked up.
+    async fn catch_up(&mut self, report: &Report) -> Result<(), Failure> {
+        // What is complete is to last before anybody is told.
+        self.session.save().await?;
+        for (key, stats) in self.session.list().await? {
+            match stats.failure {
+                Some(failure) if self.states.get(&key) != Some(&State::Failed) => {
+                    self.on_failed(key, failure.into(), report).await?;
+                }
+                _ => self.on_flushed(key, report).await?,
             }
-            return;
         }
-        let have = self.client.stats(key).map_or(0, |stats| stats.have_bytes);
-        report.event(if started { "started" } else { "metadata" }, info_fields(&info, have));
-        if started {
-            report.note(&format!(
-                "{}: {} in {}, {} here already",
-                info.name,
-                text::bytes(info.total_len),
-                text::count(info.files.len(), "file"),
-                text::bytes(have),
-            ));
-        }
+        Ok(())
+    }
+
+    /// What the disk has is known.
+    async fn on_started(&self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
+        let Some(info) = self.session.info(key).await? else { return Ok(()) };
+        let have = self.session.stats(key).await?.have_bytes;
+        report.event("started", known(&info, have));
+        report.note(&format!(
+            "{}: {} in {}, {} here already",
+            info.name,
+            text::bytes(info.total_len),
+            text::count(info.files.len(), "file"),
+            text::bytes(have),
+        ));
+        Ok(())
     }
 
     /// One that fails does not keep the others from their end.
-    fn on_failed(
+    async fn on_failed(
         &mut self,
         key: TorrentKey,
         failure: Failure,
@@ -251,61 +259,46 @@ impl Run<'_> {
         if self.states.len() == 1 {
             return Err(failure);
         }
-        if let Some(stats) = self.client.stats(key) {
-            report.failure(&stats.info_hash, &failure);
-        }
+        report.failure(&self.session.stats(key).await?.info_hash, &failure);
         self.code.get_or_insert(failure.code());
         self.states.insert(key, State::Failed);
         Ok(())
     }
 
-    fn on_flushed(&mut self, key: TorrentKey, report: &Report) {
-        let is_done = self.client.is_complete(key);
-        if !is_done || self.states.insert(key, State::Done) != Some(State::Fetching) {
-            return;
+    async fn on_flushed(&mut self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
+        let stats = self.session.stats(key).await?;
+        if !stats.complete || self.states.get(&key) != Some(&State::Fetching) {
+            return Ok(());
         }
-        let (Some(info), Some(stats)) = (self.client.info(key), self.client.stats(key)) else {
-            return;
-        };
+        self.states.insert(key, State::Done);
+        let Some(info) = self.session.info(key).await? else { return Ok(()) };
         let paths = paths(&info, &self.args.output);
-        let mut fields = report::progress_fields(&stats, &self.search());
+        let search = self.session.search(key).await?;
+        let mut fields = report::progress_fields(&stats, &search);
         fields["paths"] = json!(paths);
         report.event("done", fields);
         for path in paths {
             report.answer(&path);
         }
+        Ok(())
     }
 }
 
-fn info_fields(info: &Info, have: u64) -> serde_json::Value {
-    let files: Vec<_> = info
-        .files
+/// What is still waited for when time is up.
+pub fn out_of_time(stats: &[TorrentStats], search: &SearchProgress) -> Failure {
+    let waits: Vec<String> = stats
         .iter()
-        .map(|file| json!({ "path": file.path.join("/"), "len": file.len }))
+        .filter(|stats| !stats.complete)
+        .map(|stats| report::waits_for(stats, search))
         .collect();
-    json!({
-        "info_hash": info.info_hash.to_string(),
-        "name": info.name,
-        "total": info.total_len,
-        "piece_length": info.piece_length,
-        "pieces": info.piece_count(),
-        "have": have,
-        "files": files,
-    })
+    Failure::NotFound(format!("out of time; {}", waits.join("; ")))
 }
 
-fn list(info: &Info, report: &Report) {
-    report.event("metadata", info_fields(info, 0));
-    report.answer(&format!(
-        "{}  {}  {} of {}",
-        info.info_hash,
-        text::bytes(info.total_len),
-        text::count(info.piece_count() as usize, "piece"),
-        text::bytes(u64::from(info.piece_length)),
-    ));
-    for file in info.files.iter().filter(|file| !file.pad) {
-        report.answer(&format!("{:>14}  {}", file.len, file.path.join("/")));
-    }
+/// What an info dict says, and bytes that are here.
+fn known(info: &Info, have: u64) -> serde_json::Value {
+    let mut fields = show::info_fields(info);
+    fields["have"] = json!(have);
+    fields
 }
 
 /// What was fetched: the file, or the folder of a torrent of several.

@@ -5,8 +5,10 @@ mod create;
 mod demo;
 mod exit;
 mod get;
+mod metadata;
 mod report;
 mod seed;
+mod show;
 mod signals;
 mod start;
 mod target;
@@ -28,18 +30,16 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(&Failure::Internal(error.to_string())),
     };
-    let local = tokio::task::LocalSet::new();
     let quiet = cli.quiet;
-    let result = local.block_on(&runtime, async move {
+    let result = runtime.block_on(async move {
         match cli.command {
             Command::Get(args) => get::run(args, quiet).await,
             Command::Seed(args) => seed::run(args, quiet).await,
+            Command::Show(args) => show::run(args, quiet).await,
             Command::Create(args) => create::run(&args, quiet),
             Command::Demo(args) => demo::run(args).await,
         }
     });
-    // Ends the disk's threads with what they were given.
-    drop(local);
     // A name server that does not answer is not waited for.
     runtime.shutdown_background();
     match result {

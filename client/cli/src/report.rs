@@ -16,6 +16,8 @@ use crate::text;
 pub struct Report {
     json: bool,
     quiet: bool,
+    /// Progress is no event.
+    answers_only: bool,
     started: Instant,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -34,7 +36,13 @@ impl Report {
             bar
         });
         let started = Instant::now();
-        Report { json, quiet, started, bar, last_line: started }
+        Report { json, quiet, answers_only: false, started, bar, last_line: started }
+    }
+
+    /// The same, whose JSON is the answer alone.
+    pub fn answers_only(mut self) -> Report {
+        self.answers_only = true;
+        self
     }
 
     /// Whether a progress bar is of use to anybody.
@@ -113,7 +121,7 @@ impl Report {
     }
 
     fn json_progress(&mut self, stats: &[TorrentStats], search: &SearchProgress) {
-        if self.last_line.elapsed() < Duration::from_secs(1) {
+        if self.answers_only || self.last_line.elapsed() < Duration::from_secs(1) {
             return;
         }
         self.last_line = Instant::now();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use client::driver::{Add, HashedPath, What, hash_path};
+use client::driver::{
+    Add, Event, Events, HashedPath, SearchProgress, Session, SessionError, hash_path,
+};
 use client::{TorrentEvent, TorrentKey};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -31,23 +33,24 @@ async fn seed(args: &Seed, report: &mut Report) -> Result<(), Failure> {
     for path in &args.paths {
         hashed.push(hash(path, args.piece_length, report)?);
     }
-    let client = start::client(&args.network, Vec::new())?;
+    let session = start::session(&args.network, Vec::new())?;
+    let mut events = session.events();
     let mut magnets = BTreeMap::new();
-    for HashedPath { info, root } in hashed {
-        let magnet = magnet(&info);
-        let what = What::Seed(Box::new(info));
-        let add = Add { what, root, peers: args.peer.clone(), metadata_only: false };
-        let key = client.add(add).map_err(|error| match error {
-            client::driver::AddError::Twice => {
-                Failure::Usage("two of the paths hold the same".into())
-            }
-            client::driver::AddError::Disk(error) => error.into(),
+    for hashed in hashed {
+        let magnet = magnet(&hashed.info);
+        let add = args.peer.iter().cloned().fold(Add::seed(hashed), Add::peer);
+        let key = session.add(add).await.map_err(|error| match error {
+            SessionError::Twice(_) => Failure::Usage("two of the paths hold the same".into()),
+            error => error.into(),
         })?;
         magnets.insert(key, magnet);
     }
-    let result = serve(&client, &magnets, report).await;
-    let saved = client.shutdown().await;
-    result.and(saved.map_err(changed))
+    let result = serve(&session, &mut events, &magnets, report).await;
+    let saved = session.shutdown().await;
+    result.and(saved.map_err(|error| match error {
+        SessionError::Failed(failure) => changed(failure),
+        error => error.into(),
+    }))
 }
 
 /// A seed writes nothing, so that only others' changes can go against it.
@@ -61,7 +64,8 @@ fn changed(failure: client::Failure) -> Failure {
 }
 
 async fn serve(
-    client: &client::driver::Client,
+    session: &Session,
+    events: &mut Events,
     magnets: &BTreeMap<TorrentKey, String>,
     report: &mut Report,
 ) -> Result<(), Failure> {
@@ -78,30 +82,55 @@ async fn serve(
                     other => Err(Failure::Signal(other, "nothing is served any more")),
                 };
             }
-            (key, event) = client.event() => match event {
-                TorrentEvent::Started => {
-                    let magnet = magnets.get(&key).cloned().unwrap_or_default();
-                    let listen: Vec<String> =
-                        client.listen_addrs().iter().map(ToString::to_string).collect();
-                    report.event("serving", json!({ "magnet": magnet, "listen": listen }));
-                    report.answer(&magnet);
+            event = events.next() => match event {
+                Some(Event::Torrent(key, event)) => on_event(session, magnets, key, event, report)?,
+                // Events were lost: a failure may be among them.
+                Some(_) => {
+                    let listed = session.list().await?;
+                    if let Some(failure) = listed.into_iter().find_map(|(_, stats)| stats.failure) {
+                        return Err(changed(failure));
+                    }
                 }
-                TorrentEvent::Connected(addr) => {
-                    report.event("peer", json!({ "addr": addr.to_string() }));
-                }
-                TorrentEvent::Announced { kept_by } => {
-                    report.event("announced", json!({ "kept_by": kept_by }));
-                }
-                TorrentEvent::Failed(failure) => return Err(changed(failure)),
-                _ => {}
+                None => return Err(Failure::ended()),
             },
             _ = redraw.tick() => {
                 let stats: Vec<_> =
-                    magnets.keys().filter_map(|key| client.stats(*key)).collect();
-                report.progress(&stats, &client.search(None));
+                    session.list().await?.into_iter().map(|(_, stats)| stats).collect();
+                let search = match magnets.keys().next() {
+                    Some(key) => session.search(*key).await?,
+                    None => SearchProgress::default(),
+                };
+                report.progress(&stats, &search);
             }
         }
     }
+}
+
+fn on_event(
+    session: &Session,
+    magnets: &BTreeMap<TorrentKey, String>,
+    key: TorrentKey,
+    event: TorrentEvent,
+    report: &Report,
+) -> Result<(), Failure> {
+    match event {
+        TorrentEvent::Started => {
+            let magnet = magnets.get(&key).cloned().unwrap_or_default();
+            let listen: Vec<String> =
+                session.listen_addrs().iter().map(ToString::to_string).collect();
+            report.event("serving", json!({ "magnet": magnet, "listen": listen }));
+            report.answer(&magnet);
+        }
+        TorrentEvent::Connected(addr) => {
+            report.event("peer", json!({ "addr": addr.to_string() }));
+        }
+        TorrentEvent::Announced { kept_by } => {
+            report.event("announced", json!({ "kept_by": kept_by }));
+        }
+        TorrentEvent::Failed(failure) => return Err(changed(failure)),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn hash(path: &Path, piece_length: Option<u32>, report: &Report) -> Result<HashedPath, Failure> {

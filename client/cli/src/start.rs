@@ -1,24 +1,21 @@
-//! Starts the engine as the command line says.
+//! Starts the session as the command line says.
 
-use client::driver::{Client, DhtOptions, Options};
-use dht::driver::PUBLIC_BOOTSTRAP;
+use client::driver::Session;
 
 use crate::args::Network;
 use crate::exit::Failure;
 
-/// A running engine. `nodes` are DHT nodes that torrent files name (BEP 5).
-pub fn client(network: &Network, nodes: Vec<String>) -> Result<Client, Failure> {
-    let dht = (!network.no_dht).then(|| {
-        let mut bootstrap = network.bootstrap.clone();
-        bootstrap.extend(nodes);
-        if bootstrap.is_empty() {
-            bootstrap.extend(PUBLIC_BOOTSTRAP.map(String::from));
-        }
-        DhtOptions { bootstrap, ..DhtOptions::default() }
-    });
-    let bind =
-        if network.bind.is_empty() { vec![([0, 0, 0, 0], 0).into()] } else { network.bind.clone() };
-    Client::start(Options { bind, dht, ..Options::default() }).map_err(|error| {
-        Failure::Network(format!("{error}; choose another address or port with --bind"))
-    })
+/// A running session. `nodes` are DHT nodes that torrent files name (BEP 5).
+pub fn session(network: &Network, nodes: Vec<String>) -> Result<Session, Failure> {
+    let mut builder = Session::builder();
+    for addr in &network.bind {
+        builder = builder.bind(*addr);
+    }
+    let named: Vec<String> = network.bootstrap.iter().cloned().chain(nodes).collect();
+    builder = match (network.no_dht, named.is_empty()) {
+        (true, _) => builder.without_dht(),
+        (false, true) => builder.public(),
+        (false, false) => named.into_iter().fold(builder, |builder, node| builder.bootstrap(node)),
+    };
+    Ok(builder.start()?)
 }

@@ -4,16 +4,25 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use client::driver::What;
+use client::driver::Add;
+use wire::InfoHash;
 use wire::bencode::Limits;
 use wire::magnet::Magnet;
-use wire::metainfo::Metainfo;
+use wire::metainfo::{Info, Metainfo};
 
 use crate::exit::Failure;
 use crate::text;
 
 /// What a target may be.
 const ALLOWED: &str = "give a magnet link, an info-hash or a .torrent file";
+
+/// What a torrent is known by.
+pub enum What {
+    /// Its info-hash alone.
+    InfoHash(InfoHash),
+    /// Its info dict.
+    Info(Box<Info>),
+}
 
 /// One thing to fetch.
 pub struct Target {
@@ -25,6 +34,25 @@ pub struct Target {
     pub nodes: Vec<String>,
     /// Remarks for the user.
     pub notes: Vec<String>,
+}
+
+impl Target {
+    /// Its info-hash.
+    pub fn info_hash(&self) -> &InfoHash {
+        match &self.what {
+            What::InfoHash(info_hash) => info_hash,
+            What::Info(info) => &info.info_hash,
+        }
+    }
+
+    /// What a session is to be told; `peers` are asked too.
+    pub fn add(self, root: &Path, peers: &[String]) -> Add {
+        let add = match self.what {
+            What::InfoHash(info_hash) => Add::info_hash(info_hash, root),
+            What::Info(info) => Add::info(*info, root),
+        };
+        peers.iter().cloned().chain(self.peers).fold(add, Add::peer)
+    }
 }
 
 /// Reads a target as typed.

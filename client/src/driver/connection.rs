@@ -9,14 +9,15 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use wire::peer::{BLOCK_LEN, BlockRef, Framer};
 
-use super::disk::{Slot, WarmPages};
-use crate::disk::FileId;
+use super::disk::{OpenFile, Slot, WarmPages, ends_too_early, error_at};
+use crate::disk::{DiskError, FileId};
 
 /// Room for messages between blocks, in bytes: a few hundred requests at a time.
 const MESSAGES_LEN: usize = 8 << 10;
@@ -159,7 +160,7 @@ impl Reading {
 /// A run of a file that is being sent.
 pub(super) struct FileRun {
     /// None: zeros, the padding of BEP 47.
-    pub(super) file: Option<(FileId, Arc<File>)>,
+    pub(super) file: Option<(FileId, OpenFile)>,
     pub(super) offset: u64,
     pub(super) len: u64,
 }
@@ -170,9 +171,9 @@ impl FileRun {
         static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
         let len = self.len as usize;
         let sent = match &self.file {
-            Some((_, file)) => {
+            Some((_, open)) => {
                 let mut offset = self.offset;
-                rustix::fs::sendfile(stream.as_fd(), file.as_fd(), Some(&mut offset), len)
+                rustix::fs::sendfile(stream.as_fd(), open.file.as_fd(), Some(&mut offset), len)
             }
             None => {
                 let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -181,7 +182,24 @@ impl FileRun {
         };
         sent.map_err(io::Error::from)
     }
+
+    /// What is wrong with the file, if that is why so much was sent.
+    fn trouble(&self, sent: &io::Result<usize>) -> Option<DiskError> {
+        let (_, open) = self.file.as_ref()?;
+        match sent {
+            Ok(0) => Some(ends_too_early(&open.path)),
+            Err(error)
+                if FILE_ERRORS.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error())) =>
+            {
+                Some(error_at(&open.path, error))
+            }
+            _ => None,
+        }
+    }
 }
+
+/// What sendfile(2) says where the file is to blame, and not the socket.
+const FILE_ERRORS: [Errno; 3] = [Errno::IO, Errno::INVAL, Errno::OVERFLOW];
 
 /// What is being written.
 #[derive(Default)]
@@ -204,6 +222,8 @@ pub(super) enum Wrote {
     All,
     /// The socket is full.
     Blocked,
+    /// A file does not have what it should; the connection is of no use any more.
+    Unreadable(DiskError),
 }
 
 impl Writing {
@@ -235,9 +255,9 @@ impl Writing {
         }
         let now = Instant::now();
         for run in &self.runs {
-            let Some((id, file)) = &run.file else { continue };
-            if let Some(cold) = pages.cold(now, *id, file, (run.offset, run.len)) {
-                return Some((file.clone(), cold));
+            let Some((id, open)) = &run.file else { continue };
+            if let Some(cold) = pages.cold(now, *id, &open.file, (run.offset, run.len)) {
+                return Some((open.file.clone(), cold));
             }
         }
         self.is_looked_at = true;
@@ -261,13 +281,11 @@ impl Writing {
             }
         }
         while let Some(run) = self.runs.last_mut() {
-            match stream.try_io(Interest::WRITABLE, || run.send(stream)) {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "a file is shorter than the torrent says",
-                    ));
-                }
+            let sent = stream.try_io(Interest::WRITABLE, || run.send(stream));
+            if let Some(error) = run.trouble(&sent) {
+                return Ok(Wrote::Unreadable(error));
+            }
+            match sent {
                 Ok(len) => {
                     run.offset += len as u64;
                     run.len -= len as u64;

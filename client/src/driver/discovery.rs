@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use dht::driver::{BindError, Driver, DriverConfig, StateFile};
-use dht::{Event, LookupId};
-use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use dht::driver::{BindError, Driver, DriverConfig, StateError, StateFile};
+use dht::{Event, LookupId, Snapshot};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{spawn_blocking, spawn_local};
 use wire::InfoHash;
 use wire::compact::Family;
 
@@ -19,11 +19,21 @@ use crate::{Asked, TorrentKey};
 
 /// How the DHT is entered.
 #[derive(Clone, Debug, Default)]
-pub struct DhtOptions {
+pub(super) struct DhtOptions {
     /// Nodes to ask first, as HOST:PORT.
-    pub bootstrap: Vec<String>,
+    pub(super) bootstrap: Vec<String>,
     /// Where id and contacts are kept from run to run; None: nowhere.
-    pub state_file: Option<PathBuf>,
+    pub(super) state_file: Option<PathBuf>,
+}
+
+impl DhtOptions {
+    /// Id and contacts of an earlier run.
+    pub(super) fn saved(&self) -> Result<Option<Snapshot>, StateError> {
+        match &self.state_file {
+            Some(path) => StateFile::new(path).load_or_set_aside(),
+            None => Ok(None),
+        }
+    }
 }
 
 /// How the search for peers goes.
@@ -44,7 +54,8 @@ pub struct SearchProgress {
 enum Command {
     Ask(TorrentKey, InfoHash, bool),
     AddNode(SocketAddr),
-    Save,
+    Forget(TorrentKey),
+    Save(oneshot::Sender<Result<(), StateError>>),
 }
 
 #[derive(Default)]
@@ -55,21 +66,18 @@ struct Shared {
 }
 
 /// A handle on the task that runs the DHT node.
+#[derive(Clone)]
 pub(super) struct Dht {
     shared: Rc<RefCell<Shared>>,
     wake: Rc<Notify>,
-    saved: Rc<Notify>,
 }
 
 /// A DHT node with its sockets, not running yet.
-pub(super) fn bind(options: &DhtOptions, addrs: &[SocketAddr]) -> Result<Driver, BindError> {
-    let snapshot = options.state_file.as_ref().and_then(|path| {
-        StateFile::new(path)
-            .load_or_set_aside()
-            .inspect_err(|error| tracing::warn!(%error, "the saved DHT contacts are of no use"))
-            .ok()
-            .flatten()
-    });
+pub(super) fn bind(
+    options: &DhtOptions,
+    snapshot: Option<Snapshot>,
+    addrs: &[SocketAddr],
+) -> Result<Driver, BindError> {
     let config =
         DriverConfig { bootstrap: options.bootstrap.clone(), snapshot, ..DriverConfig::default() };
     Driver::bind(config, addrs)
@@ -83,18 +91,13 @@ impl Dht {
         port: Option<u16>,
         reactor: Reactor,
     ) -> Dht {
-        let dht = Dht {
-            shared: Rc::default(),
-            wake: Rc::new(Notify::new()),
-            saved: Rc::new(Notify::new()),
-        };
+        let dht = Dht { shared: Rc::default(), wake: Rc::new(Notify::new()) };
         let task = Task {
             driver,
             reactor,
             port,
             state_file: options.state_file.map(StateFile::new),
             shared: dht.shared.clone(),
-            saved: dht.saved.clone(),
             lookups: BTreeMap::new(),
         };
         spawn_local(task.run(dht.wake.clone()));
@@ -116,20 +119,23 @@ impl Dht {
         self.command(Command::AddNode(addr));
     }
 
-    /// Saves id and contacts.
-    pub(super) async fn save(&self) {
-        self.command(Command::Save);
-        self.saved.notified().await;
+    /// A torrent is gone.
+    pub(super) fn forget(&self, key: TorrentKey) {
+        self.command(Command::Forget(key));
     }
 
-    /// How a search goes; without a key that of any torrent.
-    pub(super) fn progress(&self, key: Option<TorrentKey>) -> SearchProgress {
+    /// Saves id and contacts.
+    pub(super) async fn save(&self) -> Result<(), StateError> {
+        let (end, saved) = oneshot::channel();
+        self.command(Command::Save(end));
+        // A task that has ended had nothing to save.
+        saved.await.unwrap_or(Ok(()))
+    }
+
+    /// How a search goes.
+    pub(super) fn progress(&self, key: TorrentKey) -> SearchProgress {
         let shared = self.shared.borrow();
-        let progress = match key {
-            Some(key) => shared.progress.get(&key),
-            None => shared.progress.values().next(),
-        };
-        let progress = progress.copied().unwrap_or_default();
+        let progress = shared.progress.get(&key).copied().unwrap_or_default();
         SearchProgress { enabled: true, nodes: shared.nodes, ..progress }
     }
 }
@@ -140,7 +146,6 @@ struct Task {
     port: Option<u16>,
     state_file: Option<StateFile>,
     shared: Rc<RefCell<Shared>>,
-    saved: Rc<Notify>,
     lookups: BTreeMap<LookupId, (TorrentKey, Asked)>,
 }
 
@@ -177,15 +182,22 @@ impl Task {
                 self.lookups.insert(lookup, (key, Asked::default()));
             }
             Command::AddNode(addr) => self.driver.node_mut().add_contact(now, addr),
-            Command::Save => {
-                if let Some(file) = &self.state_file
-                    && let Err(error) = file.save(&self.driver.node().snapshot())
-                {
-                    tracing::warn!(%error, "cannot save the DHT contacts");
+            Command::Forget(key) => {
+                let its = self.lookups.extract_if(.., |_, (other, _)| *other == key);
+                for lookup in its.map(|(lookup, _)| lookup).collect::<Vec<_>>() {
+                    self.driver.node_mut().cancel(now, lookup);
                 }
-                self.saved.notify_one();
+                self.shared.borrow_mut().progress.remove(&key);
             }
+            Command::Save(end) => self.save(end),
         }
+    }
+
+    fn save(&self, end: oneshot::Sender<Result<(), StateError>>) {
+        let Some(file) = self.state_file.clone() else { return drop(end.send(Ok(()))) };
+        let snapshot = self.driver.node().snapshot();
+        // The disk is not waited for on the reactor's time.
+        spawn_blocking(move || end.send(file.save(&snapshot)));
     }
 
     fn on_event(&mut self, event: Event) {

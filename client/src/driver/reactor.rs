@@ -1,6 +1,6 @@
 //! The reactor: one thread that owns every socket, peer and torrent of a session.
 //!
-//! All of it runs on the caller's current-thread runtime, so nothing is locked. A connection has
+//! All of it runs on one current-thread runtime, so nothing is locked. A connection has
 //! two small tasks that wait for its socket; what they find goes through the session at once, on
 //! the same stack. Only hash and disk jobs cross threads.
 
@@ -21,8 +21,8 @@ use super::connection::{Connection, FileRun, Writing, Wrote};
 use super::disk::{Completion, DiskPool, Slot, WarmPages};
 use crate::disk::FileId;
 use crate::session::{Action, Event, Session};
-use crate::torrent::Output;
-use crate::{Close, ConnId};
+use crate::torrent::{Output, TorrentEvent};
+use crate::{Close, ConnId, TorrentKey};
 
 /// Reads of one connection before the others have their turn: 4 of 256 KiB are 1 MiB.
 const READS_PER_TURN: usize = 4;
@@ -87,6 +87,12 @@ impl Reactor {
     pub(super) fn now(&self) -> Time {
         let micros = self.shared.borrow().started.elapsed().as_micros();
         Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// Tells of something that is no doing of the session's.
+    pub(super) fn tell(&self, key: TorrentKey, event: TorrentEvent) {
+        self.shared.borrow_mut().events.push_back((key, event));
+        self.event_wake.notify_one();
     }
 
     /// Takes connections.
@@ -179,6 +185,13 @@ impl Reactor {
             match writing.write(&connection.stream) {
                 Ok(Wrote::All) => {}
                 Ok(Wrote::Blocked) => return connection.write_wake.notify_one(),
+                Ok(Wrote::Unreadable(error)) => {
+                    drop(writing);
+                    tracing::debug!(%error, "a file that is served cannot be read");
+                    // Ends this connection with all others.
+                    self.feed(|session, now| session.handle_unreadable(now, conn, error));
+                    return;
+                }
                 Err(error) => {
                     drop(writing);
                     return self.on_closed(conn, &connection, &error);

@@ -143,21 +143,23 @@ impl<P: Payload> Torrent<P> {
         blocks: Vec<P>,
         digest: Option<[u8; 20]>,
     ) {
+        // Of a torrent that was paused meanwhile nothing waits for it.
+        let Some(job) = self.jobs.remove(&ticket) else { return };
         self.queued_blocks = self.queued_blocks.saturating_sub(blocks.len());
-        match (self.jobs.remove(&ticket), digest) {
-            (Some(Job::Piece(piece)), None) => {
+        match (job, digest) {
+            (Job::Piece(piece), None) => {
                 if let Some(content) = &mut self.content {
                     content.pieces.hashed(piece, hasher, blocks);
                 }
                 self.hash_more(now, piece);
             }
-            (Some(Job::Piece(piece)), Some(digest)) => {
+            (Job::Piece(piece), Some(digest)) => {
                 self.on_piece_hashed(now, piece, blocks, digest);
             }
-            (Some(Job::Autopsy(piece, index)), Some(digest)) => {
+            (Job::Autopsy(piece, index), Some(digest)) => {
                 self.on_block_hashed(now, piece, index, blocks, digest);
             }
-            (Some(Job::Autopsy(..)) | None, _) => {}
+            (Job::Autopsy(..), None) => {}
         }
         self.refill(now);
         self.pump_flush(now);

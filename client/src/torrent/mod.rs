@@ -7,6 +7,7 @@ mod autopsy;
 mod download;
 mod extension;
 mod parts;
+mod pause;
 mod swarm;
 mod upload;
 
@@ -88,6 +89,11 @@ pub enum TorrentEvent {
     Banned(SocketAddr),
     /// It cannot go on.
     Failed(Failure),
+    /// It is paused: nobody is connected, all that is there has reached stable storage unless
+    /// [`TorrentEvent::Failed`] said otherwise, and its files are closed.
+    Paused,
+    /// It is paused, and its session has forgotten it.
+    Removed,
 }
 
 /// Why a torrent cannot go on.
@@ -170,8 +176,13 @@ pub struct Torrent<P: Payload> {
     next_ticket: u64,
     discovery: Discovery,
     failed: bool,
+    failure: Option<Failure>,
+    /// It is paused, or about to be.
     stopping: bool,
     flush_wanted: bool,
+    files: pause::Files,
+    /// Disk operations without a result yet.
+    ops_in_flight: usize,
     next_tick: Time,
     next_choke: Time,
     /// Blocks in hash and write jobs.
@@ -232,8 +243,11 @@ impl<P: Payload> Torrent<P> {
             next_ticket: 0,
             discovery: Discovery::new(now, &config),
             failed: false,
+            failure: None,
             stopping: false,
             flush_wanted: false,
+            files: pause::Files::Open,
+            ops_in_flight: 0,
             next_tick: now,
             next_choke: now + config.choke_round,
             queued_blocks: 0,
@@ -252,7 +266,7 @@ impl<P: Payload> Torrent<P> {
 
     /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s.
     pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) {
-        if self.content.is_some() || self.failed {
+        if self.content.is_some() || self.failed || self.stopping {
             return;
         }
         let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
@@ -332,6 +346,7 @@ impl<P: Payload> Torrent<P> {
 
     /// A disk operation ended.
     pub fn handle_disk(&mut self, now: Time, ticket: Ticket, result: DiskResult<P>) {
+        self.ops_in_flight = self.ops_in_flight.saturating_sub(1);
         if let Some(content) = &mut self.content {
             content.storage.handle_disk(now, ticket, result);
         }
@@ -374,17 +389,6 @@ impl<P: Payload> Torrent<P> {
         [storage, tick].into_iter().flatten().min()
     }
 
-    /// Ends all connections and brings all that is there to stable storage;
-    /// [`TorrentEvent::Flushed`] tells when.
-    pub fn stop(&mut self, now: Time) {
-        self.stopping = true;
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            self.close(now, conn, Close::Stopped);
-        }
-        self.flush(now);
-    }
-
     /// Brings all that is there to stable storage; [`TorrentEvent::Flushed`] tells when.
     pub fn flush(&mut self, now: Time) {
         self.flush_wanted = true;
@@ -417,10 +421,8 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         self.failed = true;
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            self.close(now, conn, Close::Stopped);
-        }
+        self.failure = Some(failure.clone());
+        self.close_all(now);
         self.events.push_back(TorrentEvent::Failed(failure));
     }
 
@@ -429,6 +431,7 @@ impl<P: Payload> Torrent<P> {
         loop {
             let Some(content) = &mut self.content else { return };
             while let Some((ticket, op)) = content.storage.poll_op() {
+                self.ops_in_flight += 1;
                 self.actions.push_back(Action::Disk(ticket, op));
             }
             let Some(event) = content.storage.poll_event() else { break };
@@ -445,11 +448,12 @@ impl<P: Payload> Torrent<P> {
                 StorageEvent::Readable => {
                     self.peers.values_mut().for_each(Peer::output_drained);
                 }
-                StorageEvent::Flushed => self.events.push_back(TorrentEvent::Flushed),
+                StorageEvent::Flushed => self.on_flushed(now),
                 StorageEvent::Failed { error } => self.fail(now, Failure::Disk(error)),
                 StorageEvent::CheckProgress { .. } | StorageEvent::Kept { .. } => {}
             }
         }
+        self.tell_paused();
         self.tell_flushes();
     }
 
@@ -498,6 +502,8 @@ impl<P: Payload> Torrent<P> {
             checked: content.map_or((0, 0), |content| content.storage.check_progress()),
             started: content.is_some_and(|content| content.started),
             complete: self.is_complete(),
+            paused: self.is_paused(),
+            failure: self.failure.clone(),
             asking: self.discovery.is_asking(),
             hash_failures: self.counters.hash_failures,
             end_game_requests: self.counters.end_game_requests,

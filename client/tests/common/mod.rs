@@ -103,7 +103,7 @@ impl Host {
 
     /// Another run of the same program, on the files that this one leaves.
     pub fn restart(mut self, info: &Info) -> Host {
-        self.session.stop_torrent(self.now, self.key);
+        self.session.pause_torrent(self.now, self.key);
         self.drain();
         let mut next = Host::with_hash(info, Config::default());
         next.files = std::mem::take(&mut self.files);
@@ -115,6 +115,11 @@ impl Host {
         let storage = Storage::new(info, storage::Config::default(), 0);
         self.session.set_info(self.now, self.key, info.clone(), storage);
         self.drain();
+    }
+
+    /// The paths of files that are open, the journal among them.
+    pub fn open_files(&self) -> Vec<&str> {
+        self.open.values().map(String::as_str).collect()
     }
 
     /// Lets `millis` go by.
@@ -274,6 +279,10 @@ impl Host {
                 let path = path.join("/");
                 self.files.entry(path.clone()).or_default();
                 self.open.insert(file, path);
+                DiskResult::Done
+            }
+            DiskOp::Close { file } => {
+                self.open.remove(&file);
                 DiskResult::Done
             }
             DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {

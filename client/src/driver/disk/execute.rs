@@ -23,9 +23,9 @@ const BUFFERS_MAX: usize = 1024;
 
 /// An open file and its name for people.
 #[derive(Clone)]
-pub(super) struct OpenFile {
-    pub(super) file: Arc<File>,
-    pub(super) path: Arc<Path>,
+pub(in crate::driver) struct OpenFile {
+    pub(in crate::driver) file: Arc<File>,
+    pub(in crate::driver) path: Arc<Path>,
 }
 
 /// What an operation works on: its extents' files in order, or its one file. None is padding.
@@ -375,8 +375,13 @@ fn fill(open: &Option<OpenFile>, offset: u64, out: &mut [u8]) -> Result<(), Disk
     if read == out.len() {
         return Ok(());
     }
-    let message = format!("{}: ends too early", open.path.display());
-    Err(DiskError { kind: DiskErrorKind::NotFound, message })
+    Err(ends_too_early(&open.path))
+}
+
+/// A file is shorter than it was.
+pub(in crate::driver) fn ends_too_early(path: &Path) -> DiskError {
+    let message = format!("{}: ends too early", path.display());
+    DiskError { kind: DiskErrorKind::NotFound, message }
 }
 
 /// Reads a run of a file into the page cache. What is wrong with it, who sends it will see.

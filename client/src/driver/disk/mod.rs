@@ -21,7 +21,8 @@ use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork};
 use crate::session::JobId;
 use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
-use execute::{Files, OpenFile, execute, hash, hash_both, not_open};
+use execute::{Files, execute, hash, hash_both, not_open};
+pub(super) use execute::{OpenFile, ends_too_early};
 use root::Root;
 pub use slot::Slot;
 pub use warm::WarmPages;
@@ -254,8 +255,8 @@ impl DiskPool {
     }
 
     /// An open file, for who sends from it. [`FileId::ZEROS`] is none.
-    pub fn file(&self, file: FileId) -> Option<Arc<File>> {
-        self.files.get(&file).map(|open| open.file.clone())
+    pub(super) fn file(&self, file: FileId) -> Option<OpenFile> {
+        self.files.get(&file).cloned()
     }
 
     /// The files that an operation works on; None if one is not open.

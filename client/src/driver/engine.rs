@@ -1,0 +1,449 @@
+//! What runs on the thread of a session: the reactor, the DHT node, and what was asked for of each
+//! torrent.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+use wire::InfoHash;
+use wire::metainfo::Info;
+use wire::rng::Seed;
+
+use super::bind::bind;
+use super::discovery::{Dht, DhtOptions, SearchProgress};
+use super::disk::{self, DiskPool};
+use super::handle::{Add, SessionError, What};
+use super::reactor::Reactor;
+use crate::candidates::Source;
+use crate::session::{Event, Session};
+use crate::storage::{self, Storage};
+use crate::torrent::{Failure, Identity, TorrentEvent};
+use crate::{Config, TorrentKey, TorrentStats};
+
+/// How an engine is to run.
+pub(super) struct Options {
+    pub(super) config: Config,
+    /// Where to listen, for peers (TCP) and the DHT (UDP).
+    pub(super) bind: Vec<SocketAddr>,
+    /// None: only peers that are named.
+    pub(super) dht: Option<DhtOptions>,
+}
+
+/// A torrent to add, with all that had to be read for it.
+pub(super) struct Prepared {
+    add: Add,
+    info_hash: InfoHash,
+    info: Option<Info>,
+}
+
+/// Makes the folder and reads what an earlier run saved. It may block.
+pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
+    let (info_hash, info) = match &add.what {
+        What::InfoHash(info_hash) => (*info_hash, None),
+        What::Info(info) | What::Seed(info) => (info.info_hash, Some((**info).clone())),
+    };
+    if info.as_ref().is_some_and(|info| info.private) {
+        return Err(SessionError::Private);
+    }
+    if !matches!(add.what, What::Seed(_)) && !add.metadata_only {
+        std::fs::create_dir_all(&add.root)
+            .map_err(|error| SessionError::Disk(disk::error_at(&add.root, &error)))?;
+    }
+    let info = info.or_else(|| saved_info(&add.root, &info_hash));
+    Ok(Prepared { add, info_hash, info })
+}
+
+/// The info dict that an earlier run saved beside the files.
+fn saved_info(root: &Path, info_hash: &InfoHash) -> Option<Info> {
+    let path =
+        storage::journal_path(info_hash).into_iter().fold(root.to_path_buf(), |p, e| p.join(e));
+    let raw = storage::read_info(&std::fs::read(path).ok()?)?;
+    Info::parse(&raw).ok().filter(|info| info.info_hash == *info_hash)
+}
+
+/// Who waits for something that can end in words.
+pub(super) type Waiting = oneshot::Sender<Result<(), SessionError>>;
+
+/// A torrent, as it was asked for.
+struct Added {
+    root: PathBuf,
+    metadata_only: bool,
+    seed: bool,
+    info: Option<Arc<Info>>,
+    /// It is to be paused, and is or soon will be.
+    is_stopped: bool,
+    /// What went wrong since it was last asked to stop or to go on.
+    trouble: Option<Failure>,
+    /// Who waits for the flush under way.
+    flushing: Vec<Waiting>,
+    /// Who came while it was, and what came with them may be no part of it.
+    flush_next: Vec<Waiting>,
+    is_flushing: bool,
+    pausing: Vec<Waiting>,
+    resuming: Vec<Waiting>,
+    removing: Vec<Waiting>,
+}
+
+/// A running engine.
+pub(super) struct Engine {
+    pub(super) reactor: Reactor,
+    dht: Option<Dht>,
+    added: BTreeMap<TorrentKey, Added>,
+}
+
+impl Engine {
+    /// Listens, and enters the DHT. Must be called inside a `LocalSet`. Gives where it listens, too.
+    pub(super) fn start(options: Options) -> Result<(Engine, Vec<SocketAddr>), SessionError> {
+        let (listeners, dht) = bind(&options.bind, options.dht.as_ref())?;
+        let listen_addrs: Vec<SocketAddr> =
+            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let seed: Seed = rand::random();
+        let us = Identity {
+            peer_id: peer_id(),
+            listen_port: listen_addrs.first().map(SocketAddr::port),
+            dht_port: dht.as_ref().and_then(|dht| dht.local_addrs().next()).map(|a| a.port()),
+        };
+        let wake = Arc::new(Notify::new());
+        let disk = DiskPool::start({
+            let wake = wake.clone();
+            Box::new(move || wake.notify_one())
+        });
+        let dial_from: Vec<IpAddr> =
+            options.bind.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect();
+        let session = Session::new(options.config, us, seed);
+        let reactor = Reactor::start(session, disk, wake, dial_from);
+        for listener in listeners {
+            reactor.listen(listener);
+        }
+        let dht = options
+            .dht
+            .zip(dht)
+            .map(|(options, driver)| Dht::start(options, driver, us.listen_port, reactor.clone()));
+        Ok((Engine { reactor, dht, added: BTreeMap::new() }, listen_addrs))
+    }
+
+    /// Begins with a torrent.
+    pub(super) fn add(&mut self, prepared: Prepared) -> Result<TorrentKey, SessionError> {
+        let Prepared { add, info_hash, info } = prepared;
+        let key = self
+            .reactor
+            .input(|session, now| session.add_torrent(now, info_hash))
+            .ok_or(SessionError::Twice(info_hash))?;
+        let added = Added {
+            seed: matches!(add.what, What::Seed(_)),
+            root: add.root,
+            metadata_only: add.metadata_only,
+            info: None,
+            is_stopped: false,
+            trouble: None,
+            flushing: Vec::new(),
+            flush_next: Vec::new(),
+            is_flushing: false,
+            pausing: Vec::new(),
+            resuming: Vec::new(),
+            removing: Vec::new(),
+        };
+        self.added.insert(key, added);
+        for peer in add.peers {
+            spawn_local(resolve_peer(self.reactor.clone(), key, peer));
+        }
+        if let Some(info) = info {
+            if add.metadata_only {
+                let event = TorrentEvent::Metadata(Box::new(info));
+                self.reactor.tell(key, event);
+            } else {
+                self.set_info(key, Arc::new(info));
+            }
+        }
+        Ok(key)
+    }
+
+    /// The info dict is known: begins with the files, where they are wanted.
+    fn set_info(&mut self, key: TorrentKey, info: Arc<Info>) {
+        let Some(added) = self.added.get_mut(&key) else { return };
+        added.info = Some(info.clone());
+        if added.metadata_only || added.is_stopped {
+            return;
+        }
+        let config = storage::Config::default();
+        let storage = if added.seed {
+            Storage::seed(&info, config, key.0)
+        } else {
+            Storage::new(&info, config, key.0)
+        };
+        let rooted = self.reactor.shared.borrow_mut().disk.set_root(key, added.root.clone());
+        self.reactor.input(|session, now| match rooted {
+            Ok(()) => session.set_info(now, key, (*info).clone(), storage),
+            Err(error) => session.give_up(now, key, Failure::Disk(error)),
+        });
+    }
+
+    /// The next event that is of use to others.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            let (key, event) = self.reactor.shared.borrow_mut().events.pop_front()?;
+            match &event {
+                TorrentEvent::WantsPeers => {
+                    self.ask_for_peers(key);
+                    continue;
+                }
+                TorrentEvent::DhtNode(addr) => {
+                    self.dht.iter().for_each(|dht| dht.add_node(*addr));
+                    continue;
+                }
+                TorrentEvent::Metadata(info) => self.set_info(key, Arc::new((**info).clone())),
+                // What is complete is to last before anybody is told.
+                TorrentEvent::Complete => self.flush(key, None),
+                TorrentEvent::Flushed => self.on_flushed(key),
+                TorrentEvent::Failed(failure) => {
+                    if let Some(added) = self.added.get_mut(&key) {
+                        added.trouble = Some(failure.clone());
+                    }
+                }
+                TorrentEvent::Paused => self.on_paused(key),
+                TorrentEvent::Removed => self.on_removed(key),
+                _ => {}
+            }
+            return Some((key, event));
+        }
+    }
+
+    fn ask_for_peers(&self, key: TorrentKey) {
+        let asked = {
+            let shared = self.reactor.shared.borrow();
+            let torrent = shared.session.torrent(key);
+            torrent.map(|torrent| (*torrent.info_hash(), torrent.is_complete()))
+        };
+        if let (Some(dht), Some((hash, seed))) = (&self.dht, asked) {
+            dht.ask(key, hash, seed);
+        }
+    }
+
+    /// Brings what is there of a torrent to stable storage. `end` is told once all that is there now
+    /// has reached it.
+    fn flush(&mut self, key: TorrentKey, end: Option<Waiting>) {
+        let is_paused = self.is_paused(key);
+        let Some(added) = self.added.get_mut(&key) else { return };
+        if added.is_stopped {
+            added.pausing.extend(end);
+            if is_paused {
+                tell_all(&mut added.pausing, None);
+            }
+            return;
+        }
+        if added.is_flushing {
+            added.flush_next.extend(end);
+            return;
+        }
+        added.flushing.extend(end);
+        added.is_flushing = true;
+        added.trouble = None;
+        self.reactor.input(|session, now| session.flush_torrent(now, key));
+    }
+
+    fn on_flushed(&mut self, key: TorrentKey) {
+        let Some(added) = self.added.get_mut(&key) else { return };
+        added.is_flushing = false;
+        tell_all(&mut added.flushing, added.trouble.as_ref());
+        if let Some(end) = added.flush_next.pop() {
+            let others = std::mem::take(&mut added.flush_next);
+            self.flush(key, Some(end));
+            if let Some(added) = self.added.get_mut(&key) {
+                added.flushing.extend(others);
+            }
+        }
+    }
+
+    /// Brings all that is there to stable storage, and saves the DHT's contacts.
+    pub(super) fn save(&mut self, end: Waiting) {
+        let mut waited_for = Vec::new();
+        for key in self.added.keys().copied().collect::<Vec<_>>() {
+            let (end, ended) = oneshot::channel();
+            waited_for.push(ended);
+            self.flush(key, Some(end));
+        }
+        let dht = self.dht.clone();
+        spawn_local(async move {
+            let mut result = Ok(());
+            for ended in waited_for {
+                // A torrent that was removed meanwhile is flushed as well.
+                result = result.and(ended.await.unwrap_or(Ok(())));
+            }
+            if let Some(dht) = dht {
+                result = result.and(dht.save().await.map_err(SessionError::State));
+            }
+            let _ = end.send(result);
+        });
+    }
+
+    /// Pauses a torrent, and tells `end` once it is.
+    pub(super) fn pause(&mut self, key: TorrentKey, end: Option<Waiting>) {
+        let Some(added) = self.added.get_mut(&key) else { return unknown(key, end) };
+        // Who asked for the opposite has been overtaken.
+        tell_all(&mut added.resuming, None);
+        if !added.is_stopped {
+            added.is_stopped = true;
+            added.trouble = None;
+        }
+        added.pausing.extend(end);
+        if self.is_paused(key) {
+            return self.on_paused(key);
+        }
+        self.reactor.input(|session, now| session.pause_torrent(now, key));
+    }
+
+    fn is_paused(&self, key: TorrentKey) -> bool {
+        let shared = self.reactor.shared.borrow();
+        shared.session.torrent(key).is_some_and(crate::torrent::Torrent::is_paused)
+    }
+
+    /// Lets a torrent go on, once it is paused if it is about to be.
+    pub(super) fn resume(&mut self, key: TorrentKey, end: Waiting) {
+        let staying = self.added.get_mut(&key).filter(|added| added.removing.is_empty());
+        let Some(added) = staying else { return unknown(key, Some(end)) };
+        added.resuming.push(end);
+        if !added.is_stopped {
+            tell_all(&mut added.resuming, None);
+        } else if self.is_paused(key) {
+            self.on_paused(key);
+        }
+    }
+
+    fn on_paused(&mut self, key: TorrentKey) {
+        let Some(added) = self.added.get_mut(&key) else { return };
+        tell_all(&mut added.pausing, added.trouble.as_ref());
+        if added.resuming.is_empty() {
+            return;
+        }
+        added.is_stopped = false;
+        added.trouble = None;
+        let info = added.info.clone();
+        self.reactor.input(|session, now| session.resume_torrent(now, key));
+        if let Some(info) = info {
+            self.set_info(key, info);
+        }
+        if let Some(added) = self.added.get_mut(&key) {
+            tell_all(&mut added.resuming, None);
+        }
+    }
+
+    /// Pauses a torrent and forgets it, and tells `end` once that is done.
+    pub(super) fn remove(&mut self, key: TorrentKey, end: Waiting) {
+        let Some(added) = self.added.get_mut(&key) else { return unknown(key, Some(end)) };
+        added.removing.push(end);
+        if !added.is_stopped {
+            added.is_stopped = true;
+            added.trouble = None;
+        }
+        added.resuming.drain(..).for_each(|end| unknown(key, Some(end)));
+        self.reactor.input(|session, now| session.remove_torrent(now, key));
+    }
+
+    fn on_removed(&mut self, key: TorrentKey) {
+        self.reactor.shared.borrow_mut().disk.remove_root(key);
+        self.dht.iter().for_each(|dht| dht.forget(key));
+        let Some(mut added) = self.added.remove(&key) else { return };
+        let trouble = added.trouble.as_ref();
+        for waiting in [
+            &mut added.flushing,
+            &mut added.flush_next,
+            &mut added.pausing,
+            &mut added.resuming,
+            &mut added.removing,
+        ] {
+            tell_all(waiting, trouble);
+        }
+    }
+
+    /// Begins to end: pauses all torrents.
+    pub(super) fn stop(&mut self) {
+        for added in self.added.values_mut() {
+            added.trouble = None;
+        }
+        for key in self.added.keys().copied().collect::<Vec<_>>() {
+            self.pause(key, None);
+        }
+    }
+
+    /// Whether all torrents are paused.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.added.keys().all(|key| self.is_paused(*key))
+    }
+
+    /// What the first torrent that met any met since it began to stop.
+    pub(super) fn trouble(&self) -> Option<&Failure> {
+        self.added.values().find_map(|added| added.trouble.as_ref())
+    }
+
+    /// Saves the DHT's contacts.
+    pub(super) async fn save_dht(&self) -> Result<(), SessionError> {
+        match &self.dht {
+            Some(dht) => dht.save().await.map_err(SessionError::State),
+            None => Ok(()),
+        }
+    }
+
+    /// The info dict of a torrent, once it is known.
+    pub(super) fn info(&self, key: TorrentKey) -> Result<Option<Arc<Info>>, SessionError> {
+        self.added.get(&key).map(|added| added.info.clone()).ok_or(SessionError::Unknown(key))
+    }
+
+    /// Figures of a torrent.
+    pub(super) fn stats(&self, key: TorrentKey) -> Result<TorrentStats, SessionError> {
+        let now = self.reactor.now();
+        let stats = self.reactor.shared.borrow().session.stats(now, key);
+        stats.ok_or(SessionError::Unknown(key))
+    }
+
+    /// All torrents, in the order in which they were added.
+    pub(super) fn list(&self) -> Vec<(TorrentKey, TorrentStats)> {
+        self.added.keys().filter_map(|key| Some((*key, self.stats(*key).ok()?))).collect()
+    }
+
+    /// How the search for a torrent's peers goes.
+    pub(super) fn search(&self, key: TorrentKey) -> Result<SearchProgress, SessionError> {
+        if !self.added.contains_key(&key) {
+            return Err(SessionError::Unknown(key));
+        }
+        Ok(self.dht.as_ref().map_or_else(SearchProgress::default, |dht| dht.progress(key)))
+    }
+}
+
+fn unknown(key: TorrentKey, end: Option<Waiting>) {
+    if let Some(end) = end {
+        let _ = end.send(Err(SessionError::Unknown(key)));
+    }
+}
+
+/// Who waits may have gone.
+fn tell_all(waiting: &mut Vec<Waiting>, trouble: Option<&Failure>) {
+    for end in waiting.drain(..) {
+        let _ = end.send(match trouble {
+            Some(failure) => Err(SessionError::Failed(failure.clone())),
+            None => Ok(()),
+        });
+    }
+}
+
+/// Our name: program and version (BEP 20), and random letters.
+fn peer_id() -> [u8; 20] {
+    let mut id = *b"-TK0100-000000000000";
+    let random: [u8; 12] = rand::random();
+    id[8..].copy_from_slice(&random);
+    id
+}
+
+async fn resolve_peer(reactor: Reactor, key: TorrentKey, peer: String) {
+    match tokio::net::lookup_host(&peer).await {
+        Ok(addrs) => {
+            let addrs: Vec<SocketAddr> = addrs.collect();
+            reactor.input(|session, now| {
+                session.add_candidates(now, key, Source::User, &addrs);
+            });
+        }
+        Err(error) => tracing::warn!(%peer, %error, "cannot resolve the peer"),
+    }
+}

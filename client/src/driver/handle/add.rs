@@ -1,0 +1,84 @@
+//! What is added to a session.
+
+use std::path::PathBuf;
+
+use wire::InfoHash;
+use wire::magnet::Magnet;
+use wire::metainfo::Info;
+
+use crate::driver::HashedPath;
+
+/// What a torrent is known by.
+pub(in crate::driver) enum What {
+    /// Its info-hash alone; the peers have the rest.
+    InfoHash(InfoHash),
+    /// Its info dict.
+    Info(Box<Info>),
+    /// Its info dict, and the files are there, whole and not to be written.
+    Seed(Box<Info>),
+}
+
+/// A torrent to add to a [`Session`](super::Session).
+///
+/// ```
+/// use client::driver::Add;
+/// use client::wire::magnet::Magnet;
+///
+/// let magnet = Magnet::from_user("4a533d47ec9c7d95b1ad75f576cffc641853b750")?;
+/// let add = Add::magnet(&magnet, "downloads").peer("192.0.2.1:6881");
+/// # Ok::<(), client::wire::magnet::MagnetError>(())
+/// ```
+#[must_use = "it is to be given to `Session::add`"]
+pub struct Add {
+    pub(in crate::driver) what: What,
+    pub(in crate::driver) root: PathBuf,
+    pub(in crate::driver) peers: Vec<String>,
+    pub(in crate::driver) metadata_only: bool,
+}
+
+impl Add {
+    fn new(what: What, root: impl Into<PathBuf>) -> Add {
+        Add { what, root: root.into(), peers: Vec::new(), metadata_only: false }
+    }
+
+    /// Fetches a torrent of which nothing but the info-hash is known into the folder `root`, which is
+    /// made. What an earlier run left there is gone on with.
+    pub fn info_hash(info_hash: InfoHash, root: impl Into<PathBuf>) -> Add {
+        Add::new(What::InfoHash(info_hash), root)
+    }
+
+    /// Fetches what a magnet link names, likewise, and asks the peers that it names, too.
+    pub fn magnet(magnet: &Magnet, root: impl Into<PathBuf>) -> Add {
+        let add = Add::info_hash(magnet.info_hash, root);
+        magnet.peers.iter().fold(add, |add, (host, port)| match host.contains(':') {
+            true => add.peer(format!("[{host}]:{port}")),
+            false => add.peer(format!("{host}:{port}")),
+        })
+    }
+
+    /// Fetches a torrent whose info dict is known, as of a torrent file
+    /// ([`Metainfo`](wire::metainfo::Metainfo)), into the folder `root`, which is made. What lies
+    /// there already is checked, and gone on with.
+    pub fn info(info: Info, root: impl Into<PathBuf>) -> Add {
+        Add::new(What::Info(Box::new(info)), root)
+    }
+
+    /// Serves what [`hash_path`](crate::driver::hash_path) hashed. The files are not hashed again, and
+    /// never written.
+    pub fn seed(hashed: HashedPath) -> Add {
+        Add::new(What::Seed(Box::new(hashed.info)), hashed.root)
+    }
+
+    /// Asks this peer too, as `HOST:PORT`; repeatable.
+    pub fn peer(mut self, host_port: impl Into<String>) -> Add {
+        self.peers.push(host_port.into());
+        self
+    }
+
+    /// Fetches the info dict and nothing else: [`TorrentEvent::Metadata`](crate::TorrentEvent)
+    /// brings it, and it is time to remove the torrent. No folder is made. Default: all of it.
+    pub fn metadata_only(mut self) -> Add {
+        self.metadata_only = true;
+        self
+    }
+}
