@@ -121,7 +121,7 @@ fn every_command_has_help() {
     let place = Place::new(85);
     let help = |arguments: &[&str]| place.run(arguments).assert_code(0).stdout.clone();
     let top = help(&["--help"]);
-    for command in ["get", "seed", "show", "create", "demo"] {
+    for command in ["get", "seed", "show", "verify", "create", "demo"] {
         let own = help(&[command, "--help"]);
         assert!(top.contains(&format!("\n  {command}  ")), "{top}");
         assert!(own.contains(&format!("Usage: trackerless {command}")), "{own}");

@@ -31,6 +31,7 @@ Examples:
   trackerless get 'magnet:?xt=urn:btih:...' -o ~/Downloads
   trackerless seed debian.iso              serve a file; prints its magnet link
   trackerless show debian.torrent          what it holds, and its magnet link
+  trackerless verify debian.torrent .      whether what lies here is whole
 
 Exit codes:
   0 done   1 internal error   2 wrong usage   3 not found or out of time
@@ -44,6 +45,8 @@ pub enum Command {
     Seed(Seed),
     /// Tell what a torrent holds: name, sizes, files
     Show(Show),
+    /// Hash what lies in a folder against a torrent, and write nothing
+    Verify(Verify),
     /// Write a .torrent file
     Create(Create),
     /// The main job on this machine alone: an overlay of 32 nodes, a seed, and a download
@@ -136,6 +139,31 @@ pub struct Show {
     /// Give up if it is not known after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  trackerless verify image.torrent /srv/images
+  trackerless verify image.torrent . --json
+
+Each file is told with its right pieces and all that have bytes of it:
+  whole    all of it is right
+  wrong    something in it is not
+  short    it ends too early
+  long     it goes on beyond its end
+  missing  it is not there
+  unsure   what can be told of it is right; the rest shares a piece with one missing or short")]
+pub struct Verify {
+    /// The .torrent file
+    #[arg(value_name = "FILE.torrent")]
+    pub torrent: PathBuf,
+    /// The folder that the torrent's files lie beneath, as of `get -o`
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Print events, one JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -13,6 +13,7 @@ mod signals;
 mod start;
 mod target;
 mod text;
+mod verify;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             Command::Get(args) => get::run(args, quiet).await,
             Command::Seed(args) => seed::run(args, quiet).await,
             Command::Show(args) => show::run(args, quiet).await,
+            Command::Verify(args) => verify::run(args, quiet).await,
             Command::Create(args) => create::run(&args, quiet),
             Command::Demo(args) => demo::run(args).await,
         }

@@ -120,6 +120,25 @@ impl Report {
         }
     }
 
+    /// Redraws the progress of hashing, in bytes.
+    pub fn hashing(&mut self, done: u64, total: u64) {
+        if self.json {
+            if self.last_line.elapsed() >= Duration::from_secs(1) {
+                self.last_line = Instant::now();
+                self.event("hashing", json!({ "done": done, "total": total }));
+            }
+        } else if let Some(bar) = &self.bar {
+            bar.set_style(bytes_bar());
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.tick();
+        } else if !self.quiet && self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let percent = (100 * done).checked_div(total).unwrap_or(0);
+            print_error_line(&format!("{percent:3} %  of {} hashed", text::bytes(total)));
+        }
+    }
+
     fn json_progress(&mut self, stats: &[TorrentStats], search: &SearchProgress) {
         if self.answers_only || self.last_line.elapsed() < Duration::from_secs(1) {
             return;

@@ -79,15 +79,24 @@ pub fn read(text: &str) -> Result<Target, Failure> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Target, Failure> {
+/// The info dict of a .torrent file, whoever may fetch it.
+pub fn read_info(path: &Path) -> Result<Info, Failure> {
+    read_metainfo(path).map(|metainfo| metainfo.info)
+}
+
+fn read_metainfo(path: &Path) -> Result<Metainfo, Failure> {
     // One byte more than is taken, so that a longer file is refused as such.
     let most = Limits::METAINFO.bytes_max as u64 + 1;
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(|error| Failure::Disk(format!("{}: {error}; {ALLOWED}", path.display())))?;
-    let metainfo = Metainfo::parse(&bytes)
-        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
+    Metainfo::parse(&bytes)
+        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
+}
+
+fn read_file(path: &Path) -> Result<Target, Failure> {
+    let metainfo = read_metainfo(path)?;
     if metainfo.info.private {
         return Err(client::Failure::Private.into());
     }

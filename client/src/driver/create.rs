@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use wire::metainfo::{self, Info};
 
-use super::sha1::Hasher;
+use super::hash_files::{Files, hash_files};
+use crate::pieces::Geometry;
 
 /// What a path holds, as a torrent.
 #[derive(Debug)]
@@ -96,10 +94,7 @@ fn walk(folder: &Path, prefix: &mut Vec<String>, found: &mut Vec<Found>) -> io::
     Ok(())
 }
 
-/// Bytes of each of two pieces that are read and hashed at a time: they stay in the processor's cache.
-const STEP: usize = 128 << 10;
-
-/// SHA-1 of every piece. Threads take the next two pieces each until none is left.
+/// SHA-1 of every piece.
 fn hash_pieces(
     files: &[Found],
     total: u64,
@@ -108,142 +103,31 @@ fn hash_pieces(
 ) -> io::Result<Vec<[u8; 20]>> {
     let count = u32::try_from(total.div_ceil(u64::from(piece_length)))
         .map_err(|_| invalid("too many pieces: choose longer ones"))?;
-    let next = AtomicU32::new(0);
-    let done = AtomicU64::new(0);
-    let hashes = Mutex::new(vec![[0; 20]; count as usize]);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let work = || -> io::Result<()> {
-            let mut readers = [Reader::new(files), Reader::new(files)];
-            let mut bufs = [vec![0; STEP], vec![0; STEP]];
-            loop {
-                let first = next.fetch_add(2, Ordering::Relaxed);
-                if first >= count {
-                    return Ok(());
-                }
-                let start = |piece| u64::from(piece) * u64::from(piece_length);
-                let len = |piece| total.saturating_sub(start(piece)).min(u64::from(piece_length));
-                let two = [start(first), start(first + 1)];
-                if len(first + 1) == u64::from(piece_length) {
-                    let both = hash_two(&mut readers, two, piece_length, &mut bufs, &done)?;
-                    if let Ok(mut hashes) = hashes.lock() {
-                        hashes[first as usize..][..2].copy_from_slice(&both);
-                    }
-                    continue;
-                }
-                for piece in first..count.min(first + 2) {
-                    let [reader, _] = &mut readers;
-                    let hash = hash_one(reader, start(piece), len(piece), &mut bufs[0], &done)?;
-                    if let Ok(mut hashes) = hashes.lock() {
-                        hashes[piece as usize] = hash;
-                    }
-                }
-            }
-        };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        while handles.iter().any(|handle| !handle.is_finished()) {
-            progress(done.load(Ordering::Relaxed), total);
-            std::thread::sleep(std::time::Duration::from_millis(if total < 64 << 20 {
-                1
-            } else {
-                50
-            }));
+    let pieces: Vec<u32> = (0..count).collect();
+    let mut hashes = vec![[0; 20]; count as usize];
+    let geometry = Geometry { total_len: total, piece_length };
+    hash_files(files, geometry, &pieces, progress, |piece, hash| {
+        if let Some(slot) = hashes.get_mut(piece as usize) {
+            *slot = hash;
         }
-        handles
-            .into_iter()
-            .try_for_each(|handle| handle.join().map_err(|_| invalid("a hash thread died"))?)
     })?;
-    progress(total, total);
-    hashes.into_inner().map_err(|_| invalid("a hash thread died"))
+    Ok(hashes)
 }
 
-/// The hashes of two whole pieces, which begin at these bytes of the torrent.
-fn hash_two(
-    readers: &mut [Reader<'_>; 2],
-    starts: [u64; 2],
-    piece_length: u32,
-    bufs: &mut [Vec<u8>; 2],
-    done: &AtomicU64,
-) -> io::Result<[[u8; 20]; 2]> {
-    let [mut one, mut other] = [Hasher::default(), Hasher::default()];
-    for at in (0..piece_length as usize).step_by(STEP) {
-        let now = STEP.min(piece_length as usize - at);
-        for ((reader, start), buf) in readers.iter_mut().zip(starts).zip(bufs.iter_mut()) {
-            reader.read(start + at as u64, &mut buf[..now])?;
-        }
-        Hasher::update_both([&mut one, &mut other], [&bufs[0][..now], &bufs[1][..now]]);
-        done.fetch_add(2 * now as u64, Ordering::Relaxed);
-    }
-    Ok([one.finish(), other.finish()])
-}
+impl Files for [Found] {
+    type Error = io::Error;
 
-/// The hash of one run of the torrent.
-fn hash_one(
-    reader: &mut Reader<'_>,
-    start: u64,
-    len: u64,
-    buf: &mut [u8],
-    done: &AtomicU64,
-) -> io::Result<[u8; 20]> {
-    let mut hasher = Hasher::default();
-    for at in (0..len).step_by(STEP) {
-        let buf = &mut buf[..STEP.min((len - at) as usize)];
-        reader.read(start + at, buf)?;
-        hasher.update(buf);
-        done.fetch_add(buf.len() as u64, Ordering::Relaxed);
-    }
-    Ok(hasher.finish())
-}
-
-/// Reads runs of the torrent across its files, with one file open at a time.
-struct Reader<'a> {
-    files: &'a [Found],
-    starts: Vec<u64>,
-    open: Option<(usize, File)>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(files: &'a [Found]) -> Reader<'a> {
-        let starts = files
-            .iter()
-            .scan(0, |at, file| {
-                let start = *at;
-                *at += file.len;
-                Some(start)
-            })
-            .collect();
-        Reader { files, starts, open: None }
+    fn lens(&self) -> Vec<u64> {
+        self.iter().map(|file| file.len).collect()
     }
 
-    fn read(&mut self, mut at: u64, mut out: &mut [u8]) -> io::Result<()> {
-        let mut index = self.starts.partition_point(|&start| start <= at).saturating_sub(1);
-        while !out.is_empty() {
-            let Some(file) = self.files.get(index) else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            };
-            let offset = at - self.starts[index];
-            let len = (file.len.saturating_sub(offset)).min(out.len() as u64) as usize;
-            if len > 0 {
-                let (now, rest) = out.split_at_mut(len);
-                let real = &self.files[index].real;
-                self.file(index)?.read_exact_at(now, offset).map_err(named(real))?;
-                out = rest;
-                at += len as u64;
-            }
-            index += 1;
-        }
-        Ok(())
+    fn open(&self, index: usize) -> io::Result<Option<File>> {
+        let real = &self[index].real;
+        File::open(real).map(Some).map_err(named(real))
     }
 
-    fn file(&mut self, index: usize) -> io::Result<&File> {
-        if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
-            let real = &self.files[index].real;
-            self.open = Some((index, File::open(real).map_err(named(real))?));
-        }
-        match &self.open {
-            Some((_, file)) => Ok(file),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+    fn failed(&self, index: usize, error: io::Error) -> io::Error {
+        named(&self[index].real)(error)
     }
 }
 

@@ -10,9 +10,12 @@ mod discovery;
 pub mod disk;
 mod engine;
 mod handle;
+mod hash_files;
 mod reactor;
 mod sha1;
+mod verify;
 
 pub use create::{HashedPath, hash_path};
 pub use discovery::SearchProgress;
 pub use handle::{Add, Builder, Event, Events, Session, SessionError};
+pub use verify::{FileState, Verified, VerifiedFile, verify};

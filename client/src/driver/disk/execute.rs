@@ -106,6 +106,12 @@ fn on_file(op: &DiskOp<Slot>, files: &Files) -> Result<DiskResult<Slot>, DiskErr
     result.map_err(|error| error_at(&open.path, &error))
 }
 
+/// Opens a file to be read.
+pub(in crate::driver) fn open_to_read(root: &Root, path: &RelPath) -> Result<File, DiskError> {
+    let OpenFile { file, path } = open(root, path, OpenMode::Read)?;
+    file.try_clone().map_err(|error| error_at(&path, &error))
+}
+
 fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskError> {
     let shown = root.display(path);
     let flags = match mode {
@@ -152,7 +158,8 @@ fn is_regular(fd: &OwnedFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_file())
 }
 
-fn stat(root: &Root, path: &RelPath) -> io::Result<Option<FileStat>> {
+/// What lies at a path; `None`: nothing.
+pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<FileStat>> {
     let fd = match root.open_at(path, OFlags::PATH) {
         Ok(fd) => fd,
         Err(error) if is_missing(&error) => return Ok(None),

@@ -22,8 +22,8 @@ use crate::session::JobId;
 use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
 use execute::{Files, execute, hash, hash_both, not_open};
-pub(super) use execute::{OpenFile, ends_too_early};
-use root::Root;
+pub(super) use execute::{OpenFile, ends_too_early, open_to_read, stat};
+pub(super) use root::Root;
 pub use slot::Slot;
 pub use warm::WarmPages;
 

@@ -15,7 +15,7 @@ use crate::disk::{DiskError, RelPath};
 const TRIES: usize = 16;
 
 /// The folder that a torrent's paths lie beneath.
-pub(super) struct Root {
+pub(in crate::driver) struct Root {
     fd: OwnedFd,
     path: PathBuf,
     has_openat2: bool,
@@ -23,7 +23,7 @@ pub(super) struct Root {
 
 impl Root {
     /// Opens the folder.
-    pub(super) fn open(path: PathBuf) -> Result<Root, DiskError> {
+    pub(in crate::driver) fn open(path: PathBuf) -> Result<Root, DiskError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .map_err(|error| error_at(&path, &error.into()))?;
@@ -42,7 +42,7 @@ impl Root {
     }
 
     /// A path for people.
-    pub(super) fn display(&self, path: &RelPath) -> PathBuf {
+    pub(in crate::driver) fn display(&self, path: &RelPath) -> PathBuf {
         path.iter().fold(self.path.clone(), |whole, element| whole.join(element))
     }
 

@@ -1,0 +1,185 @@
+//! Holds what lies in a folder against a torrent, and writes nothing.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wire::metainfo::{FileEntry, Info};
+
+use super::disk::{Root, ends_too_early, error_at, open_to_read, stat};
+use super::hash_files::{Files, hash_files};
+use crate::disk::{DiskError, FileStat};
+use crate::pieces::Geometry;
+
+/// What became of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// All of it is there and right.
+    Whole,
+    /// It is not there.
+    Missing,
+    /// It ends too early, after so many bytes.
+    Short(u64),
+    /// It has so many bytes, which are more than the torrent says.
+    Long(u64),
+    /// Something in it is wrong.
+    Wrong,
+    /// What can be told of it is right; the rest shares a piece with a file that is missing or short.
+    Unsure,
+}
+
+/// One file, held against the torrent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedFile {
+    /// Its path beneath the folder.
+    pub path: Vec<String>,
+    /// Its bytes, as the torrent says.
+    pub len: u64,
+    /// What became of it.
+    pub state: FileState,
+    /// Pieces that have bytes of it.
+    pub pieces: u32,
+    /// Of these, pieces that are right.
+    pub pieces_right: u32,
+}
+
+/// A folder, held against a torrent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The torrent's files, without its padding.
+    pub files: Vec<VerifiedFile>,
+    /// Pieces of the torrent.
+    pub pieces: u32,
+    /// Of these, pieces that are right.
+    pub pieces_right: u32,
+}
+
+impl Verified {
+    /// Whether all is there, and nothing beyond.
+    pub fn is_whole(&self) -> bool {
+        self.files.iter().all(|file| file.state == FileState::Whole)
+    }
+}
+
+/// Hashes what lies beneath `root` of a torrent on all cores, and tells `progress` of bytes done and
+/// in all. It blocks, and writes nothing at all: no journal either.
+///
+/// # Errors
+/// What the disk says. That a file is missing, or of another length, is none.
+pub fn verify(
+    info: &Info,
+    root: impl Into<PathBuf>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Verified, DiskError> {
+    let root = Root::open(root.into())?;
+    let found = Found::look(info, &root)?;
+    let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
+    let mut states = vec![Piece::Unknown; geometry.piece_count() as usize];
+    let pieces: Vec<u32> = (0..geometry.piece_count())
+        .filter(|piece| {
+            let start = u64::from(*piece) * u64::from(info.piece_length);
+            found.is_readable(start, start + u64::from(geometry.piece_len(*piece)))
+        })
+        .collect();
+    hash_files(&found, geometry, &pieces, &mut progress, |piece, hash| {
+        if let Some(state) = states.get_mut(piece as usize) {
+            let is_right = info.piece_hashes.get(piece as usize) == Some(&hash);
+            *state = if is_right { Piece::Right } else { Piece::Wrong };
+        }
+    })?;
+    Ok(Verified {
+        files: found.judge(&states, u64::from(info.piece_length)),
+        pieces: geometry.piece_count(),
+        pieces_right: states.iter().filter(|state| **state == Piece::Right).count() as u32,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    /// Some of it cannot be read.
+    Unknown,
+    Right,
+    Wrong,
+}
+
+/// The torrent's files, as they lie there.
+struct Found<'a> {
+    info: &'a Info,
+    root: &'a Root,
+    stats: Vec<Option<FileStat>>,
+}
+
+impl<'a> Found<'a> {
+    fn look(info: &'a Info, root: &'a Root) -> Result<Found<'a>, DiskError> {
+        let look = |file: &FileEntry| match file.pad {
+            true => Ok(None),
+            false => {
+                stat(root, &file.path).map_err(|error| error_at(&root.display(&file.path), &error))
+            }
+        };
+        let stats = info.files.iter().map(look).collect::<Result<_, _>>()?;
+        Ok(Found { info, root, stats })
+    }
+
+    /// Whether all files reach as far as these bytes of the torrent need them.
+    fn is_readable(&self, start: u64, end: u64) -> bool {
+        let first = self.info.files.partition_point(|file| file.offset + file.len <= start);
+        let files = self.info.files.iter().zip(&self.stats).skip(first);
+        files.take_while(|(file, _)| file.offset < end).all(|(file, stat)| {
+            let needed = end.min(file.offset + file.len).saturating_sub(file.offset);
+            file.pad || needed == 0 || stat.is_some_and(|stat| stat.len >= needed)
+        })
+    }
+
+    fn judge(&self, pieces: &[Piece], piece_length: u64) -> Vec<VerifiedFile> {
+        let judge = |(file, stat): (&FileEntry, &Option<FileStat>)| {
+            let first = (file.offset / piece_length) as usize;
+            let end = (file.offset + file.len).div_ceil(piece_length) as usize;
+            let its = if file.len == 0 { &[] } else { pieces.get(first..end).unwrap_or_default() };
+            let state = match stat.map(|stat| stat.len) {
+                None => FileState::Missing,
+                Some(len) if len < file.len => FileState::Short(len),
+                Some(len) if len > file.len => FileState::Long(len),
+                Some(_) if its.contains(&Piece::Wrong) => FileState::Wrong,
+                Some(_) if its.contains(&Piece::Unknown) => FileState::Unsure,
+                Some(_) => FileState::Whole,
+            };
+            VerifiedFile {
+                path: file.path.clone(),
+                len: file.len,
+                state,
+                pieces: its.len() as u32,
+                pieces_right: its.iter().filter(|state| **state == Piece::Right).count() as u32,
+            }
+        };
+        let files = self.info.files.iter().zip(&self.stats);
+        files.filter(|(file, _)| !file.pad).map(judge).collect()
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.info.files.get(index).map_or_else(PathBuf::new, |file| self.root.display(&file.path))
+    }
+}
+
+impl Files for Found<'_> {
+    type Error = DiskError;
+
+    fn lens(&self) -> Vec<u64> {
+        self.info.files.iter().map(|file| file.len).collect()
+    }
+
+    fn open(&self, index: usize) -> Result<Option<File>, DiskError> {
+        match self.info.files.get(index).filter(|file| !file.pad) {
+            Some(file) => open_to_read(self.root, &file.path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn failed(&self, index: usize, error: io::Error) -> DiskError {
+        let path: &Path = &self.path(index);
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => ends_too_early(path),
+            _ => error_at(path, &error),
+        }
+    }
+}
