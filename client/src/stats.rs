@@ -15,7 +15,9 @@ pub struct TorrentStats {
     pub total_len: u64,
     /// Bytes that are there, hashed right.
     pub have_bytes: u64,
-    /// Bytes of the pieces that are wanted and not there.
+    /// Bytes of the pieces that are wanted: all, or those of the files that were chosen.
+    pub wanted_bytes: u64,
+    /// Of these, bytes that are not there.
     pub left_bytes: u64,
     /// Bytes of unfinished pieces, in memory and in the files.
     pub partial_bytes: u64,

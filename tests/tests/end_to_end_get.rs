@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use harness::cli::{Place, Program};
-use harness::content::{assert_same, folder, single_file};
+use harness::content::{assert_same, digests, folder, single_file};
 use harness::hand_made::HandMade;
 use harness::ports::free_address;
 use harness::programs::our_binary;
@@ -264,4 +264,50 @@ fn all_addresses_share_the_port_that_the_system_chose() {
         .collect();
     assert_eq!(ports.len(), 3);
     assert!(ports[0] != 0 && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+}
+
+#[test]
+fn chosen_files_alone_are_fetched_and_the_others_later() {
+    let place = Place::new(26);
+    let tree = folder(&place.root(), "tree", 26);
+    let torrent = place.create(&tree, &[]);
+    let seed = place.seed(1, &tree);
+    let get = |more: &[&str]| {
+        let mut command = place.command(["get", "--json", "--no-dht", "-o", "got"]);
+        command.args(["--bind", &place.any_port(2), "--peer", &seed.address.to_string()]);
+        command.args(more).arg(&torrent);
+        place.run_command(command)
+    };
+    // "tree/zz last/big.bin" and "tree/zz last/zero", as --list numbers them.
+    let run = get(&["--select", "47,49"]);
+    let done = run.assert_code(0).event("done");
+    assert_eq!(done["left"], 0, "{done}");
+    assert!(done["wanted"].as_u64() < done["total"].as_u64(), "{done}");
+    let (whole, part) = (digests(&tree), digests(&place.path("got/tree")));
+    let names: Vec<_> = part.keys().collect();
+    assert_eq!(names, ["zz last/big.bin", "zz last/zero"]);
+    assert!(part.iter().all(|(path, digest)| whole.get(path) == Some(digest)));
+
+    let rest = get(&[]);
+    let done = rest.assert_code(0).event("done");
+    assert!(done["downloaded"].as_u64() < done["total"].as_u64(), "{done}");
+    assert_same(&tree, &place.path("got/tree"));
+
+    get(&["--select", "50"]).assert_code(2).assert_error(&["no file 50", "0 to 49", "--list"]);
+    get(&["--select", "4-2"]).assert_code(2).assert_error(&["numbers and ranges"]);
+}
+
+#[test]
+fn a_magnet_link_may_choose_files_and_their_room_is_taken_at_once() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new(27);
+    let tree = folder(&place.root(), "tree", 27);
+    let seed = place.seed(1, &tree);
+    let magnet = format!("magnet:?xt=urn:btih:{}&x.pe={}&so=47", seed.info_hash(), seed.address);
+    let mut command = place.command(["get", "--no-dht", "-o", "got", "--preallocate"]);
+    command.args(["--bind", &place.any_port(2), &magnet]);
+    place.run_command(command).assert_code(0);
+    assert_eq!(digests(&place.path("got/tree")).len(), 1);
+    let file = std::fs::metadata(place.path("got/tree/zz last/big.bin")).unwrap();
+    assert!(file.blocks() * 512 >= file.len());
 }

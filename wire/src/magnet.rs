@@ -165,8 +165,9 @@ fn peer(text: &str) -> Option<(String, u16)> {
     (!host.is_empty() && host.len() <= 255).then(|| (host.to_string(), port))
 }
 
-/// Indices and ranges, `0,2,4-9` (BEP 53). None if it is malformed or absurd.
-fn select(text: &str) -> Option<Vec<u32>> {
+/// Numbers of files and ranges of them, as in `0,2,4-9` (BEP 53), in order. None if that is malformed
+/// or absurd.
+pub fn select(text: &str) -> Option<Vec<u32>> {
     let mut out = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

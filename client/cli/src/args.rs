@@ -77,7 +77,8 @@ Examples:
   trackerless get 4a533d47ec9c7d95b1ad75f576cffc641853b750
   trackerless get image.torrent -o /srv/images --seed
   trackerless get HASH --no-dht --peer 192.168.1.5:6881
-  trackerless get MAGNET --list            numbers, sizes and names of its files, no download")]
+  trackerless get MAGNET --list            numbers, sizes and names of its files, no download
+  trackerless get MAGNET --select 0,3-5    these files, and no others")]
 pub struct Get {
     /// Magnet link, info-hash (40 hex or 32 base32 digits) or .torrent file
     #[arg(required = true, value_name = "MAGNET|INFO_HASH|FILE.torrent")]
@@ -93,6 +94,12 @@ pub struct Get {
     /// List the files with their numbers and sizes, and end
     #[arg(long)]
     pub list: bool,
+    /// Fetch these files alone, by the numbers of --list
+    #[arg(long, value_name = "NUMBERS", value_parser = selection, conflicts_with = "list")]
+    pub select: Option<Selection>,
+    /// Take the room for all files at the start, so that the disk cannot be full later
+    #[arg(long)]
+    pub preallocate: bool,
     /// Stay and serve when all is there
     #[arg(long)]
     pub seed: bool,
@@ -221,6 +228,15 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
 
 fn host_port(text: &str) -> Result<String, String> {
     host_and_port(text).map(|_| text.to_owned())
+}
+
+/// Numbers of files.
+#[derive(Debug, Clone)]
+pub struct Selection(pub Vec<u32>);
+
+fn selection(text: &str) -> Result<Selection, String> {
+    let files = wire::magnet::select(text).filter(|files| !files.is_empty());
+    files.map(Selection).ok_or_else(|| "numbers and ranges are wanted, as in 0,3-5".into())
 }
 
 /// Bytes of a piece, as other programs take them too.

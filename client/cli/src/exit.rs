@@ -75,6 +75,9 @@ impl From<client::Failure> for Failure {
         match failure {
             client::Failure::Disk(error) => error.into(),
             client::Failure::Metadata(text) => Failure::Refused(text),
+            failure @ client::Failure::NoSuchFile { .. } => {
+                Failure::Usage(format!("{failure}; --list shows them"))
+            }
             client::Failure::Private => Failure::Refused(
                 "the torrent is private (BEP 27): it forbids the DHT, and there is no other way \
                  here to find its peers"

@@ -103,7 +103,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn add(&mut self, target: Target) -> Result<(), Failure> {
-        let add = target.add(&self.args.output, &self.args.peer);
+        let mut add = target.add(&self.args.output, &self.args.peer);
+        if let Some(selection) = &self.args.select {
+            add = add.files(selection.0.clone());
+        }
+        if self.args.preallocate {
+            add = add.preallocate();
+        }
         let key = self.session.add(add).await.map_err(|error| match error {
             SessionError::Disk(error) => {
                 Failure::Disk(format!("{error}; choose another folder with -o"))

@@ -104,8 +104,9 @@ impl Report {
         if self.json {
             return self.json_progress(stats, search);
         }
-        let (have, total) =
-            stats.iter().fold((0, 0), |(h, t), s| (h + s.have_bytes, t + s.total_len));
+        let (have, total) = stats
+            .iter()
+            .fold((0, 0), |(h, t), s| (h + s.wanted_bytes - s.left_bytes, t + s.wanted_bytes));
         let words = words(stats, search);
         if let Some(bar) = &self.bar {
             bar.set_style(if total > 0 { bytes_bar() } else { spinner() });
@@ -171,6 +172,8 @@ pub fn progress_fields(s: &TorrentStats, search: &SearchProgress) -> Value {
         "state": state(s),
         "have": s.have_bytes,
         "total": s.total_len,
+        "wanted": s.wanted_bytes,
+        "left": s.left_bytes,
         "down_rate": s.down_rate,
         "up_rate": s.up_rate,
         "downloaded": s.downloaded,
@@ -223,7 +226,7 @@ fn words(stats: &[TorrentStats], search: &SearchProgress) -> String {
             n => format!("fetching metadata from {}: {here} of {all}", text::count(n, "peer")),
         };
     }
-    let left = sum(|s| s.total_len - s.have_bytes);
+    let left = sum(|s| s.left_bytes);
     let time = match left.checked_div(down) {
         Some(secs) => text::span(Duration::from_secs(secs)) + " left",
         None if s.unchoked_us == 0 => "waiting for a peer to unchoke us".into(),

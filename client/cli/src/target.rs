@@ -32,6 +32,8 @@ pub struct Target {
     pub peers: Vec<String>,
     /// DHT nodes that it names, as HOST:PORT.
     pub nodes: Vec<String>,
+    /// The files that it chooses (BEP 53); None: all.
+    pub files: Option<Vec<u32>>,
     /// Remarks for the user.
     pub notes: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Target {
             What::InfoHash(info_hash) => Add::info_hash(info_hash, root),
             What::Info(info) => Add::info(*info, root),
         };
+        let add = self.files.into_iter().fold(add, Add::files);
         peers.iter().cloned().chain(self.peers).fold(add, Add::peer)
     }
 }
@@ -75,6 +78,7 @@ pub fn read(text: &str) -> Result<Target, Failure> {
         what: What::InfoHash(magnet.info_hash),
         peers: magnet.peers.iter().map(|(host, port)| host_port(host, *port)).collect(),
         nodes: Vec::new(),
+        files: magnet.select,
         notes,
     })
 }
@@ -111,6 +115,7 @@ fn read_file(path: &Path) -> Result<Target, Failure> {
         nodes: metainfo.nodes.iter().map(|(host, port)| host_port(host, *port)).collect(),
         what: What::Info(Box::new(metainfo.info)),
         peers: Vec::new(),
+        files: None,
         notes,
     })
 }

@@ -71,6 +71,9 @@ pub(super) type Waiting = oneshot::Sender<Result<(), SessionError>>;
 struct Added {
     root: PathBuf,
     metadata_only: bool,
+    /// The files that are wanted; None: all.
+    files: Option<Vec<u32>>,
+    preallocate: bool,
     seed: bool,
     info: Option<Arc<Info>>,
     /// It is to be paused, and is or soon will be.
@@ -136,6 +139,8 @@ impl Engine {
             seed: matches!(add.what, What::Seed(_)),
             root: add.root,
             metadata_only: add.metadata_only,
+            files: add.files,
+            preallocate: add.preallocate,
             info: None,
             is_stopped: false,
             trouble: None,
@@ -168,11 +173,17 @@ impl Engine {
         if added.metadata_only || added.is_stopped {
             return;
         }
-        let config = storage::Config::default();
-        let storage = if added.seed {
-            Storage::seed(&info, config, key.0)
-        } else {
-            Storage::new(&info, config, key.0)
+        let files = info.files.len();
+        if let Some(&file) = added.files.iter().flatten().find(|file| **file as usize >= files) {
+            let failure = Failure::NoSuchFile { file, files };
+            return self.reactor.input(|session, now| session.give_up(now, key, failure));
+        }
+        let config =
+            storage::Config { preallocate: added.preallocate, ..storage::Config::default() };
+        let storage = match &added.files {
+            _ if added.seed => Storage::seed(&info, config, key.0),
+            Some(files) => Storage::new(&info, config, key.0).with_selection(files.clone()),
+            None => Storage::new(&info, config, key.0),
         };
         let rooted = self.reactor.shared.borrow_mut().disk.set_root(key, added.root.clone());
         self.reactor.input(|session, now| match rooted {
@@ -215,7 +226,7 @@ impl Engine {
         let asked = {
             let shared = self.reactor.shared.borrow();
             let torrent = shared.session.torrent(key);
-            torrent.map(|torrent| (*torrent.info_hash(), torrent.is_complete()))
+            torrent.map(|torrent| (*torrent.info_hash(), torrent.is_whole()))
         };
         if let (Some(dht), Some((hash, seed))) = (&self.dht, asked) {
             dht.ask(key, hash, seed);

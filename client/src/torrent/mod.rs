@@ -105,6 +105,13 @@ pub enum Failure {
     Metadata(String),
     /// The torrent is private (BEP 27), which forbids the DHT.
     Private,
+    /// A file was chosen that it does not have.
+    NoSuchFile {
+        /// The number of the file that was chosen.
+        file: u32,
+        /// How many it has; the first is 0.
+        files: usize,
+    },
 }
 
 /// What goes out on a connection next.
@@ -143,9 +150,14 @@ struct Content<P: Payload> {
 impl<P: Payload> Content<P> {
     /// Bytes of the pieces that are wanted and not there.
     fn left_bytes(&self) -> u64 {
+        self.bytes(|piece| !self.pieces.have().get(piece))
+    }
+
+    /// Bytes of the pieces that are wanted and for which `is_counted` holds.
+    fn bytes(&self, is_counted: impl Fn(u32) -> bool) -> u64 {
         let geometry = self.pieces.geometry();
-        let left = self.wanted.ones().filter(|piece| !self.pieces.have().get(*piece));
-        left.map(|piece| u64::from(geometry.piece_len(piece))).sum()
+        let pieces = self.wanted.ones().filter(|piece| is_counted(*piece));
+        pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum()
     }
 }
 
@@ -307,6 +319,11 @@ impl<P: Payload> Torrent<P> {
     /// The info dict, once it is known.
     pub fn info(&self) -> Option<&Info> {
         self.content.as_ref().map(|content| &content.info)
+    }
+
+    /// Whether all pieces are there, wanted or not.
+    pub fn is_whole(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.pieces.have().is_full())
     }
 
     /// Whether all pieces are there that are wanted.
@@ -482,6 +499,7 @@ impl<P: Payload> Torrent<P> {
             name: content.map(|content| content.info.name.clone()),
             total_len: content.map_or(0, |content| content.info.total_len),
             have_bytes,
+            wanted_bytes: content.map_or(0, |content| content.bytes(|_| true)),
             left_bytes: content.map_or(0, Content::left_bytes),
             partial_bytes: content.map_or(0, |content| content.pieces.partial_bytes()),
             held_bytes: content.map_or(0, |content| content.pieces.held_bytes()),

@@ -34,11 +34,20 @@ pub struct Add {
     pub(in crate::driver) root: PathBuf,
     pub(in crate::driver) peers: Vec<String>,
     pub(in crate::driver) metadata_only: bool,
+    pub(in crate::driver) files: Option<Vec<u32>>,
+    pub(in crate::driver) preallocate: bool,
 }
 
 impl Add {
     fn new(what: What, root: impl Into<PathBuf>) -> Add {
-        Add { what, root: root.into(), peers: Vec::new(), metadata_only: false }
+        Add {
+            what,
+            root: root.into(),
+            peers: Vec::new(),
+            metadata_only: false,
+            files: None,
+            preallocate: false,
+        }
     }
 
     /// Fetches a torrent of which nothing but the info-hash is known into the folder `root`, which is
@@ -47,9 +56,11 @@ impl Add {
         Add::new(What::InfoHash(info_hash), root)
     }
 
-    /// Fetches what a magnet link names, likewise, and asks the peers that it names, too.
+    /// Fetches what a magnet link names, likewise, and asks the peers that it names, too. Of several
+    /// files those that it chooses (BEP 53, `so`).
     pub fn magnet(magnet: &Magnet, root: impl Into<PathBuf>) -> Add {
-        let add = Add::info_hash(magnet.info_hash, root);
+        let mut add = Add::info_hash(magnet.info_hash, root);
+        add.files = magnet.select.clone();
         magnet.peers.iter().fold(add, |add, (host, port)| match host.contains(':') {
             true => add.peer(format!("[{host}]:{port}")),
             false => add.peer(format!("{host}:{port}")),
@@ -72,6 +83,21 @@ impl Add {
     /// Asks this peer too, as `HOST:PORT`; repeatable.
     pub fn peer(mut self, host_port: impl Into<String>) -> Add {
         self.peers.push(host_port.into());
+        self
+    }
+
+    /// Fetches these files and no others, by their number in the info dict, from 0. One that it does
+    /// not have fails the torrent. What pieces have of other files is kept in a sparse file beside the
+    /// journal; other files that are there are used, and served. Default: all.
+    pub fn files(mut self, files: impl IntoIterator<Item = u32>) -> Add {
+        self.files = Some(files.into_iter().collect());
+        self
+    }
+
+    /// Takes the room for all files when they are made, where the file system can, so that the disk
+    /// cannot be full later. Default: they are sparse.
+    pub fn preallocate(mut self) -> Add {
+        self.preallocate = true;
         self
     }
 

@@ -77,6 +77,10 @@ impl fmt::Display for Failure {
                 "the torrent is private (BEP 27): it forbids the DHT, and there is no other way \
                  here to find its peers",
             ),
+            Failure::NoSuchFile { file, files } => {
+                let last = files.saturating_sub(1);
+                write!(f, "there is no file {file}: the torrent has the files 0 to {last}")
+            }
         }
     }
 }
