@@ -41,6 +41,11 @@ impl Driven {
         Self { process, requests, answers }
     }
 
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// What it answers to `request`; panics if it refuses.
     pub fn ask(&mut self, request: Value) -> Value {
         let name = self.process.name();

@@ -5,19 +5,26 @@
 //! were asked at. A host of a [`Lan`] has an address of its own that everything it sends bears,
 //! and no route leads out.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::scope;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 use crate::process::output_of;
 
 /// What the names of all our namespaces start with; the test's process id follows.
 const PREFIX: &str = "trackerless-";
+
+/// Where `ip netns` keeps namespaces by name.
+const NAMESPACES: &str = "/run/netns";
 
 /// A network: it ends, with all that runs in it and its files, when the value is dropped.
 ///
@@ -26,6 +33,8 @@ pub struct Lan {
     /// The namespace of the bridge, which has no address: nothing but frames passes there.
     switch: String,
     hosts: Vec<String>,
+    /// How many /24 were given out by [`Self::add_networks`].
+    networks: u8,
     scratch: TempDir,
 }
 
@@ -51,7 +60,7 @@ impl Lan {
             .prefix(PREFIX)
             .tempdir()
             .unwrap_or_else(|error| panic!("no temporary folder: {error}"));
-        let lan = Self { switch, hosts: Vec::new(), scratch };
+        let lan = Self { switch, hosts: Vec::new(), networks: 0, scratch };
         ip(&["netns", "add", &lan.switch]);
         ip(&["-n", &lan.switch, "link", "add", "bridge0", "type", "bridge"]);
         ip(&["-n", &lan.switch, "link", "set", "bridge0", "up"]);
@@ -85,6 +94,19 @@ impl Lan {
         (Host { namespace, ip: addresses[0], folder }, addresses)
     }
 
+    /// Gives `host` so many addresses more, each in a /24 of its own: programs that suspect many nodes of
+    /// one network take these for what they are.
+    pub fn add_networks(&mut self, host: &Host, count: u8) -> Vec<Ipv4Addr> {
+        let first = 128 + self.networks;
+        self.networks += count;
+        let addresses: Vec<_> =
+            (first..first + count).map(|i| Ipv4Addr::new(10, 77, i, 1)).collect();
+        for address in &addresses {
+            ip(&["-n", &host.namespace, "addr", "add", &format!("{address}/16"), "dev", "eth0"]);
+        }
+        addresses
+    }
+
     /// Gives `host` so many IPv6 addresses too.
     pub fn add_v6(&self, host: &Host, count: u16) -> Vec<Ipv6Addr> {
         host.add_v6((1..=count).map(|i| host.v6(i)).collect())
@@ -98,6 +120,14 @@ impl Lan {
         let addresses = host.add_v6((1..=count).map(address).collect());
         ip(&["-n", &host.namespace, "-6", "route", "add", "default", "dev", "eth0"]);
         addresses
+    }
+
+    /// Lets nothing pass between two hosts.
+    pub fn separate(&self, one: &Host, other: &Host) {
+        for (host, to) in [(one, other), (other, one)] {
+            let route = ["route", "add", "blackhole", &format!("{}/32", to.ip)];
+            ip(&[&["-n", &host.namespace], &route[..]].concat());
+        }
     }
 
     /// Gives `host` a Global address, with a port, and lets `outside` be all others that there are: what is
@@ -144,6 +174,20 @@ impl Host {
         command.args(["netns", "exec", &self.namespace]).arg(program);
         command.current_dir(&self.folder);
         command
+    }
+
+    /// Does `work` with the sockets of this host: on a thread of its own, as are all that it starts.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let path = Path::new(NAMESPACES).join(&self.namespace);
+        let inside = || {
+            let namespace =
+                File::open(&path).unwrap_or_else(|error| panic!("open {path:?}: {error}"));
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network)
+                .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
+            work()
+        };
+        scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Its IPv6 address of this number, once it has so many: a /32 for all hosts and a /64 for each.
@@ -234,6 +278,26 @@ mod tests {
         assert!(!namespaces().contains(&switch));
         assert!(!folder.exists());
         wait_until("the end of the server", secs(5), || server.ended().is_some());
+    }
+
+    #[test]
+    fn a_thread_inside_has_the_addresses_of_its_host() {
+        let mut lan = Lan::new();
+        let host = lan.host("a");
+        let bind = || std::net::TcpListener::bind(host.at(7)).map(|_| ());
+        assert_eq!(bind().unwrap_err().kind(), std::io::ErrorKind::AddrNotAvailable);
+        host.enter(bind).unwrap();
+    }
+
+    #[test]
+    fn hosts_that_are_separate_reach_others_alone() {
+        let mut lan = Lan::new();
+        let (a, b, c) = (lan.host("a"), lan.host("b"), lan.host("c"));
+        let _server = b.enter(|| std::net::TcpListener::bind(b.at(7))).unwrap();
+        let connect = |from: &Host| from.enter(|| std::net::TcpStream::connect(b.at(7)).is_ok());
+        assert!(connect(&a));
+        lan.separate(&a, &b);
+        assert_eq!((connect(&a), connect(&c)), (false, true));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::driven::Driven;
 use crate::lan::Host;
 use crate::ours::KeyFile;
+use crate::process::Process;
 use crate::programs::{peer_script, peers_python};
 use crate::wait::{secs, wait_for, wait_until};
 
@@ -47,18 +48,31 @@ impl Libtorrent {
     /// A DHT of `count` sessions in one process that all know some of the others.
     pub fn start_network(host: &Host, addresses: &[SocketAddr]) -> Self {
         let mut network = Self::start_many(host, addresses, &json!({}));
-        for session in 0..addresses.len() {
-            for step in 1..=3 {
-                let other = addresses[(session + step) % addresses.len()];
-                network.add_node_to(session, other);
-            }
-        }
         let enough = (addresses.len() - 1).min(3);
+        // Told again until it is so: what is told before a session's DHT is up, it forgets.
+        let mut told = None;
         wait_for("a libtorrent network", secs(30), || {
             let nodes = network.nodes();
-            if nodes.iter().all(|&n| n >= enough) { Ok(()) } else { Err(format!("{nodes:?}")) }
+            if nodes.iter().all(|&n| n >= enough) {
+                return Ok(());
+            }
+            if told.is_none_or(|told: Instant| told.elapsed() > REANNOUNCE) {
+                told = Some(Instant::now());
+                for session in (0..addresses.len()).filter(|&session| nodes[session] < enough) {
+                    for step in 1..=3 {
+                        let other = addresses[(session + step) % addresses.len()];
+                        network.add_node_to(session, other);
+                    }
+                }
+            }
+            Err(format!("{nodes:?}"))
         });
         network
+    }
+
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        self.program.process()
     }
 
     /// Where a session listens.

@@ -39,12 +39,28 @@ impl Network {
 
     /// Eight of libtorrent's nodes and six of ours, which come in by those.
     pub fn mixed(lan: &mut Lan) -> Self {
-        let (host, mut nodes) = addresses(lan, "libtorrent-network", 8);
+        let theirs = addresses(lan, "libtorrent-network", 8);
+        let ours = addresses(lan, "our-network", 6);
+        Self::of_both(theirs, ours)
+    }
+
+    /// The same with a network for each node: who suspects the nodes of one network takes all of these.
+    pub fn spread(lan: &mut Lan) -> Self {
+        let mut spread = |name: &str, count| {
+            let host = lan.host(name);
+            let ips = lan.add_networks(&host, count);
+            (host, ips.into_iter().map(|ip| SocketAddr::new(ip.into(), PORT)).collect())
+        };
+        let (theirs, ours) = (spread("libtorrent-network", 8), spread("our-network", 6));
+        Self::of_both(theirs, ours)
+    }
+
+    fn of_both(theirs: (Host, Vec<SocketAddr>), ours: (Host, Vec<SocketAddr>)) -> Self {
+        let ((host, mut nodes), (our_host, own)) = (theirs, ours);
         let libtorrent = Libtorrent::start_network(&host, &nodes);
-        let (host, own) = addresses(lan, "our-network", 6);
         let known = nodes.clone();
         let start = |(i, &address): (usize, &SocketAddr)| {
-            DhtNode::start(&host, address, &known[i % known.len()..][..1])
+            DhtNode::start(&our_host, address, &known[i % known.len()..][..1])
         };
         let ours = own.iter().enumerate().map(start).collect();
         nodes.extend(own);

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 /// Most bytes moved at a time.
 const STEP: usize = 16 * 1024;
 
@@ -15,6 +17,7 @@ const STEP: usize = 16 * 1024;
 pub struct Relay {
     address: SocketAddr,
     shared: Arc<Shared>,
+    socket: Arc<TcpListener>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -39,14 +42,21 @@ impl Relay {
     /// Listens on `ip` and connects to `to` for each who comes. At first nothing passes from
     /// there; what goes the other way always does.
     pub fn start(ip: IpAddr, to: SocketAddr) -> Self {
-        let listener = TcpListener::bind((ip, 0)).unwrap_or_else(|e| panic!("listen on {ip}: {e}"));
-        let address = listener.local_addr().unwrap_or_else(|e| panic!("no local address: {e}"));
+        Self::start_at(SocketAddr::new(ip, 0), to)
+    }
+
+    /// The same at an address with a port: that of the seed on another host, if somebody may believe what a
+    /// seed says of its port (BEP 10, `p`).
+    pub fn start_at(at: SocketAddr, to: SocketAddr) -> Self {
+        let socket = TcpListener::bind(at).unwrap_or_else(|e| panic!("listen on {at}: {e}"));
+        let socket = Arc::new(socket);
+        let address = socket.local_addr().unwrap_or_else(|e| panic!("no local address: {e}"));
         let shared = Arc::new(Shared { to, state: Mutex::default(), changed: Condvar::new() });
         let listener = spawn({
-            let shared = shared.clone();
-            move || shared.listen(&listener)
+            let (shared, socket) = (shared.clone(), socket.clone());
+            move || shared.listen(&socket)
         });
-        Self { address, shared, listener: Some(listener) }
+        Self { address, shared, socket, listener: Some(listener) }
     }
 
     /// Where it listens.
@@ -95,8 +105,9 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_all();
-        // Wakes the listener, which then sees that it is over.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the listener, which then sees that it is over. To connect would not do: this thread may be
+        // of another network.
+        let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
