@@ -25,7 +25,8 @@ impl Aria2 {
     /// complete.
     pub fn fetch(host: &Host, bootstrap: SocketAddr, source: &str, folder: &Path) -> Self {
         let mut command = command(host, bootstrap, folder);
-        command.arg("--seed-time=0").arg(source);
+        // What lies there already is taken only if it is told to look.
+        command.args(["--seed-time=0", "--check-integrity=true"]).arg(source);
         Self { process: Process::spawn("aria2", command, &host.folder) }
     }
 
@@ -71,6 +72,11 @@ impl Aria2 {
         let output = self.process.stdout();
         let giving = output.lines().filter(|line| line.starts_with("[#") && line.contains(" UL:"));
         giving.filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Waits until a [`Self::fetch`] is complete.

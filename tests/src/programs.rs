@@ -49,3 +49,10 @@ pub fn mainline_node() -> PathBuf {
     assert!(path.exists(), "{path:?} is missing: run `tests/run --all` once, it builds it");
     path
 }
+
+/// rqbit, which `tests/run --all` builds.
+pub fn rqbit() -> PathBuf {
+    let path = repository().join("target/peers-rqbit/bin/rqbit");
+    assert!(path.exists(), "{path:?} is missing: run `tests/run --all` once, it builds it");
+    path
+}

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::lan::Host;
 use crate::process::{Process, output_of};
-use crate::wait::{secs, wait_for};
+use crate::wait::{secs, wait_for, wait_until};
 
 /// Its port for peers and DHT alike.
 const PEER_PORT: u16 = 6993;
@@ -54,6 +54,20 @@ impl Transmission {
     pub fn add(&self, source: &str, folder: &Path) {
         let folder = folder.to_string_lossy();
         self.remote(&["--download-dir", &folder, "--add", source]);
+    }
+
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Forgets the torrents that it remembers from before, not their files.
+    pub fn forget(&self) {
+        let all = |what: &str| self.remote(&["--torrent", "all", what]);
+        // It can be asked before it has read them.
+        wait_until("transmission to remember", secs(20), || !all("--info").is_empty());
+        all("--remove");
+        wait_until("transmission to forget", secs(20), || all("--info").is_empty());
     }
 
     /// Adds a torrent file whose content lies in `folder`, and waits until that is checked.
@@ -113,6 +127,9 @@ fn write_settings(folder: &PathBuf, host: &Host, bootstrap: &[SocketAddr], uploa
         "utp-enabled": false,
         "port-forwarding-enabled": false,
         "encryption": 0,
+        // What has come is to lie in the files, under their names.
+        "cache-size-mb": 0,
+        "rename-partial-files": false,
         "download-queue-enabled": false,
         "seed-queue-enabled": false,
         "speed-limit-up": upload_limit_kb,
