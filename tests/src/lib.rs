@@ -14,6 +14,7 @@ pub mod hand_made;
 pub mod http;
 pub mod lan;
 pub mod libtorrent;
+pub mod matrix;
 pub mod network;
 pub mod other_dht;
 pub mod ours;
