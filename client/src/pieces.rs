@@ -107,6 +107,11 @@ struct Partial<P: Payload> {
 }
 
 impl<P: Payload> Partial<P> {
+    /// Whether its last hash job is under way: it is about to be written whole, or to begin anew.
+    fn is_finishing(&self) -> bool {
+        self.hasher.is_none() && self.hashed as usize == self.blocks.len()
+    }
+
     /// Whether some of its blocks are with a job.
     fn is_busy(&self) -> bool {
         self.hasher.is_none() || self.on_disk_jobs > 0
@@ -537,7 +542,8 @@ impl<P: Payload> Pieces<P> {
 
     /// Takes what is in memory of `piece` and not in the file, to be written early.
     pub fn take_unsaved(&mut self, piece: u32) -> Vec<Run<P>> {
-        let Some(partial) = self.partials.get_mut(&piece) else { return Vec::new() };
+        let partial = self.partials.get_mut(&piece).filter(|partial| !partial.is_finishing());
+        let Some(partial) = partial else { return Vec::new() };
         let take = |block: &mut Block<P>| match block {
             Block::Here { place: place @ Place::Memory(_), saved: false, .. } => {
                 match std::mem::replace(place, Place::Writing) {
@@ -572,7 +578,8 @@ impl<P: Payload> Pieces<P> {
 
     /// The begun piece with the most blocks that are in memory and not in the file.
     pub fn most_unsaved(&self) -> Option<u32> {
-        let unsaved = self.partials.iter().filter(|(_, partial)| partial.unsaved > 0);
+        let is_due = |partial: &Partial<P>| partial.unsaved > 0 && !partial.is_finishing();
+        let unsaved = self.partials.iter().filter(|(_, partial)| is_due(partial));
         unsaved.max_by_key(|(_, partial)| partial.unsaved).map(|(piece, _)| *piece)
     }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use client::{ConnId, TorrentEvent, TorrentStats};
+use client::{Config, ConnId, TorrentEvent, TorrentStats};
 use common::{Host, content, info};
 use wire::metainfo::Info;
 use wire::peer::{BLOCK_LEN, BlockRef, Message};
@@ -190,4 +190,24 @@ fn a_part_that_was_spoilt_between_two_runs_is_fetched_again_and_nobody_is_blamed
         assert_eq!(stats(&host).hash_failures, 1);
         assert!(!host.events.iter().any(|event| matches!(event, TorrentEvent::Banned(_))));
     }
+}
+
+#[test]
+fn a_piece_whose_last_block_uses_the_budget_up_gets_whole() {
+    let (content, info) = torrent();
+    // With its eighth block the budget is used up. Then the last four of it are being hashed, and
+    // the first four, which were before, are in memory.
+    let window = BLOCKS as usize;
+    let config = Config {
+        request_window_start: window,
+        request_window_max: window,
+        credits_max: 2 * window - 1,
+        ..Config::default()
+    };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let conn = join(&mut host, &info, 1);
+    finish(&mut host, conn, &content);
+    assert!(host.is_complete(), "{:?}", stats(&host));
+    assert_eq!(host.files["x"], content);
 }
