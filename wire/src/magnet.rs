@@ -129,7 +129,10 @@ impl fmt::Display for Magnet {
         }
         for (host, port) in &self.peers {
             match host.contains(':') {
-                true => write!(f, "&x.pe=[{host}]:{port}")?,
+                true => {
+                    let host = percent_encode(host).replace("%3A", ":");
+                    write!(f, "&x.pe=[{host}]:{port}")?;
+                }
                 false => write!(f, "&x.pe={}:{port}", percent_encode(host))?,
             }
         }
@@ -247,7 +250,8 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back() {
         let mut magnet = Magnet::new(HEX.parse().unwrap(), Some("é & =/x".into()));
-        magnet.peers = vec![("::1".into(), 1), ("h.example".into(), 2)];
+        let hosts = ["::1", "h.example", "fe80::1%ee0", "a:&x.pe=b"];
+        magnet.peers = hosts.iter().zip(1..).map(|(host, port)| (host.to_string(), port)).collect();
         assert_eq!(Magnet::parse(&magnet.to_string()), Ok(magnet));
     }
 
