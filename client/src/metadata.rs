@@ -20,6 +20,8 @@ const ASSEMBLIES_MAX: usize = 4;
 pub enum Outcome {
     /// More is needed.
     Wait,
+    /// The whole was wrong, and which of its senders lied is not known.
+    Again,
     /// The raw info dict: its SHA-1 is the info-hash.
     Done(Vec<u8>),
     /// These peers sent what they must have known to be wrong.
@@ -273,7 +275,7 @@ impl MetadataFetch {
         }
         let turns_left = self.peers.values().filter(|&&claimed| claimed == size).count();
         assembly.restart(now, senders.first().map(|&conn| Solo { conn, turns_left }));
-        Outcome::Wait
+        Outcome::Again
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
                     data[0] ^= 1;
                 }
                 match f.handle_data(now, conn(n), index, None, &data) {
-                    Outcome::Wait => {}
+                    Outcome::Wait | Outcome::Again => {}
                     Outcome::Done(whole) => {
                         assert_eq!(whole, dict());
                         break 'fetch;

@@ -231,7 +231,7 @@ proptest! {
         your_ip in option::of(any::<IpAddr>()),
         upload_only: bool,
     ) {
-        let [metadata_id, pex_id, dont_have_id] = ids.map(|id| Some(id).filter(|&id| id != 0));
+        let [metadata_id, pex_id, dont_have_id] = ids.map(Some);
         let handshake = ExtHandshake {
             metadata_id, pex_id, dont_have_id, metadata_size, reqq, client, listen_port, your_ip,
             upload_only,

@@ -10,8 +10,9 @@ use wire::time::Time;
 
 use super::{Failure, Torrent, TorrentEvent};
 use crate::candidates::Source;
-use crate::metadata::{METADATA_PIECE_LEN, Outcome};
+use crate::metadata::{METADATA_PIECE_LEN, MetadataFetch, Outcome};
 use crate::payload::Payload;
+use crate::peer::Peer;
 use crate::{Close, ConnId};
 
 /// Ids under which we take extension messages.
@@ -19,6 +20,23 @@ const OUR_METADATA: u8 = 1;
 const OUR_PEX: u8 = 2;
 /// Addresses taken of one peer-exchange message (BEP 11: at most 50 added).
 const PEX_MAX: usize = 50;
+
+/// Asks a peer for one more part of the metadata, if it may be asked.
+fn ask_metadata(now: Time, metadata: &mut MetadataFetch, peer: &mut Peer) -> bool {
+    let Some(id) = peer.extensions.metadata else { return false };
+    let Some(part) = metadata.next_request(now, peer.conn) else { return false };
+    let mut payload = Vec::new();
+    MetadataMessage::Request { piece: part }.encode(&mut payload);
+    peer.send(Message::Extended(id, &payload));
+    true
+}
+
+/// A handshake names an id anew, or 0 to switch its extension off (BEP 10).
+fn change_id(id: &mut Option<u8>, told: Option<u8>) {
+    if let Some(told) = told {
+        *id = Some(told).filter(|&id| id != 0);
+    }
+}
 
 impl<P: Payload> Torrent<P> {
     /// Our extension handshake for a peer at `to`.
@@ -79,8 +97,9 @@ impl<P: Payload> Torrent<P> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let handshake = ExtHandshake::parse(payload)
             .map_err(|_| Close::Fault("a malformed extension handshake"))?;
-        peer.extensions.metadata = handshake.metadata_id;
-        peer.extensions.pex = handshake.pex_id;
+        change_id(&mut peer.extensions.metadata, handshake.metadata_id);
+        change_id(&mut peer.extensions.pex, handshake.pex_id);
+        let has_metadata = peer.extensions.metadata.is_some();
         peer.extensions.upload_only = handshake.upload_only;
         if handshake.upload_only && self.content.as_ref().is_some_and(|content| content.complete) {
             // BEP 21: neither side wants anything of the other.
@@ -96,13 +115,13 @@ impl<P: Payload> Torrent<P> {
             self.on_listen_port(now, conn, port);
         }
         if self.content.is_none()
-            && let Some(size) = handshake.metadata_size.filter(|_| handshake.metadata_id.is_some())
+            && let Some(size) = handshake.metadata_size.filter(|_| has_metadata)
         {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
             if !self.metadata.add_peer(now, conn, size) {
                 return Err(Close::Fault("an absurd metadata size"));
             }
-            self.request_metadata(now);
+            self.request_metadata_of(now, conn);
         }
         Ok(())
     }
@@ -112,21 +131,20 @@ impl<P: Payload> Torrent<P> {
         if self.content.is_some() || self.failed || self.stopping {
             return;
         }
-        loop {
-            let mut asked = false;
-            for peer in self.peers.values_mut() {
-                let Some(id) = peer.extensions.metadata else { continue };
-                if let Some(part) = self.metadata.next_request(now, peer.conn) {
-                    let mut payload = Vec::new();
-                    MetadataMessage::Request { piece: part }.encode(&mut payload);
-                    peer.send(Message::Extended(id, &payload));
-                    asked = true;
-                }
-            }
-            if !asked {
-                break;
-            }
+        while self.peers.values_mut().fold(false, |asked, peer| {
+            // Each in turn, so that the parts are spread over all.
+            ask_metadata(now, &mut self.metadata, peer) || asked
+        }) {}
+        self.tell_flushes();
+    }
+
+    /// Asks one peer, so that what a stranger says is not enough to look through all peers.
+    fn request_metadata_of(&mut self, now: Time, conn: ConnId) {
+        if self.content.is_some() || self.failed || self.stopping {
+            return;
         }
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        while ask_metadata(now, &mut self.metadata, peer) {}
         self.tell_flushes();
     }
 
@@ -141,7 +159,8 @@ impl<P: Payload> Torrent<P> {
             }
             MetadataMessage::Data { piece, total_size, data } if self.content.is_none() => {
                 match self.metadata.handle_data(now, conn, piece, total_size, data) {
-                    Outcome::Wait => self.request_metadata(now),
+                    Outcome::Wait => self.request_metadata_of(now, conn),
+                    Outcome::Again => self.request_metadata(now),
                     Outcome::Done(raw) => self.on_info_dict(now, &raw),
                     Outcome::Liars(liars) => {
                         for liar in liars {

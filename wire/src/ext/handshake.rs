@@ -7,7 +7,8 @@ use crate::bencode::{Encoder, Error, Limits, Value};
 /// Longest program name kept, in bytes.
 const CLIENT_MAX: usize = 100;
 
-/// What a peer tells of itself. All of it may be missing.
+/// What a peer tells of itself. All of it may be missing: a handshake that comes later changes only
+/// what it names of the ids, and id 0 switches an extension off (BEP 10).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtHandshake {
     /// Its id for `ut_metadata` (BEP 9).
@@ -42,10 +43,9 @@ impl ExtHandshake {
         }
         let int = |key: &[u8]| dict.get(key).and_then(|value| value.as_int());
         let ids = dict.get(b"m");
-        // Id 0 switches an extension off.
         let id = |name: &[u8]| {
             let id = ids.and_then(|ids| ids.get(name)).and_then(|id| id.as_int())?;
-            u8::try_from(id).ok().filter(|&id| id != 0)
+            u8::try_from(id).ok()
         };
         Ok(ExtHandshake {
             metadata_id: id(b"ut_metadata"),
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn entries_out_of_range_count_as_missing() {
-        let odd = b"d1:md11:ut_metadatai0e6:ut_pexi256ee13:metadata_sizei-1e1:pi65536e4:reqqi-5e\
+        let odd = b"d1:md11:ut_metadatai-1e6:ut_pexi256ee13:metadata_sizei-1e1:pi65536e4:reqqi-5e\
             1:vi5e6:yourip3:abce";
         assert_eq!(ExtHandshake::parse(odd), Ok(ExtHandshake::default()));
         assert_eq!(ExtHandshake::parse(b"d1:mi5ee"), Ok(ExtHandshake::default()));
