@@ -27,6 +27,9 @@ pub enum Close {
     BothSeeds,
     /// There are enough connections.
     Full,
+    /// It came before we knew what we have, which is more than can be told of piece by piece: who
+    /// comes again is told all at once.
+    Anew,
     /// The torrent or the session ends.
     Stopped,
 }
@@ -45,6 +48,7 @@ impl fmt::Display for Close {
             Close::Silent => "it is silent",
             Close::BothSeeds => "both sides have all",
             Close::Full => "enough connections",
+            Close::Anew => "it is to connect anew",
             Close::Stopped => "stopped",
         })
     }

@@ -64,6 +64,9 @@ pub struct Config {
     /// How long these may be begun while no piece gets whole; then the piece that is least far is
     /// given up. Half of libtorrent's request_timeout.
     pub unfinished_max: Duration,
+    /// How long a peer has a piece alone that was wrong when several sent it, so that none holds it
+    /// up by giving little: as [`Config::unfinished_max`].
+    pub turn_max: Duration,
     /// Blocks that wait for hash threads and disk above which sockets are no longer read, each
     /// 16 KiB. libtorrent: max_queued_disk_bytes 100 MiB; less keeps them in the cache.
     pub disk_queue_max: usize,
@@ -130,6 +133,7 @@ impl Default for Config {
             early_write_after: Duration::from_secs(10),
             begun_blocks_max: 65_536,
             unfinished_max: Duration::from_secs(30),
+            turn_max: Duration::from_secs(30),
             disk_queue_max: 1024,
             hash_batch_blocks: 4,
             fast_window: 512,

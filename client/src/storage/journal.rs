@@ -207,6 +207,17 @@ pub fn read_info(bytes: &[u8]) -> Option<Vec<u8>> {
     read_header(bytes).map(|header| header.info.to_vec())
 }
 
+/// The pieces that a journal's bytes say are kept, of a torrent with so many pieces and files, and
+/// where its valid part ends. None if its header is bad or another torrent's.
+pub fn read_kept(
+    bytes: &[u8],
+    info_hash: &InfoHash,
+    pieces: u32,
+    files: usize,
+) -> Option<(Bitfield, u64)> {
+    Replay::read(bytes, info_hash, pieces, files).map(|replay| (replay.kept, replay.tail.end))
+}
+
 /// Where the next record goes, and the checksum that it goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tail {

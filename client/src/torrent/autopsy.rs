@@ -30,7 +30,8 @@ pub(super) struct Autopsy<P: Payload> {
 }
 
 impl<P: Payload> Torrent<P> {
-    /// Hashes each block of a piece by itself.
+    /// Hashes each block of a piece by itself. Nobody is asked for it meanwhile: it has one autopsy
+    /// at a time.
     pub(super) fn dissect(&mut self, now: Time, piece: u32, right: bool, finished: Finished<P>) {
         let is_partly_saved = finished.is_partly_saved();
         let Finished { blocks, senders } = finished;
@@ -53,9 +54,6 @@ impl<P: Payload> Torrent<P> {
         self.autopsies.insert(piece, autopsy);
         for _ in 0..READS_MAX {
             self.dissect_more(now, piece);
-        }
-        if !right && !is_partly_saved {
-            self.begin_anew(now, piece, false);
         }
         self.drain_storage(now);
     }
@@ -112,14 +110,13 @@ impl<P: Payload> Torrent<P> {
             }
             return self.write(now, piece, autopsy.blocks);
         }
+        self.smart_ban.wrong(piece);
         for (index, (from, digest)) in (0..).zip(autopsy.senders.into_iter().zip(digests)) {
             if let Some(from) = from {
                 self.smart_ban.failed(piece, index, from, digest);
             }
         }
-        if autopsy.is_partly_saved {
-            self.begin_anew(now, piece, true);
-        }
+        self.begin_anew(now, piece, autopsy.is_partly_saved);
     }
 
     /// A piece was wrong; `saved`: some of it is in the file.

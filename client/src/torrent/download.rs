@@ -11,7 +11,11 @@ use crate::disk::Ticket;
 use crate::payload::Payload;
 use crate::peer::{Asked, Peer};
 use crate::pieces::{self, Arrival};
+use crate::smart_ban::SmartBan;
 use crate::{Close, Config, ConnId};
+
+/// Bytes of a `have` message.
+const HAVE_LEN: usize = 9;
 
 impl<P: Payload> Torrent<P> {
     /// Asks `conn` for as many blocks as its window and the credits allow.
@@ -25,9 +29,13 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         let room = peer.window.room(now, &self.config).min(credits);
+        if room > 0 {
+            retry(now, content, peer, &self.smart_ban, &self.config);
+        }
         for _ in 0..room {
-            match pick(content, peer, &self.config) {
+            match pick(now, content, peer, &self.smart_ban, &self.config) {
                 Some((block, duplicate)) => {
+                    self.smart_ban.asks(now, block.piece, conn, now + self.config.turn_max);
                     self.counters.end_game_requests += u64::from(duplicate);
                     peer.request(now, block);
                 }
@@ -232,6 +240,11 @@ impl<P: Payload> Torrent<P> {
                 to_hash.push(piece);
             }
         }
+        let is_flood = have.count() as usize * HAVE_LEN > self.config.output_bytes_max;
+        let early: Vec<ConnId> = self.peers.keys().copied().filter(|_| is_flood).collect();
+        for conn in early {
+            self.close(now, conn, Close::Anew);
+        }
         for peer in self.peers.values_mut() {
             have.ones().for_each(|piece| peer.send(Message::Have(piece)));
         }
@@ -311,6 +324,7 @@ impl<P: Payload> Torrent<P> {
     pub(super) fn release(&mut self, conn: ConnId, blocks: &[BlockRef]) {
         let Some(content) = &mut self.content else { return };
         for block in blocks {
+            self.smart_ban.gives_up(block.piece, conn);
             if content.pieces.release(block, conn) {
                 content.picker.put_back(block.piece);
             }
@@ -327,21 +341,52 @@ fn wants<P: Payload>(content: &Content<P>, peer: &Peer) -> bool {
     all.into_iter().any(|((theirs, ours), wanted)| theirs & wanted & !ours != 0)
 }
 
+/// Sets a peer that is done with its piece to one that was wrong, so that liars are soon found.
+fn retry<P: Payload>(
+    now: Time,
+    content: &mut Content<P>,
+    peer: &mut Peer,
+    smart_ban: &SmartBan,
+    config: &Config,
+) {
+    let Content { pieces, picker, .. } = content;
+    let turn = peer.turn(config, pieces.geometry().block_count(0) as usize);
+    let at = turn.unwrap_or(0);
+    if peer.chokes_us || peer.current_pieces[at].is_some_and(|piece| pieces.is_open(piece)) {
+        return;
+    }
+    let may_begin = pieces.begun_blocks() < config.begun_blocks_max;
+    let wrong = smart_ban.all_wrong().find(|&piece| {
+        let is_free = pieces.is_open(piece) || (may_begin && picker.holds(piece));
+        let is_other = peer.current_pieces[1 - at] == Some(piece);
+        is_free && !is_other && peer.has().get(piece) && smart_ban.may_ask(now, piece, peer.conn)
+    });
+    if let Some(piece) = wrong {
+        picker.take(piece);
+        pieces.begin(piece);
+        peer.current_pieces[at] = Some(piece);
+    }
+}
+
 /// The next block to ask of `peer`, and whether another was asked for it already. In this order:
 /// the piece it is at, a begun piece (so that pieces get whole), the rarest new one, and in the end
 /// game what others owe.
 fn pick<P: Payload>(
+    now: Time,
     content: &mut Content<P>,
     peer: &mut Peer,
+    smart_ban: &SmartBan,
     config: &Config,
 ) -> Option<(BlockRef, bool)> {
     let Content { pieces, picker, .. } = content;
+    let conn = peer.conn;
+    let may = |piece| smart_ban.may_ask(now, piece, conn);
     let may_begin = pieces.begun_blocks() < config.begun_blocks_max;
     if peer.chokes_us {
         let piece = peer.allowed_fast().find(|&piece| {
             peer.has().get(piece)
                 && !pieces.have().get(piece)
-                && (pieces.is_open(piece) || (may_begin && picker.holds(piece)))
+                && ((pieces.is_open(piece) && may(piece)) || (may_begin && picker.holds(piece)))
         })?;
         picker.take(piece);
         pieces.begin(piece);
@@ -351,10 +396,12 @@ fn pick<P: Payload>(
     let turn = peer.turn(config, piece_blocks);
     let at = turn.unwrap_or(0);
     let other = turn.and_then(|turn| peer.current_pieces[1 - turn]);
-    if let Some(block) = peer.current_pieces[at].and_then(|piece| pieces.ask(piece, peer.conn)) {
+    let current = peer.current_pieces[at].filter(|&piece| may(piece));
+    if let Some(block) = current.and_then(|piece| pieces.ask(piece, peer.conn)) {
         return Some((block, false));
     }
-    let open = pieces.open().find(|&piece| peer.has().get(piece) && Some(piece) != other);
+    let is_other = |piece| Some(piece) != other && may(piece);
+    let open = pieces.open().find(|&piece| peer.has().get(piece) && is_other(piece));
     let piece = open.or_else(|| {
         if !may_begin || peer.nothing_new_at == Some(picker.generation()) {
             return None;
@@ -373,15 +420,17 @@ fn pick<P: Payload>(
         return pieces.ask(piece, peer.conn).map(|block| (block, false));
     }
     peer.current_pieces[at] = None;
+    let other = other.filter(|&piece| may(piece));
     if let Some(block) = other.and_then(|piece| pieces.ask(piece, peer.conn)) {
         return Some((block, false));
     }
     // End game: nothing is left to begin, and the peer has nothing to do. One block at a time.
-    let all_asked = picker.is_empty() && pieces.open().next().is_none();
+    let all_asked = picker.is_empty() && !pieces.open().any(&may);
     if !all_asked || !peer.window.is_empty() {
         return None;
     }
-    let begun: Vec<u32> = pieces.begun().filter(|&piece| peer.has().get(piece)).collect();
+    let begun: Vec<u32> =
+        pieces.begun().filter(|&piece| peer.has().get(piece) && may(piece)).collect();
     begun
         .into_iter()
         .find_map(|piece| pieces.ask_again(piece, peer.conn))

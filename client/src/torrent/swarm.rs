@@ -209,6 +209,7 @@ impl<P: Payload> Torrent<P> {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         let blocks = peer.window.take_all();
         self.release(conn, &blocks);
+        self.smart_ban.leaves(conn);
         if let Some(content) = &mut self.content {
             content.picker.remove_peer(peer.has());
         }
@@ -233,6 +234,7 @@ impl<P: Payload> Torrent<P> {
                 self.candidates.ended(now, addr);
             }
             Close::Duplicate => {}
+            Close::Anew => self.candidates.ended(now, addr),
             _ => self.candidates.failed(now, addr),
         }
     }

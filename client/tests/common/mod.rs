@@ -1,7 +1,7 @@
 //! A session driven by calls alone: its disk is a map in memory, its peers are what the test says.
 #![allow(dead_code, clippy::unwrap_used, reason = "test code, of which each file uses its part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use client::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat};
@@ -43,7 +43,11 @@ pub struct Host {
     pub disk_full: bool,
     /// Hash threads take their time: jobs wait for [`Host::hash_held`].
     pub hold_hashes: bool,
-    held_hashes: Vec<(client::JobId, HashWork<Bytes>)>,
+    /// All jobs wait for [`Host::work`].
+    pub hold: bool,
+    held: Vec<Action<Bytes>>,
+    /// Whose sockets take nothing.
+    pub deaf: BTreeSet<ConnId>,
     next_port: u16,
 }
 
@@ -79,7 +83,9 @@ impl Host {
             outputs: BTreeMap::new(),
             disk_full: false,
             hold_hashes: false,
-            held_hashes: Vec::new(),
+            hold: false,
+            held: Vec::new(),
+            deaf: BTreeSet::new(),
             next_port: 2000,
         }
     }
@@ -94,10 +100,7 @@ impl Host {
     /// A session that has the whole.
     pub fn seed(info: &Info, content: &[u8]) -> Host {
         let mut host = Host::with_hash(info, Config::default());
-        host.files.insert("x".into(), content.to_vec());
-        let storage = Storage::seed(info, storage::Config::default(), 0);
-        host.session.set_info(host.now, host.key, info.clone(), storage);
-        host.drain();
+        host.set_seed(info, content);
         host
     }
 
@@ -109,6 +112,13 @@ impl Host {
         next.files = std::mem::take(&mut self.files);
         next.set_info(info);
         next
+    }
+
+    pub fn set_seed(&mut self, info: &Info, content: &[u8]) {
+        self.files.insert("x".into(), content.to_vec());
+        let storage = Storage::seed(info, storage::Config::default(), 0);
+        self.session.set_info(self.now, self.key, info.clone(), storage);
+        self.drain();
     }
 
     pub fn set_info(&mut self, info: &Info) {
@@ -221,6 +231,26 @@ impl Host {
         out
     }
 
+    /// Bytes of messages and number of blocks that went out to a peer since the last look.
+    pub fn waiting(&self, conn: ConnId) -> (usize, usize) {
+        let outputs = self.outputs.get(&conn).into_iter().flatten();
+        outputs.fold((0, 0), |(bytes, blocks), output| match output {
+            Output::Bytes(more) => (bytes + more.len(), blocks),
+            Output::Block(..) => (bytes, blocks + 1),
+        })
+    }
+
+    /// Every piece that was told of is on the disk as it should be.
+    pub fn check_pieces(&self, content: &[u8], info: &Info) {
+        for event in &self.events {
+            let TorrentEvent::Piece(piece) = event else { continue };
+            let start = *piece as usize * info.piece_length as usize;
+            let end = start + info.piece_len(*piece) as usize;
+            let there = self.files.get("x").and_then(|bytes| bytes.get(start..end));
+            assert_eq!(there, Some(&content[start..end]), "piece {piece}");
+        }
+    }
+
     pub fn is_complete(&self) -> bool {
         self.session.stats(self.now, self.key).unwrap().complete
     }
@@ -234,16 +264,15 @@ impl Host {
                     self.closed.insert(conn, why);
                 }
                 Action::Flush(conn) => {
-                    while let Some(output) = self.session.poll_output(self.now, conn) {
+                    while !self.deaf.contains(&conn)
+                        && let Some(output) = self.session.poll_output(self.now, conn)
+                    {
                         self.outputs.entry(conn).or_default().push(output);
                     }
                 }
-                Action::Disk(job, op) => {
-                    let result = self.run(op);
-                    self.session.handle_disk(self.now, job, result);
-                }
-                Action::Hash(job, work) if self.hold_hashes => self.held_hashes.push((job, work)),
-                Action::Hash(job, work) => self.hash(job, work),
+                job @ Action::Hash(..) if self.hold_hashes => self.held.push(job),
+                job if self.hold => self.held.push(job),
+                job => self.execute(job),
             }
         }
         while let Some((_, event)) = self.session.poll_event() {
@@ -251,18 +280,61 @@ impl Host {
         }
     }
 
-    fn hash(&mut self, job: client::JobId, work: HashWork<Bytes>) {
-        let HashWork { mut hasher, blocks, finish } = work;
-        blocks.iter().for_each(|block: &Bytes| hasher.update(&block.0));
-        let digest = finish.then(|| hasher.clone().finalize().into());
-        self.session.handle_hashed(self.now, job, hasher, blocks, digest);
-    }
-
     /// Does the hash jobs that waited, and all that comes of it.
     pub fn hash_held(&mut self) {
         self.hold_hashes = false;
-        for (job, work) in std::mem::take(&mut self.held_hashes) {
-            self.hash(job, work);
+        for job in std::mem::take(&mut self.held) {
+            self.execute(job);
+        }
+        self.drain();
+    }
+
+    /// Does a disk or hash job.
+    fn execute(&mut self, job: Action<Bytes>) {
+        match job {
+            Action::Disk(job, op) => {
+                let result = self.run(op);
+                self.session.handle_disk(self.now, job, result);
+            }
+            Action::Hash(job, HashWork { mut hasher, blocks, finish }) => {
+                blocks.iter().for_each(|block: &Bytes| hasher.update(&block.0));
+                let digest = finish.then(|| hasher.clone().finalize().into());
+                self.session.handle_hashed(self.now, job, hasher, blocks, digest);
+            }
+            Action::Dial(..) | Action::Close(..) | Action::Flush(_) => {}
+        }
+    }
+
+    /// Jobs that wait.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Does one job that waits; it fails if it is the disk's and is to.
+    pub fn work(&mut self, at: usize, fails: bool) {
+        if at >= self.held.len() {
+            return;
+        }
+        match self.held.remove(at) {
+            Action::Disk(job, op) if fails => {
+                let blocks = match op {
+                    DiskOp::WriteBlocks { blocks, .. } => blocks,
+                    _ => Vec::new(),
+                };
+                let message = "input/output error".to_string();
+                let error = DiskError { kind: DiskErrorKind::Other, message };
+                self.session.handle_disk(self.now, job, DiskResult::Failed { error, blocks });
+            }
+            job => self.execute(job),
+        }
+        self.drain();
+    }
+
+    /// A peer whose socket took nothing reads again.
+    pub fn undeafen(&mut self, conn: ConnId) {
+        self.deaf.remove(&conn);
+        while let Some(output) = self.session.poll_output(self.now, conn) {
+            self.outputs.entry(conn).or_default().push(output);
         }
         self.drain();
     }

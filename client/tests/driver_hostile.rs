@@ -1,0 +1,172 @@
+//! The driver on loopback sockets, with peers that send a byte at a time or never read.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client::driver::{Add, Client, Options, What};
+use client::{Config, TorrentKey};
+use sha1::{Digest, Sha1};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
+use tokio::task::{LocalSet, yield_now};
+use tokio::time::timeout;
+use wire::metainfo::{Info, build_info};
+use wire::peer::{BLOCK_LEN, BlockRef, Frame, Framer, Handshake, Message, Reserved};
+
+/// Nothing here takes that long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A client with one torrent of one file, `x`.
+struct Host {
+    client: Client,
+    key: TorrentKey,
+    addr: SocketAddr,
+    info: Info,
+    content: Vec<u8>,
+    folder: TempDir,
+}
+
+/// One that has the whole, or nothing.
+fn host(len: usize, seed: bool) -> Host {
+    let content: Vec<u8> = (0..len).map(|i| ((i / 251) ^ (i % 251)) as u8).collect();
+    let hashes: Vec<[u8; 20]> =
+        content.chunks(BLOCK_LEN as usize).map(|piece| Sha1::digest(piece).into()).collect();
+    let raw = build_info("x", &[(vec![], len as u64)], BLOCK_LEN, &hashes);
+    let info = Info::parse(&raw).unwrap();
+    let folder = TempDir::new().unwrap();
+    if seed {
+        std::fs::write(folder.path().join("x"), &content).unwrap();
+    }
+    let own = Box::new(info.clone());
+    let add = Add {
+        what: if seed { What::Seed(own) } else { What::Info(own) },
+        root: folder.path().to_owned(),
+        peers: Vec::new(),
+        metadata_only: false,
+    };
+    let bind = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let client = Client::start(Options { config: Config::default(), bind, dht: None }).unwrap();
+    let key = client.add(add).unwrap();
+    let addr = client.listen_addrs()[0];
+    Host { client, key, addr, info, content, folder }
+}
+
+/// Runs a test on a reactor, with an end.
+async fn run<T>(test: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, LocalSet::new().run_until(test)).await.expect("it hangs")
+}
+
+fn hello(host: &Host, name: u8, messages: &[Message<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let info_hash = host.info.info_hash;
+    Handshake { reserved: Reserved::OURS, info_hash, peer_id: [name; 20] }.encode(&mut out);
+    messages.iter().for_each(|message| message.encode(&mut out));
+    out
+}
+
+/// Reads on: requests and the payload of blocks that came.
+async fn read(
+    stream: &mut TcpStream,
+    framer: &mut Framer,
+    block: &mut Option<(BlockRef, Vec<u8>)>,
+) -> (Vec<BlockRef>, Vec<(BlockRef, Vec<u8>)>) {
+    let len = stream.read(framer.space(64 << 10)).await.unwrap();
+    assert!(len > 0, "closed");
+    framer.filled(len);
+    let (mut requests, mut blocks) = (Vec::new(), Vec::new());
+    loop {
+        if let Some((_, bytes)) = block {
+            let mut rest = vec![0; framer.payload_left()];
+            let len = framer.take_payload(&mut rest);
+            bytes.extend_from_slice(&rest[..len]);
+            if framer.payload_left() > 0 {
+                return (requests, blocks);
+            }
+            blocks.extend(block.take());
+        }
+        match framer.next_frame().unwrap() {
+            None => return (requests, blocks),
+            Some(Frame::Piece(header)) => *block = Some((header, Vec::new())),
+            Some(Frame::Message(body)) => {
+                if let Ok(Message::Request(asked)) = Message::parse(body) {
+                    requests.push(asked);
+                }
+            }
+            Some(Frame::Handshake(_)) => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_seed_that_sends_a_byte_a_segment_is_a_seed() {
+    run(async {
+        let host = host(20_000, false);
+        let mut stream = TcpStream::connect(host.addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut bytes = hello(&host, 1, &[Message::HaveAll, Message::Unchoke]);
+        let (mut framer, mut block, mut answered) = (Framer::new(), None, 0);
+        while answered < 2 {
+            for byte in &bytes {
+                stream.write_all(&[*byte]).await.unwrap();
+                // The driver has its turn, and reads what is there so far.
+                yield_now().await;
+                yield_now().await;
+            }
+            bytes.clear();
+            for asked in read(&mut stream, &mut framer, &mut block).await.0 {
+                let start = (asked.piece * BLOCK_LEN + asked.begin) as usize;
+                bytes.extend_from_slice(&asked.piece_header());
+                bytes.extend_from_slice(&host.content[start..start + asked.len as usize]);
+                answered += 1;
+            }
+        }
+        for byte in &bytes {
+            stream.write_all(&[*byte]).await.unwrap();
+            yield_now().await;
+            yield_now().await;
+        }
+        while !host.client.is_complete(host.key) {
+            yield_now().await;
+        }
+        assert_eq!(std::fs::read(host.folder.path().join("x")).unwrap(), host.content);
+        assert_eq!(host.client.stats(host.key).unwrap().wasted, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_leech_that_asks_and_never_reads_keeps_nobody_from_reading() {
+    run(async {
+        let host = host(8_000_000, true);
+        let all: Vec<BlockRef> = (0..host.info.piece_count())
+            .map(|piece| BlockRef { piece, begin: 0, len: host.info.piece_len(piece) })
+            .collect();
+        let requests: Vec<Message<'_>> = [Message::Interested]
+            .into_iter()
+            .chain(all.iter().map(|b| Message::Request(*b)))
+            .collect();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut greedy = socket.connect(host.addr).await.unwrap();
+        greedy.write_all(&hello(&host, 1, &requests)).await.unwrap();
+        let mut honest = TcpStream::connect(host.addr).await.unwrap();
+        honest.write_all(&hello(&host, 2, &requests)).await.unwrap();
+        let (mut framer, mut block, mut got) = (Framer::new(), None, 0);
+        while got < all.len() {
+            for (header, bytes) in read(&mut honest, &mut framer, &mut block).await.1 {
+                let start = (header.piece * BLOCK_LEN) as usize;
+                assert_eq!(bytes, host.content[start..start + bytes.len()], "{header:?}");
+                got += 1;
+            }
+        }
+        // Only what fits into the sockets was read from the disk for who never reads.
+        let uploaded = host.client.stats(host.key).unwrap().uploaded;
+        let len = host.content.len() as u64;
+        assert!(uploaded < len + len * 3 / 4, "{uploaded} of {len}");
+    })
+    .await;
+}
