@@ -35,6 +35,11 @@ impl<'a> Input<'a> {
         from.get(self.below(from.len())).copied()
     }
 
+    /// All that was not taken.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Up to 255 bytes, by a length that comes first.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let len = usize::from(self.byte()).min(self.0.len());

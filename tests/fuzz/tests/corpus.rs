@@ -64,6 +64,41 @@ fn a_network_ends_its_lookups_whatever_becomes_of_its_datagrams() {
 }
 
 #[test]
+fn a_stream_says_the_same_however_it_is_cut() {
+    holds("framer", 20_000);
+}
+
+#[test]
+fn any_extension_message_reads_the_same_again_once_written() {
+    holds("extension", 100_000);
+}
+
+#[test]
+fn any_torrent_file_that_is_taken_makes_sense() {
+    holds("metainfo", 50_000);
+}
+
+#[test]
+fn any_magnet_link_that_is_taken_reads_the_same_again_once_printed() {
+    holds("magnet", 100_000);
+}
+
+#[test]
+fn a_journal_claims_nothing_beyond_its_valid_part() {
+    holds("journal", 50_000);
+}
+
+#[test]
+fn a_session_keeps_its_bounds_and_its_manners_whatever_a_peer_sends() {
+    holds("peer", 3_000);
+}
+
+#[test]
+fn a_swarm_of_liars_and_slow_threads_spoils_no_piece() {
+    holds("swarm", 3_000);
+}
+
+#[test]
 fn the_corpus_is_small_and_each_folder_is_a_target() {
     let mut bytes = 0;
     for folder in fs::read_dir(corpus_folder("")).expect("the corpus").flatten() {
