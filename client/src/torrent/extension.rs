@@ -131,10 +131,13 @@ impl<P: Payload> Torrent<P> {
         if self.content.is_some() || self.failed || self.stopping {
             return;
         }
-        while self.peers.values_mut().fold(false, |asked, peer| {
-            // Each in turn, so that the parts are spread over all.
-            ask_metadata(now, &mut self.metadata, peer) || asked
-        }) {}
+        // Each in turn, so that the parts are spread over all.
+        let mut asked = true;
+        while std::mem::take(&mut asked) {
+            for peer in self.peers.values_mut() {
+                asked |= ask_metadata(now, &mut self.metadata, peer);
+            }
+        }
         self.tell_flushes();
     }
 
