@@ -1,4 +1,5 @@
 //! `trackerless verify`: what lies in a folder is held against a torrent, and left as it is.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
