@@ -74,15 +74,18 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// A block came back from the file. One that did not makes the piece worthless.
+    /// A block came back from the file. One that did not makes the piece worthless, and nobody is to
+    /// blame for that.
     pub(super) fn dissect_read(&mut self, now: Time, piece: u32, begin: u32, payload: Option<P>) {
-        match payload {
-            Some(payload) => self.hash_block(piece, begin / BLOCK_LEN, payload),
-            None => {
-                self.autopsies.remove(&piece);
-                self.begin_anew(now, piece, true);
-            }
+        let index = begin / BLOCK_LEN;
+        if let Some(payload) = payload {
+            return self.hash_block(piece, index, payload);
         }
+        if let Some(autopsy) = self.autopsies.get_mut(&piece) {
+            autopsy.right = false;
+            autopsy.senders.fill(None);
+        }
+        self.on_block_hashed(now, piece, index, Vec::new(), [0; 20]);
     }
 
     pub(super) fn on_block_hashed(
