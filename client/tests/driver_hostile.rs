@@ -48,6 +48,10 @@ async fn host(len: usize, seed: bool) -> Host {
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));
     let session = Session::builder().bind(bind).without_dht().start().unwrap();
     let key = session.add(add).await.unwrap();
+    // Who asks before that is rejected.
+    while !session.stats(key).await.unwrap().started {
+        yield_now().await;
+    }
     let addr = session.listen_addrs()[0];
     Host { session, key, addr, info, content, folder }
 }
