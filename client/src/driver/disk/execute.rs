@@ -72,7 +72,7 @@ fn on_path(root: &Root, op: &DiskOp<Slot>) -> Option<Result<DiskResult<Slot>, Di
     let (path, result) = match op {
         DiskOp::Stat { path } => (path, stat(root, path).map(DiskResult::Stat)),
         DiskOp::MakeFolder { path } => (path, root.make_folder(path).map(|()| DiskResult::Done)),
-        DiskOp::SyncFolder { path } => (path, sync_folder(root, path).map(|()| DiskResult::Done)),
+        DiskOp::SyncFolder { path } => (path, root.sync_folder(path).map(|()| DiskResult::Done)),
         DiskOp::Unlink { path } => (path, unlink(root, path).map(|()| DiskResult::Done)),
         DiskOp::Rename { from, to } => (to, rename(root, from, to).map(|()| DiskResult::Done)),
         DiskOp::FreeSpace => {
@@ -176,15 +176,6 @@ pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<
 
 fn is_missing(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
-}
-
-fn sync_folder(root: &Root, path: &RelPath) -> io::Result<()> {
-    let folder = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    match rustix::fs::fsync(&folder) {
-        // The file system has no such thing.
-        Ok(()) | Err(Errno::INVAL) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn unlink(root: &Root, path: &RelPath) -> io::Result<()> {

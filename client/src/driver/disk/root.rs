@@ -1,5 +1,6 @@
 //! A folder that no path beneath it leads out of.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -106,8 +107,29 @@ impl Root {
         self.open_at(path, OFlags::PATH | OFlags::DIRECTORY).map(drop)
     }
 
+    /// Brings the names in a folder to stable storage; of the folder itself its own name, too, and those of
+    /// all above it: what is kept in it would go with them.
+    pub(super) fn sync_folder(&self, path: &[String]) -> io::Result<()> {
+        sync(self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+        if path.is_empty() {
+            for above in self.path.canonicalize()?.ancestors().skip(1) {
+                // Without the right to read it, nobody can ask for that.
+                File::open(above).map_or(Ok(()), sync)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn as_fd(&self) -> impl AsFd + '_ {
         &self.fd
+    }
+}
+
+fn sync(folder: impl AsFd) -> io::Result<()> {
+    match rustix::fs::fsync(folder) {
+        // The file system has no such thing, or nothing is written to it.
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
