@@ -162,6 +162,17 @@ impl<P: Payload> Storage<P> {
         Ok(())
     }
 
+    /// The names of these files may not last yet, until the next commit; gives the folders that they
+    /// lie in.
+    pub(super) fn doubt_names(&mut self, files: &[usize]) -> BTreeSet<RelPath> {
+        let parents = parents(&self.plan, files);
+        for parent in &parents {
+            // The folder's own name lasts when the folder above it is synced.
+            self.folders.extend((0..=parent.len()).map(|depth| parent[..depth].to_vec()));
+        }
+        parents
+    }
+
     /// Plans the rest, if the space is still enough.
     fn on_space(&mut self, free: u64) {
         if let Err(error) = self.check_space(free) {
@@ -173,12 +184,8 @@ impl<P: Payload> Storage<P> {
                 self.plan.is_real(*index) && len.is_none_or(|len| len < self.plan.files[*index].len)
             })
             .collect();
-        let parents = parents(&self.plan, &to_make);
-        self.prepare.folders = parents.iter().filter(|path| !path.is_empty()).cloned().collect();
-        for parent in &parents {
-            // The folder's own name lasts when the folder above it is synced.
-            self.folders.extend((0..=parent.len()).map(|depth| parent[..depth].to_vec()));
-        }
+        let parents = self.doubt_names(&to_make);
+        self.prepare.folders = parents.into_iter().filter(|path| !path.is_empty()).collect();
         self.prepare.files = to_make.into();
         self.prepare.stage = Stage::Folders;
     }

@@ -155,6 +155,13 @@ impl<P: Payload> Storage<P> {
             Ok(decision) => decision,
             Err(error) => return self.fail(error),
         };
+        if is_new || !replay.clean {
+            // A run that was killed may have made files, and not have come to sync their names.
+            self.folders.extend([Vec::new(), vec![STATE_FOLDER.to_owned()]]);
+            let is_there = |index: &usize| self.stats.get(*index).is_some_and(Option::is_some);
+            let there: Vec<usize> = (0..self.plan.files.len()).filter(is_there).collect();
+            self.doubt_names(&there);
+        }
         self.open_lane(&replay, is_new, &decision);
         for (index, (stat, record)) in self.stats.iter().zip(&replay.files).enumerate() {
             if self.plan.is_real(index) && *stat != record.map(|record| record.last) {
@@ -208,8 +215,6 @@ impl<P: Payload> Storage<P> {
         let mut steps = Vec::new();
         if is_new {
             steps.push(LaneStep::Header);
-            self.folders.insert(vec![STATE_FOLDER.to_owned()]);
-            self.folders.insert(Vec::new());
         } else {
             self.raw_info = Vec::new();
             if replay.tail.end < self.start.journal_len {

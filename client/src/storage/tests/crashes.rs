@@ -36,6 +36,25 @@ fn after_a_power_cut_no_more_is_read_than_was_being_written() {
     }
 }
 
+#[test]
+fn names_that_a_killed_run_made_last_once_a_piece_is_kept() {
+    for seed in 0..50 {
+        let mut world = World::new(three_files(), seed);
+        world.start();
+        world.write(0);
+        world.run();
+        assert!(world.written.contains_key(&0) && world.kept.is_empty());
+        world.disk.kill();
+        world.restart();
+        world.start();
+        world.write_all();
+        world.flush();
+        world.disk.crash(&mut Rng::new(&seed_from_u64(seed)));
+        world.restart();
+        assert_eq!(world.start(), all(), "seed {seed}");
+    }
+}
+
 /// How a download goes, and ends.
 #[derive(Clone)]
 struct Plan {
