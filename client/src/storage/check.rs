@@ -35,10 +35,10 @@ impl<P: Payload> Storage<P> {
             // It may be in memory only; its commit will tell.
             self.add_uncommitted(now, piece);
             self.hold_dirty(self.plan.real_len(piece), handles);
-            self.parts.retain(|(part, _)| *part != piece);
+            self.parts.remove(&piece);
         } else {
             self.open.unpin_all(&mut self.io, handles);
-            if !self.parts.iter().any(|(part, _)| *part == piece) {
+            if !self.parts.contains_key(&piece) {
                 self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
             }
         }

@@ -1,5 +1,7 @@
 //! What is there, told from the journal and the files' states, and what must be read to know.
 
+use std::collections::BTreeMap;
+
 use wire::bitfield::Bitfield;
 
 use super::journal::{FileRecord, Replay};
@@ -16,7 +18,7 @@ pub(super) struct Decision {
     /// Recorded as kept or dirty, and not even long enough to be checked.
     pub(super) lost: Vec<u32>,
     /// Blocks of unfinished pieces, unless a check finds the piece whole.
-    pub(super) parts: Vec<(u32, Vec<u32>)>,
+    pub(super) parts: BTreeMap<u32, Vec<u32>>,
 }
 
 /// Decides for every piece. A file that is longer than the torrent says is an error: to cut it
@@ -54,7 +56,7 @@ pub(super) fn decide(
         have: Bitfield::new(plan.piece_count()),
         check: Vec::new(),
         lost: Vec::new(),
-        parts: Vec::new(),
+        parts: BTreeMap::new(),
     };
     for piece in 0..plan.piece_count() {
         let (kept, dirty) = (replay.kept.get(piece), replay.dirty.get(piece));
@@ -65,13 +67,14 @@ pub(super) fn decide(
         });
         let all_explained = files.all(|(file, ..)| explained.get(file).copied().unwrap_or(false));
         let part = replay.part(piece, plan.piece_len(piece).div_ceil(block_len));
-        if !part.is_empty() && long_enough && all_explained {
-            decision.parts.push((piece, part));
-        } else if !long_enough && (kept || dirty || !part.is_empty()) {
-            decision.lost.push(piece);
-        }
         if !long_enough {
+            if kept || dirty || !part.is_empty() {
+                decision.lost.push(piece);
+            }
             continue;
+        }
+        if !part.is_empty() && all_explained {
+            decision.parts.insert(piece, part);
         }
         if kept && all_explained {
             decision.have.set(piece);

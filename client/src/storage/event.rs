@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use wire::bitfield::Bitfield;
 
 use crate::disk::DiskError;
@@ -17,7 +19,7 @@ pub enum StorageEvent<P> {
         /// Pieces that are there and right.
         have: Bitfield,
         /// Blocks of unfinished pieces that lie in the files, by piece. Nobody has hashed them.
-        parts: Vec<(u32, Vec<u32>)>,
+        parts: BTreeMap<u32, Vec<u32>>,
     },
     /// Blocks of an unfinished piece have been handed to the file system.
     PartWritten {

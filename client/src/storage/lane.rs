@@ -139,7 +139,8 @@ impl<P: Payload> Storage<P> {
         self.fail(error);
     }
 
-    fn drop_writes(&mut self, writes: Vec<(Span, Vec<P>)>) {
+    /// These will not be written.
+    pub(super) fn drop_writes(&mut self, writes: Vec<(Span, Vec<P>)>) {
         for (span, _) in writes {
             self.unwritten.remove(&span.piece);
         }

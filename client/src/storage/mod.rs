@@ -124,7 +124,7 @@ pub struct Storage<P: Payload> {
     to_check: VecDeque<u32>,
     check_progress: (u32, u32),
     /// Blocks of unfinished pieces that were found at the start.
-    parts: Vec<(u32, Vec<u32>)>,
+    parts: BTreeMap<u32, Vec<u32>>,
     /// Handed in, not recorded as dirty yet.
     to_record: Vec<(Span, Vec<P>)>,
     /// Recorded, not begun.
@@ -181,7 +181,7 @@ impl<P: Payload> Storage<P> {
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),
             check_progress: (0, 0),
-            parts: Vec::new(),
+            parts: BTreeMap::new(),
             to_record: Vec::new(),
             to_write: VecDeque::new(),
             unwritten: BTreeMap::new(),
@@ -409,10 +409,8 @@ impl<P: Payload> Storage<P> {
 
     /// Stops; what was written before is still committed.
     fn fail(&mut self, error: DiskError) {
-        let dropped = self.to_record.drain(..).chain(self.to_write.drain(..));
-        for (span, _) in dropped {
-            self.unwritten.remove(&span.piece);
-        }
+        let dropped = self.to_record.drain(..).chain(self.to_write.drain(..)).collect();
+        self.drop_writes(dropped);
         self.to_check.clear();
         for job in std::mem::take(&mut self.jobs) {
             match job.work {

@@ -1,5 +1,6 @@
 //! The download: which blocks to ask of whom, and what becomes of those that come.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use wire::bitfield::Bitfield;
@@ -14,6 +15,9 @@ use crate::pieces::{self, Arrival};
 use crate::smart_ban::SmartBan;
 use crate::{Close, Config, ConnId};
 
+/// Blocks of unfinished pieces, by piece.
+type Parts = BTreeMap<u32, Vec<u32>>;
+
 /// Bytes of a `have` message.
 const HAVE_LEN: usize = 9;
 
@@ -25,7 +29,11 @@ impl<P: Payload> Torrent<P> {
             return;
         };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if self.failed || self.stopping || !peer.we_are_interested || !peer.may_be_asked() {
+        if self.failure.is_some()
+            || self.stopping
+            || !peer.we_are_interested
+            || !peer.may_be_asked()
+        {
             return;
         }
         let room = peer.window.room(now, &self.config).min(credits);
@@ -88,7 +96,7 @@ impl<P: Payload> Torrent<P> {
             Err(close) => return self.close(now, conn, close),
         };
         let arrival = match asked {
-            Some(asked) if !self.failed && self.has_room_for(&block, asked) => {
+            Some(asked) if !self.has_failed() && self.has_room_for(&block, asked) => {
                 self.content.as_mut().map_or(Arrival::Unwanted, |content| {
                     content.pieces.arrived(now, &block, conn, addr, payload)
                 })
@@ -226,7 +234,7 @@ impl<P: Payload> Torrent<P> {
     }
 
     /// What the disk had is known.
-    pub(super) fn on_started(&mut self, now: Time, have: Bitfield, parts: Vec<(u32, Vec<u32>)>) {
+    pub(super) fn on_started(&mut self, now: Time, have: Bitfield, parts: Parts) {
         let Some(content) = &mut self.content else { return };
         content.started = true;
         for piece in have.ones() {
@@ -234,7 +242,10 @@ impl<P: Payload> Torrent<P> {
             content.picker.take(piece);
         }
         let mut to_hash = Vec::new();
-        for (piece, blocks) in parts.into_iter().filter(|(piece, _)| content.wanted.get(*piece)) {
+        for (piece, blocks) in parts {
+            if !content.wanted().get(piece) {
+                continue;
+            }
             content.picker.take(piece);
             if content.pieces.restore(piece, &blocks) {
                 to_hash.push(piece);
@@ -284,7 +295,7 @@ impl<P: Payload> Torrent<P> {
         let Some(content) = &mut self.content else { return };
         for &piece in pieces {
             content.pieces.clear_have(piece);
-            if content.wanted.get(piece) {
+            if content.wanted().get(piece) {
                 content.picker.put_back(piece);
             }
         }
@@ -294,7 +305,7 @@ impl<P: Payload> Torrent<P> {
 
     fn check_complete(&mut self, now: Time) {
         let Some(content) = &mut self.content else { return };
-        if content.complete || !content.pieces.have().contains(&content.wanted) {
+        if content.complete || !content.pieces.have().contains(content.wanted()) {
             return;
         }
         content.complete = true;
@@ -337,7 +348,7 @@ impl<P: Payload> Torrent<P> {
 fn wants<P: Payload>(content: &Content<P>, peer: &Peer) -> bool {
     let theirs = peer.has().as_bytes();
     let ours = content.pieces.have().as_bytes();
-    let all = theirs.iter().zip(ours).zip(content.wanted.as_bytes());
+    let all = theirs.iter().zip(ours).zip(content.wanted().as_bytes());
     all.into_iter().any(|((theirs, ours), wanted)| theirs & wanted & !ours != 0)
 }
 

@@ -128,7 +128,7 @@ impl<P: Payload> Torrent<P> {
 
     /// Asks every peer that has it for the metadata's parts that are missing.
     pub(super) fn request_metadata(&mut self, now: Time) {
-        if self.content.is_some() || self.failed || self.stopping {
+        if self.content.is_some() || self.has_failed() || self.stopping {
             return;
         }
         // Each in turn, so that the parts are spread over all.
@@ -143,7 +143,7 @@ impl<P: Payload> Torrent<P> {
 
     /// Asks one peer, so that what a stranger says is not enough to look through all peers.
     fn request_metadata_of(&mut self, now: Time, conn: ConnId) {
-        if self.content.is_some() || self.failed || self.stopping {
+        if self.content.is_some() || self.has_failed() || self.stopping {
             return;
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };

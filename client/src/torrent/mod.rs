@@ -140,24 +140,31 @@ struct Content<P: Payload> {
     pieces: Pieces<P>,
     picker: Picker,
     storage: Storage<P>,
-    /// The pieces to fetch.
-    wanted: Bitfield,
     /// The disk has told what it has.
     started: bool,
     complete: bool,
 }
 
 impl<P: Payload> Content<P> {
-    /// Bytes of the pieces that are wanted and not there.
-    fn left_bytes(&self) -> u64 {
-        self.bytes(|piece| !self.pieces.have().get(piece))
+    /// The pieces to fetch.
+    fn wanted(&self) -> &Bitfield {
+        self.storage.wanted()
     }
 
-    /// Bytes of the pieces that are wanted and for which `is_counted` holds.
-    fn bytes(&self, is_counted: impl Fn(u32) -> bool) -> u64 {
+    /// The pieces that are to be fetched and not there.
+    fn left(&self) -> Bitfield {
+        let mut left = self.wanted().clone();
+        self.pieces.have().ones().for_each(|piece| left.clear(piece));
+        left
+    }
+
+    /// Bytes of these pieces.
+    fn bytes(&self, pieces: &Bitfield) -> u64 {
         let geometry = self.pieces.geometry();
-        let pieces = self.wanted.ones().filter(|piece| is_counted(*piece));
-        pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum()
+        let full = u64::from(pieces.count()) * u64::from(geometry.piece_length);
+        let last = geometry.piece_count().saturating_sub(1);
+        let short = u64::from(geometry.piece_length) - u64::from(geometry.piece_len(last));
+        full - if pieces.get(last) { short } else { 0 }
     }
 }
 
@@ -187,7 +194,7 @@ pub struct Torrent<P: Payload> {
     jobs: BTreeMap<Ticket, Job>,
     next_ticket: u64,
     discovery: Discovery,
-    failed: bool,
+    /// It cannot go on.
     failure: Option<Failure>,
     /// It is paused, or about to be.
     stopping: bool,
@@ -254,7 +261,6 @@ impl<P: Payload> Torrent<P> {
             jobs: BTreeMap::new(),
             next_ticket: 0,
             discovery: Discovery::new(now, &config),
-            failed: false,
             failure: None,
             stopping: false,
             flush_wanted: false,
@@ -278,19 +284,17 @@ impl<P: Payload> Torrent<P> {
 
     /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s.
     pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) {
-        if self.content.is_some() || self.failed || self.stopping {
+        if self.content.is_some() || self.has_failed() || self.stopping {
             return;
         }
         let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
         let none = Bitfield::new(geometry.piece_count());
         let rng = Rng::new(&child_seed(&self.seed, "picker", 0));
-        let wanted = storage.wanted().clone();
         let mut left_out = Bitfield::new(geometry.piece_count());
-        wanted.zeros().for_each(|piece| left_out.set(piece));
+        storage.wanted().zeros().for_each(|piece| left_out.set(piece));
         let picker = Picker::new(geometry.piece_count(), &left_out, rng);
         let pieces = Pieces::new(geometry, none);
-        let content =
-            Content { info, pieces, picker, storage, wanted, started: false, complete: false };
+        let content = Content { info, pieces, picker, storage, started: false, complete: false };
         self.content = Some(content);
         let misfits: Vec<(ConnId, Close)> = self
             .peers
@@ -380,7 +384,7 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         self.next_tick = now + TICK;
-        if self.failed || self.stopping {
+        if self.has_failed() || self.stopping {
             return;
         }
         self.relieve(now);
@@ -402,7 +406,7 @@ impl<P: Payload> Torrent<P> {
     /// When [`Torrent::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         let storage = self.content.as_ref().and_then(|content| content.storage.poll_timeout());
-        let tick = (!self.failed && !self.stopping).then_some(self.next_tick);
+        let tick = (!self.has_failed() && !self.stopping).then_some(self.next_tick);
         [storage, tick].into_iter().flatten().min()
     }
 
@@ -433,11 +437,14 @@ impl<P: Payload> Torrent<P> {
         ticket
     }
 
+    fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     fn fail(&mut self, now: Time, failure: Failure) {
-        if self.failed {
+        if self.has_failed() {
             return;
         }
-        self.failed = true;
         self.failure = Some(failure.clone());
         self.close_all(now);
         self.events.push_back(TorrentEvent::Failed(failure));
@@ -486,21 +493,13 @@ impl<P: Payload> Torrent<P> {
     /// Figures for progress and logs.
     pub fn stats(&self, now: Time) -> TorrentStats {
         let content = self.content.as_ref();
-        let have_bytes = content.map_or(0, |content| {
-            let g = content.pieces.geometry();
-            let have = content.pieces.have();
-            let full = u64::from(have.count()) * u64::from(g.piece_length);
-            let last = g.piece_count().saturating_sub(1);
-            let short = u64::from(g.piece_length) - u64::from(g.piece_len(last));
-            full - if have.get(last) { short } else { 0 }
-        });
         TorrentStats {
             info_hash: self.info_hash,
             name: content.map(|content| content.info.name.clone()),
             total_len: content.map_or(0, |content| content.info.total_len),
-            have_bytes,
-            wanted_bytes: content.map_or(0, |content| content.bytes(|_| true)),
-            left_bytes: content.map_or(0, Content::left_bytes),
+            have_bytes: content.map_or(0, |content| content.bytes(content.pieces.have())),
+            wanted_bytes: content.map_or(0, |content| content.bytes(content.wanted())),
+            left_bytes: content.map_or(0, |content| content.bytes(&content.left())),
             partial_bytes: content.map_or(0, |content| content.pieces.partial_bytes()),
             held_bytes: content.map_or(0, |content| content.pieces.held_bytes()),
             downloaded: self.counters.downloaded,

@@ -20,12 +20,12 @@ impl<P: Payload> Torrent<P> {
 
     /// Where unfinished pieces have used the budget up, writes the largest of them.
     pub(super) fn spare_memory(&mut self, now: Time) {
-        if self.failed || self.credits() > 0 {
-            return;
-        }
         // Where jobs have most of it, it is free again soon.
         let enough = self.config.credits_max / 8;
         let unsaved = |torrent: &Self| torrent.content.as_ref().map_or(0, |c| c.pieces.unsaved());
+        if unsaved(self) <= enough || self.has_failed() || self.credits() > 0 {
+            return;
+        }
         while unsaved(self) > enough
             && let Some(piece) = self.content.as_ref().and_then(|c| c.pieces.most_unsaved())
         {
@@ -46,7 +46,7 @@ impl<P: Payload> Torrent<P> {
     /// Brings all that is there to stable storage, once no hash job is under way that has some of
     /// it: after a stop none begins.
     pub(super) fn pump_flush(&mut self, now: Time) {
-        if !self.flush_wanted || (self.stopping && !self.failed && !self.jobs.is_empty()) {
+        if !self.flush_wanted || (self.stopping && !self.has_failed() && !self.jobs.is_empty()) {
             return;
         }
         self.flush_wanted = false;

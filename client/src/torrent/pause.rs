@@ -40,7 +40,6 @@ impl<P: Payload> Torrent<P> {
         }
         self.stopping = false;
         self.files = Files::Open;
-        self.failed = false;
         self.failure = None;
         self.content = None;
         self.metadata = MetadataFetch::new(self.info_hash, &self.config);
@@ -73,7 +72,7 @@ impl<P: Payload> Torrent<P> {
         self.events.push_back(TorrentEvent::Flushed);
         let closes = self.stopping && self.files == Files::Open;
         let Some(content) = self.content.as_mut().filter(|_| closes) else { return };
-        if !self.failed && !content.storage.is_settled() {
+        if self.failure.is_none() && !content.storage.is_settled() {
             // That was a flush from before, and pieces were written since.
             return content.storage.flush(now);
         }

@@ -23,7 +23,7 @@ impl<P: Payload> Torrent<P> {
     /// Dials more addresses while there are some worth it and connections are wanted.
     pub(super) fn dial_more(&mut self, now: Time) {
         let ready = self.content.as_ref().is_none_or(|content| content.started);
-        if self.failed || self.stopping || !ready {
+        if self.has_failed() || self.stopping || !ready {
             return;
         }
         while self.dials < self.config.dials_max {
@@ -122,7 +122,7 @@ impl<P: Payload> Torrent<P> {
         if self.candidates.is_banned(&addr) {
             return Some(Close::Corrupt);
         }
-        if self.failed || self.stopping {
+        if self.has_failed() || self.stopping {
             return Some(Close::Stopped);
         }
         if let Some(twin) = self.twin(&handshake.peer_id) {

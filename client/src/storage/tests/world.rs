@@ -141,7 +141,7 @@ impl World {
                 StorageEvent::CheckProgress { done, total } => self.progress.push((done, total)),
                 StorageEvent::Started { have, parts } => {
                     assert!(self.have.replace(have).is_none(), "started twice");
-                    self.parts = parts.into_iter().collect();
+                    self.parts = parts;
                 }
                 StorageEvent::PartWritten { piece, begin, len } => {
                     for block in begin / BLOCK_LEN..(begin + len).div_ceil(BLOCK_LEN) {
