@@ -78,11 +78,7 @@ impl From<client::Failure> for Failure {
             failure @ client::Failure::NoSuchFile { .. } => {
                 Failure::Usage(format!("{failure}; --list shows them"))
             }
-            client::Failure::Private => Failure::Refused(
-                "the torrent is private (BEP 27): it forbids the DHT, and there is no other way \
-                 here to find its peers"
-                    .into(),
-            ),
+            failure @ client::Failure::Private => Failure::Refused(failure.to_string()),
         }
     }
 }

@@ -76,10 +76,7 @@ pub fn verify(
     let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
     let mut states = vec![Piece::Unknown; geometry.piece_count() as usize];
     let pieces: Vec<u32> = (0..geometry.piece_count())
-        .filter(|piece| {
-            let start = u64::from(*piece) * u64::from(info.piece_length);
-            found.is_readable(start, start + u64::from(geometry.piece_len(*piece)))
-        })
+        .filter(|piece| found.is_readable(*piece, geometry.piece_len(*piece)))
         .collect();
     hash_files(&found, geometry, &pieces, &mut progress, |piece, hash| {
         if let Some(state) = states.get_mut(piece as usize) {
@@ -121,13 +118,12 @@ impl<'a> Found<'a> {
         Ok(Found { info, root, stats })
     }
 
-    /// Whether all files reach as far as these bytes of the torrent need them.
-    fn is_readable(&self, start: u64, end: u64) -> bool {
-        let first = self.info.files.partition_point(|file| file.offset + file.len <= start);
-        let files = self.info.files.iter().zip(&self.stats).skip(first);
-        files.take_while(|(file, _)| file.offset < end).all(|(file, stat)| {
-            let needed = end.min(file.offset + file.len).saturating_sub(file.offset);
-            file.pad || needed == 0 || stat.is_some_and(|stat| stat.len >= needed)
+    /// Whether all files reach as far as a piece of so many bytes needs them.
+    fn is_readable(&self, piece: u32, piece_len: u32) -> bool {
+        self.info.extents(piece, 0, piece_len).all(|(file, offset, len)| {
+            let is_pad = self.info.files.get(file).is_some_and(|file| file.pad);
+            let stat = self.stats.get(file).copied().flatten();
+            is_pad || stat.is_some_and(|stat| stat.len >= offset + len)
         })
     }
 
