@@ -40,7 +40,9 @@ mod discovery;
 pub mod disk;
 #[cfg(feature = "driver")]
 pub mod driver;
+mod geometry;
 mod metadata;
+mod partial;
 mod payload;
 mod peer;
 mod picker;

@@ -10,116 +10,9 @@ use wire::time::Time;
 
 use crate::ConnId;
 use crate::disk::HashWork;
+use crate::geometry::Geometry;
+use crate::partial::{Block, Partial, Place, Run, runs};
 use crate::payload::Payload;
-
-/// Lengths of pieces and blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Bytes of the torrent.
-    pub total_len: u64,
-    /// Bytes of each piece but the last.
-    pub piece_length: u32,
-}
-
-impl Geometry {
-    /// Number of pieces.
-    pub fn piece_count(&self) -> u32 {
-        self.total_len.div_ceil(u64::from(self.piece_length)) as u32
-    }
-
-    /// Bytes of `piece`; 0 if there is none such.
-    pub fn piece_len(&self, piece: u32) -> u32 {
-        let start = u64::from(piece) * u64::from(self.piece_length);
-        self.total_len.saturating_sub(start).min(u64::from(self.piece_length)) as u32
-    }
-
-    /// Blocks of `piece`.
-    pub fn block_count(&self, piece: u32) -> u32 {
-        self.piece_len(piece).div_ceil(BLOCK_LEN)
-    }
-
-    /// The `index`-th block of `piece`.
-    pub fn block(&self, piece: u32, index: u32) -> BlockRef {
-        let begin = index * BLOCK_LEN;
-        let len = self.piece_len(piece).saturating_sub(begin).min(BLOCK_LEN);
-        BlockRef { piece, begin, len }
-    }
-
-    /// Whether `block` lies within its piece and is not empty.
-    pub fn contains(&self, block: &BlockRef) -> bool {
-        block.len > 0
-            && block
-                .begin
-                .checked_add(block.len)
-                .is_some_and(|end| end <= self.piece_len(block.piece))
-    }
-}
-
-/// Where one block of a begun piece stands.
-enum Block<P> {
-    Free,
-    Asked {
-        first: ConnId,
-        /// End game: the others that were asked too.
-        more: Vec<ConnId>,
-    },
-    Here {
-        place: Place<P>,
-        /// The file has its bytes too.
-        saved: bool,
-        /// None: an earlier run got it.
-        from: Option<SocketAddr>,
-    },
-}
-
-/// Where the bytes of a block are.
-enum Place<P> {
-    Memory(P),
-    /// A hash job has them.
-    Hashing,
-    /// A disk job writes them.
-    Writing,
-    /// In the file and nowhere else.
-    Disk,
-    /// A disk job reads them back.
-    Reading,
-}
-
-/// A begun piece.
-struct Partial<P: Payload> {
-    blocks: Vec<Block<P>>,
-    free: u32,
-    /// No block before this one is free.
-    first_free: usize,
-    here: u32,
-    /// Of these, in memory or with a job.
-    held: u32,
-    /// Of these, in memory and not in the file.
-    unsaved: u32,
-    /// Blocks that a disk job has.
-    on_disk_jobs: u32,
-    /// Since when there are unsaved blocks.
-    unsaved_since: Option<Time>,
-    /// Blocks from the first on that went through the hasher, or are in it now.
-    hashed: u32,
-    /// None while a hash job has it.
-    hasher: Option<P::Hasher>,
-}
-
-impl<P: Payload> Partial<P> {
-    /// Whether its last hash job is under way: it is about to be written whole, or to begin anew.
-    fn is_finishing(&self) -> bool {
-        self.hasher.is_none() && self.hashed as usize == self.blocks.len()
-    }
-
-    /// Whether some of its blocks are with a job.
-    fn is_busy(&self) -> bool {
-        self.hasher.is_none() || self.on_disk_jobs > 0
-    }
-}
-
-/// Blocks that follow each other in a piece: the first one's index, and all.
-pub type Run<P> = (u32, Vec<P>);
 
 /// A piece that went through the hasher.
 pub struct Finished<P> {
@@ -134,19 +27,6 @@ impl<P> Finished<P> {
     pub fn is_partly_saved(&self) -> bool {
         self.blocks.iter().any(Option::is_none)
     }
-}
-
-/// What is in memory of these blocks, as runs.
-pub fn runs<P>(blocks: Vec<Option<P>>) -> Vec<Run<P>> {
-    let mut runs: Vec<Run<P>> = Vec::new();
-    for (index, block) in (0..).zip(blocks) {
-        let Some(block) = block else { continue };
-        match runs.last_mut() {
-            Some((first, run)) if *first as usize + run.len() == index as usize => run.push(block),
-            _ => runs.push((index, vec![block])),
-        }
-    }
-    runs
 }
 
 /// What became of a block that arrived.
@@ -266,19 +146,7 @@ impl<P: Payload> Pieces<P> {
         if count == 0 || self.have.get(piece) || self.partials.contains_key(&piece) {
             return;
         }
-        let partial = Partial {
-            blocks: (0..count).map(|_| Block::Free).collect(),
-            free: count,
-            first_free: 0,
-            here: 0,
-            held: 0,
-            unsaved: 0,
-            on_disk_jobs: 0,
-            unsaved_since: None,
-            hashed: 0,
-            hasher: Some(P::Hasher::default()),
-        };
-        self.partials.insert(piece, partial);
+        self.partials.insert(piece, Partial::new(count));
         self.begun += count as usize;
         self.open.insert(piece);
     }
@@ -674,19 +542,6 @@ mod tests {
             Arrival::Kept(others) => Some(others),
             Arrival::Unwanted => None,
         }
-    }
-
-    #[test]
-    fn lengths_of_the_last_piece() {
-        assert_eq!(GEOMETRY.piece_count(), 4);
-        assert_eq!(GEOMETRY.piece_len(3), 20_000);
-        assert_eq!(GEOMETRY.piece_len(4), 0);
-        assert_eq!(GEOMETRY.block(3, 1), BlockRef { piece: 3, begin: 16384, len: 3616 });
-        assert!(GEOMETRY.contains(&BlockRef { piece: 3, begin: 16384, len: 3616 }));
-        for (begin, len) in [(16384, 3617), (0, 0), (u32::MAX, 2), (20_000, 1)] {
-            assert!(!GEOMETRY.contains(&BlockRef { piece: 3, begin, len }));
-        }
-        assert!(!GEOMETRY.contains(&BlockRef { piece: 4, begin: 0, len: 1 }));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wire::metainfo::{self, Info};
 
 use super::hash_files::{Files, hash_files};
-use crate::pieces::Geometry;
+use crate::geometry::Geometry;
 
 /// What a path holds, as a torrent.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::sha1::Hasher;
-use crate::pieces::Geometry;
+use crate::geometry::Geometry;
 
 /// Bytes of each of two pieces that are read and hashed at a time: they stay in the processor's cache.
 const STEP: usize = 128 << 10;

@@ -9,7 +9,7 @@ use wire::metainfo::{FileEntry, Info};
 use super::disk::{Root, ends_too_early, error_at, open_to_read, stat};
 use super::hash_files::{Files, hash_files};
 use crate::disk::{DiskError, FileStat};
-use crate::pieces::Geometry;
+use crate::geometry::Geometry;
 
 /// What became of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

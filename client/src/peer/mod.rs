@@ -15,7 +15,7 @@ use wire::peer::{BlockRef, Handshake, Message};
 use wire::time::Time;
 
 use crate::close::Close;
-use crate::pieces::Geometry;
+use crate::geometry::Geometry;
 use crate::rate::Rate;
 use crate::{Config, ConnId};
 

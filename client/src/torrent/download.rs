@@ -9,9 +9,10 @@ use wire::time::Time;
 
 use super::{Action, Content, Job, Torrent, TorrentEvent};
 use crate::disk::Ticket;
+use crate::partial::runs;
 use crate::payload::Payload;
 use crate::peer::{Asked, Peer};
-use crate::pieces::{self, Arrival};
+use crate::pieces::Arrival;
 use crate::smart_ban::SmartBan;
 use crate::{Close, Config, ConnId};
 
@@ -209,7 +210,7 @@ impl<P: Payload> Torrent<P> {
         self.queued_blocks += count;
         self.writing.insert(piece, count);
         if let Some(content) = &mut self.content {
-            let runs = pieces::runs(blocks).into_iter();
+            let runs = runs(blocks).into_iter();
             let runs = runs.map(|(first, blocks)| (first * BLOCK_LEN, blocks)).collect();
             content.storage.write_piece(now, piece, runs);
         }
