@@ -74,6 +74,11 @@ pub struct Session<P: Payload> {
     seed: Seed,
     torrents: BTreeMap<TorrentKey, Torrent<P>>,
     by_hash: BTreeMap<InfoHash, TorrentKey>,
+    /// When each torrent is due: an idle one costs nothing until then.
+    due: BTreeSet<(Time, TorrentKey)>,
+    due_of: BTreeMap<TorrentKey, Time>,
+    /// Torrents whose hash threads and disks are behind.
+    behind: BTreeSet<TorrentKey>,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections in `Dialing` or `Greeting`.
     unsettled: BTreeSet<ConnId>,
@@ -94,6 +99,9 @@ impl<P: Payload> Session<P> {
             seed,
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
+            due: BTreeSet::new(),
+            due_of: BTreeMap::new(),
+            behind: BTreeSet::new(),
             conns: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             next_conn: 0,
@@ -120,6 +128,7 @@ impl<P: Payload> Session<P> {
         let torrent = Torrent::new(now, self.config.clone(), info_hash, self.us, seed);
         self.torrents.insert(key, torrent);
         self.by_hash.insert(info_hash, key);
+        self.note(key);
         Some(key)
     }
 
@@ -226,7 +235,7 @@ impl<P: Payload> Session<P> {
 
     /// Whether sockets are to be read: false while hash threads and disks are behind.
     pub fn wants_read(&self) -> bool {
-        self.torrents.values().all(Torrent::wants_read)
+        self.behind.is_empty()
     }
 
     /// Somebody connected to us: the connection's name, or None if there are too many that have
@@ -362,8 +371,8 @@ impl<P: Payload> Session<P> {
         for (conn, close) in late {
             self.end(now, conn, close);
         }
-        let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
-        for key in keys {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key);
+        for key in due.collect::<Vec<_>>() {
             self.with(now, key, |torrent| torrent.handle_timeout(now));
         }
     }
@@ -376,7 +385,7 @@ impl<P: Payload> Session<P> {
             Conn::Greeting { since, .. } => Some(*since + self.config.handshake_timeout),
             Conn::Of(_) => None,
         });
-        self.torrents.values().filter_map(Torrent::poll_timeout).chain(settle).min()
+        self.due.first().map(|(at, _)| *at).into_iter().chain(settle).min()
     }
 
     /// What the driver has to do next.
@@ -434,6 +443,25 @@ impl<P: Payload> Session<P> {
         self.handle_closed(now, conn, why);
     }
 
+    /// Keeps in mind when a torrent is due, and whether it is behind.
+    fn note(&mut self, key: TorrentKey) {
+        let torrent = self.torrents.get(&key);
+        let due = torrent.and_then(Torrent::poll_timeout);
+        if due != self.due_of.get(&key).copied() {
+            let before = match due {
+                Some(due) => self.due_of.insert(key, due),
+                None => self.due_of.remove(&key),
+            };
+            before.into_iter().for_each(|before| _ = self.due.remove(&(before, key)));
+            self.due.extend(due.map(|due| (due, key)));
+        }
+        if torrent.is_some_and(|torrent| !torrent.wants_read()) {
+            self.behind.insert(key);
+        } else {
+            self.behind.remove(&key);
+        }
+    }
+
     /// Runs `f` on a torrent, then drains what it has to say.
     fn with(&mut self, now: Time, key: TorrentKey, f: impl FnOnce(&mut Torrent<P>)) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
@@ -464,6 +492,7 @@ impl<P: Payload> Session<P> {
             self.unsettled.insert(conn);
             self.actions.push_back(Action::Dial(conn, addr));
         }
+        self.note(key);
         if !self.leaving.is_empty() {
             self.forget_paused(key);
         }
