@@ -4,16 +4,12 @@
 mod common;
 
 use client::{Close, Config, TorrentEvent};
-use common::{Host, content, info};
+use common::{Host, block, content, info};
 use proptest::prelude::*;
 use wire::ext::{Pex, PexPeer};
-use wire::peer::{BLOCK_LEN, BlockRef, Handshake, Message, Reserved};
+use wire::peer::{BLOCK_LEN, Handshake, Message, Reserved};
 
 const PIECE: u32 = 2 * BLOCK_LEN;
-
-fn block(piece: u32, begin: u32, len: u32) -> BlockRef {
-    BlockRef { piece, begin, len }
-}
 
 /// An honest peer gives all that is asked of it.
 fn serve(host: &mut Host, conn: client::ConnId, content: &[u8]) {

@@ -4,8 +4,8 @@
 mod common;
 
 use client::candidates::Source;
-use client::{Close, Config, ConnId};
-use common::{Host, content, info};
+use client::{Close, Config};
+use common::{Host, block, bytes_of, content, fault, info};
 use wire::metainfo::Info;
 use wire::peer::{BLOCK_LEN, BlockRef, Handshake, Message, Reserved};
 
@@ -15,22 +15,6 @@ fn torrent(len: usize) -> (Vec<u8>, Info) {
     let content = content(len);
     let info = info(&content, PIECE);
     (content, info)
-}
-
-fn block(piece: u32, begin: u32, len: u32) -> BlockRef {
-    BlockRef { piece, begin, len }
-}
-
-fn bytes_of(content: &[u8], block: BlockRef) -> &[u8] {
-    let start = (block.piece * PIECE + block.begin) as usize;
-    &content[start..start + block.len as usize]
-}
-
-fn fault(host: &Host, conn: ConnId) -> &'static str {
-    match host.closed.get(&conn) {
-        Some(Close::Fault(what)) => what,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

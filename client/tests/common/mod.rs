@@ -12,7 +12,7 @@ use client::{
 };
 use sha1::{Digest, Sha1};
 use wire::metainfo::{Info, build_info};
-use wire::peer::{BlockRef, Handshake, Message, Reserved};
+use wire::peer::{BLOCK_LEN, BlockRef, Handshake, Message, Reserved};
 use wire::time::Time;
 
 /// A block of real bytes.
@@ -62,6 +62,25 @@ pub fn info(content: &[u8], piece_length: u32) -> Info {
         content.chunks(piece_length as usize).map(|piece| Sha1::digest(piece).into()).collect();
     let raw = build_info("x", &[(vec![], content.len() as u64)], piece_length, &hashes);
     Info::parse(&raw).unwrap()
+}
+
+/// A block, by its numbers.
+pub fn block(piece: u32, begin: u32, len: u32) -> BlockRef {
+    BlockRef { piece, begin, len }
+}
+
+/// The bytes of a block of a torrent in pieces of two blocks.
+pub fn bytes_of(content: &[u8], block: BlockRef) -> &[u8] {
+    let start = (block.piece * 2 * BLOCK_LEN + block.begin) as usize;
+    &content[start..start + block.len as usize]
+}
+
+/// What a peer was closed for.
+pub fn fault(host: &Host, conn: ConnId) -> &'static str {
+    match host.closed.get(&conn) {
+        Some(Close::Fault(what)) => what,
+        other => panic!("{other:?}"),
+    }
 }
 
 impl Host {
