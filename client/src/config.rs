@@ -97,6 +97,14 @@ pub struct Config {
     /// Wait between two announces while all is well. BEP 5: stored for 45 minutes by libtorrent,
     /// 30 by jech; libtorrent announces every 15.
     pub announce_every: Duration,
+    /// How long nobody is connected until a torrent that has all lets go of its files and its info
+    /// dict. Whoever lost a connection is back sooner, or much later.
+    pub dormant_after: Duration,
+    /// Time between two announces of torrents that have all, beyond the first [`Config::announce_burst`]:
+    /// 180 ms spread 10,000 over half an hour, as long as they are stored by jech.
+    pub announce_gap: Duration,
+    /// Torrents that have all that may be announced at once.
+    pub announce_burst: u32,
     /// Peers below which a leech asks for more after [`Config::ask_again_after_max`] already.
     pub peers_wanted: usize,
     /// Messages that wait for a peer to take them, at most, in bytes; one that asks on and does not
@@ -147,6 +155,9 @@ impl Default for Config {
             ask_again_after: Duration::from_secs(1),
             ask_again_after_max: Duration::from_secs(60),
             announce_every: Duration::from_secs(15 * 60),
+            dormant_after: Duration::from_secs(60),
+            announce_gap: Duration::from_millis(180),
+            announce_burst: 32,
             peers_wanted: 20,
             output_bytes_max: 1 << 20,
             faults_max: 20,

@@ -70,6 +70,11 @@ impl Discovery {
         due
     }
 
+    /// When a question is due; None while one is under way.
+    pub fn due(&self) -> Option<Time> {
+        (!self.asking).then_some(self.next)
+    }
+
     /// Whether a question is under way.
     pub fn is_asking(&self) -> bool {
         self.asking

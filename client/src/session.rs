@@ -77,6 +77,8 @@ pub struct Session<P: Payload> {
     /// When each torrent is due: an idle one costs nothing until then.
     due: BTreeSet<(Time, TorrentKey)>,
     due_of: BTreeMap<TorrentKey, Time>,
+    /// Torrents that are not at rest.
+    active: BTreeSet<TorrentKey>,
     /// Torrents whose hash threads and disks are behind.
     behind: BTreeSet<TorrentKey>,
     conns: BTreeMap<ConnId, Conn>,
@@ -101,6 +103,7 @@ impl<P: Payload> Session<P> {
             by_hash: BTreeMap::new(),
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
+            active: BTreeSet::new(),
             behind: BTreeSet::new(),
             conns: BTreeMap::new(),
             unsettled: BTreeSet::new(),
@@ -132,9 +135,17 @@ impl<P: Payload> Session<P> {
         Some(key)
     }
 
-    /// Gives a torrent its info dict and its files.
-    pub fn set_info(&mut self, now: Time, key: TorrentKey, info: Info, storage: Storage<P>) {
-        self.with(now, key, |torrent| torrent.set_info(now, info, storage));
+    /// Gives a torrent its info dict and its files. False if it has them, or does not go on.
+    pub fn set_info(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        info: Info,
+        storage: Storage<P>,
+    ) -> bool {
+        let mut begins = false;
+        self.with(now, key, |torrent| begins = torrent.set_info(now, info, storage));
+        begins
     }
 
     /// Addresses that may have a torrent.
@@ -202,6 +213,7 @@ impl<P: Payload> Session<P> {
             && let Some(torrent) = self.torrents.remove(&key)
         {
             self.by_hash.remove(torrent.info_hash());
+            self.note(key);
             self.events.push_back((key, TorrentEvent::Removed));
         }
     }
@@ -226,6 +238,11 @@ impl<P: Payload> Session<P> {
     /// The torrent named `key`.
     pub fn torrent(&self, key: TorrentKey) -> Option<&Torrent<P>> {
         self.torrents.get(&key)
+    }
+
+    /// Torrents of which anything may change but their announces.
+    pub fn active(&self) -> impl Iterator<Item = TorrentKey> + '_ {
+        self.active.iter().copied()
     }
 
     /// Figures of one torrent.
@@ -443,7 +460,7 @@ impl<P: Payload> Session<P> {
         self.handle_closed(now, conn, why);
     }
 
-    /// Keeps in mind when a torrent is due, and whether it is behind.
+    /// Keeps in mind when a torrent is due, and whether it is at rest or behind.
     fn note(&mut self, key: TorrentKey) {
         let torrent = self.torrents.get(&key);
         let due = torrent.and_then(Torrent::poll_timeout);
@@ -455,10 +472,13 @@ impl<P: Payload> Session<P> {
             before.into_iter().for_each(|before| _ = self.due.remove(&(before, key)));
             self.due.extend(due.map(|due| (due, key)));
         }
-        if torrent.is_some_and(|torrent| !torrent.wants_read()) {
-            self.behind.insert(key);
-        } else {
-            self.behind.remove(&key);
+        let is_active = torrent.is_some_and(|torrent| !torrent.is_at_rest());
+        let is_behind = torrent.is_some_and(|torrent| !torrent.wants_read());
+        for (is_in, set) in [(is_active, &mut self.active), (is_behind, &mut self.behind)] {
+            match is_in {
+                true => _ = set.insert(key),
+                false => _ = set.remove(&key),
+            }
         }
     }
 

@@ -59,6 +59,8 @@ pub struct TorrentStats {
     pub complete: bool,
     /// Whether it is paused, and its files are closed.
     pub paused: bool,
+    /// Whether it has all, nobody wants anything of it, and its files are closed.
+    pub dormant: bool,
     /// Why it cannot go on.
     pub failure: Option<Failure>,
     /// Whether a question for peers is under way.

@@ -321,6 +321,47 @@ async fn errors_say_what_to_do() {
 }
 
 #[tokio::test]
+async fn torrents_that_nobody_asks_hold_nothing_open_and_wake_for_who_comes() {
+    run(async {
+        let (_folder, hashed) = shared("a.bin");
+        let info_hash = hashed.info.info_hash;
+        let first = alone();
+        first.add(Add::seed(hashed)).await.unwrap();
+        let output = TempDir::new().unwrap();
+        let second =
+            local().without_dht().config(|c| c.dormant_after = Duration::ZERO).start().unwrap();
+        let mut events = second.events();
+        let peer = first.listen_addrs()[0].to_string();
+        let key = second.add(Add::info_hash(info_hash, output.path()).peer(peer)).await.unwrap();
+        until(&mut events, |event| *event == TorrentEvent::Complete).await;
+        until(&mut events, |event| *event == TorrentEvent::Flushed).await;
+        first.shutdown().await.unwrap();
+        while !second.stats(key).await.unwrap().dormant {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        while open_beneath(output.path()) != [""; 0].map(std::path::PathBuf::from) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(second.active().await.unwrap(), []);
+        let info = second.info(key).await.unwrap().expect("it is read from the journal");
+        assert_eq!(info.info_hash, info_hash);
+        // One more asks.
+        let third = alone();
+        let mut told = third.events();
+        let got = TempDir::new().unwrap();
+        let peer = second.listen_addrs()[0].to_string();
+        third.add(Add::info_hash(info_hash, got.path()).peer(peer)).await.unwrap();
+        until(&mut told, |event| *event == TorrentEvent::Complete).await;
+        third.shutdown().await.unwrap();
+        assert_eq!(fs::read(got.path().join("a.bin")).unwrap(), content());
+        second.pause(key).await.unwrap();
+        second.resume(key).await.unwrap();
+        second.shutdown().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_file_that_was_cut_while_it_is_served_fails_the_torrent() {
     run(async {
         let (folder, hashed) = shared("a.bin");
@@ -329,11 +370,16 @@ async fn a_file_that_was_cut_while_it_is_served_fails_the_torrent() {
         let mut events = seed.events();
         let key = seed.add(Add::seed(hashed)).await.unwrap();
         until(&mut events, |event| *event == TorrentEvent::Started).await;
+        // Who is connected keeps it awake.
+        let (output, peer) = (TempDir::new().unwrap(), seed.listen_addrs()[0].to_string());
+        let watcher = alone();
+        let mut told = watcher.events();
+        let watch = Add::info_hash(info_hash, output.path()).metadata_only();
+        watcher.add(watch.peer(peer.clone())).await.unwrap();
+        until(&mut told, |event| matches!(event, TorrentEvent::Metadata(_))).await;
         let path = folder.path().join("a.bin");
         fs::write(&path, &content()[..LEN / 2]).unwrap();
-        let output = TempDir::new().unwrap();
-        let add = Add::info_hash(info_hash, output.path());
-        leech.add(add.peer(seed.listen_addrs()[0].to_string())).await.unwrap();
+        leech.add(Add::info_hash(info_hash, output.path()).peer(peer)).await.unwrap();
         let told = failure(&mut events).await;
         assert!(told.to_string().ends_with("a.bin: ends too early"), "{told}");
         assert_eq!(seed.stats(key).await.unwrap().failure, Some(told));

@@ -47,6 +47,8 @@ pub struct Milestones {
     pub hops: Option<u32>,
 }
 
+type NewStorage = fn(&Info, storage::Config, u32) -> Storage<Content>;
+
 /// A peer on a host of a world.
 pub struct PeerHost {
     node: Node,
@@ -54,6 +56,8 @@ pub struct PeerHost {
     port: u16,
     disk: Disk,
     torrent: Option<TorrentKey>,
+    /// How its torrent's files are found.
+    files: Option<(Info, NewStorage)>,
     lookups: BTreeMap<LookupId, (TorrentKey, Asked)>,
     framers: BTreeMap<ConnId, Framer>,
     stream: VecDeque<StreamAction>,
@@ -74,6 +78,7 @@ impl PeerHost {
             port: addr.port(),
             disk: Disk::new(),
             torrent: None,
+            files: None,
             lookups: BTreeMap::new(),
             framers: BTreeMap::new(),
             stream: VecDeque::new(),
@@ -149,14 +154,22 @@ impl PeerHost {
             TorrentEvent::DhtNode(addr) => self.node.add_contact(now, addr),
             TorrentEvent::Metadata(info) => {
                 self.milestones.metadata = Some(now);
-                let storage = Storage::new(&info, storage::Config::default(), key.0);
-                self.session.set_info(now, key, *info, storage);
+                self.files = Some((*info, Storage::new));
+                self.set_info(now, key);
             }
+            TorrentEvent::WantsInfo => self.set_info(now, key),
             TorrentEvent::Complete => {
                 self.milestones.complete = Some(now);
                 self.session.flush_torrent(now, key);
             }
             _ => {}
+        }
+    }
+
+    fn set_info(&mut self, now: Time, key: TorrentKey) {
+        if let Some((info, storage)) = &self.files {
+            let storage = storage(info, storage::Config::default(), key.0);
+            self.session.set_info(now, key, info.clone(), storage);
         }
     }
 
@@ -225,8 +238,8 @@ impl Host for PeerHost {
                 let file = info.files.first().map(|file| file.path.clone());
                 if let (Some(key), Some(path)) = (self.torrent, file) {
                     self.disk.put(path, &content);
-                    let storage = Storage::seed(&info, storage::Config::default(), key.0);
-                    self.session.set_info(now, key, *info, storage);
+                    self.files = Some((*info, Storage::seed));
+                    self.set_info(now, key);
                 }
             }
         }

@@ -151,13 +151,13 @@ impl Run<'_> {
                     }
                 }
                 _ = redraw.tick() => {
-                    let stats = self.stats().await?;
+                    let stats = self.active().await?;
                     report.progress(&stats, &self.search().await?);
                 }
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
                     if deadline.is_some() && self.is_fetching() =>
                 {
-                    return Err(out_of_time(&self.stats().await?, &self.search().await?));
+                    return Err(out_of_time(&self.active().await?, &self.search().await?));
                 }
             }
         }
@@ -183,8 +183,9 @@ impl Run<'_> {
         self.code.map_or(Ok(()), |code| Err(Failure::Several { code, failed, all }))
     }
 
-    async fn stats(&self) -> Result<Vec<TorrentStats>, Failure> {
-        let listed = self.session.list().await?.into_iter();
+    /// Those that are fetched, or of which somebody wants something.
+    async fn active(&self) -> Result<Vec<TorrentStats>, Failure> {
+        let listed = self.session.active().await?.into_iter();
         let going = listed.filter(|(key, _)| self.states.get(key) != Some(&State::Failed));
         Ok(going.map(|(_, stats)| stats).collect())
     }

@@ -95,7 +95,7 @@ async fn serve(
             },
             _ = redraw.tick() => {
                 let stats: Vec<_> =
-                    session.list().await?.into_iter().map(|(_, stats)| stats).collect();
+                    session.active().await?.into_iter().map(|(_, stats)| stats).collect();
                 let search = match magnets.keys().next() {
                     Some(key) => session.search(*key).await?,
                     None => SearchProgress::default(),

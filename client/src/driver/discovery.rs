@@ -10,9 +10,11 @@ use dht::driver::{BindError, Driver, DriverConfig, StateError, StateFile};
 use dht::{Event, LookupId, Snapshot};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::sleep;
 use wire::InfoHash;
 use wire::compact::Family;
 
+use super::pace::Pace;
 use super::reactor::Reactor;
 use crate::candidates::Source;
 use crate::{Asked, TorrentKey};
@@ -91,6 +93,11 @@ impl Dht {
         port: Option<u16>,
         reactor: Reactor,
     ) -> Dht {
+        let pace = {
+            let shared = reactor.shared.borrow();
+            let config = shared.session.config();
+            Pace::new(config.announce_gap, config.announce_burst)
+        };
         let dht = Dht { shared: Rc::default(), wake: Rc::new(Notify::new()) };
         let task = Task {
             driver,
@@ -98,6 +105,8 @@ impl Dht {
             port,
             state_file: options.state_file.map(StateFile::new),
             shared: dht.shared.clone(),
+            waiting: VecDeque::new(),
+            pace,
             lookups: BTreeMap::new(),
         };
         spawn_local(task.run(dht.wake.clone()));
@@ -146,21 +155,27 @@ struct Task {
     port: Option<u16>,
     state_file: Option<StateFile>,
     shared: Rc<RefCell<Shared>>,
+    /// Torrents that have all, to be announced at a pace: who fetches does not wait for thousands.
+    waiting: VecDeque<(TorrentKey, InfoHash)>,
+    pace: Pace,
     lookups: BTreeMap<LookupId, (TorrentKey, Asked)>,
 }
 
 impl Task {
     async fn run(mut self, wake: Rc<Notify>) {
         loop {
+            let wait = (!self.waiting.is_empty()).then(|| self.pace.due().since(self.driver.now()));
             tokio::select! {
                 () = self.driver.turn() => {}
                 () = wake.notified() => {}
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
             loop {
                 let command = self.shared.borrow_mut().commands.pop_front();
                 let Some(command) = command else { break };
                 self.on_command(command);
             }
+            self.announce_waiting();
             self.driver.flush();
             while let Some(event) = self.driver.poll_event() {
                 self.on_event(event);
@@ -173,16 +188,11 @@ impl Task {
     fn on_command(&mut self, command: Command) {
         let now = self.driver.now();
         match command {
-            Command::Ask(key, info_hash, seed) => {
-                let node = self.driver.node_mut();
-                let lookup = match self.port {
-                    Some(port) => node.announce(now, info_hash, Some(port), seed),
-                    None => node.get_peers(now, info_hash),
-                };
-                self.lookups.insert(lookup, (key, Asked::default()));
-            }
+            Command::Ask(key, info_hash, true) => self.waiting.push_back((key, info_hash)),
+            Command::Ask(key, info_hash, false) => self.ask(key, info_hash, false),
             Command::AddNode(addr) => self.driver.node_mut().add_contact(now, addr),
             Command::Forget(key) => {
+                self.waiting.retain(|(other, _)| *other != key);
                 let its = self.lookups.extract_if(.., |_, (other, _)| *other == key);
                 for lookup in its.map(|(lookup, _)| lookup).collect::<Vec<_>>() {
                     self.driver.node_mut().cancel(now, lookup);
@@ -191,6 +201,24 @@ impl Task {
             }
             Command::Save(end) => self.save(end),
         }
+    }
+
+    fn announce_waiting(&mut self) {
+        let now = self.driver.now();
+        while !self.waiting.is_empty() && self.pace.take(now) {
+            let next = self.waiting.pop_front();
+            next.into_iter().for_each(|(key, info_hash)| self.ask(key, info_hash, true));
+        }
+    }
+
+    fn ask(&mut self, key: TorrentKey, info_hash: InfoHash, seed: bool) {
+        let now = self.driver.now();
+        let node = self.driver.node_mut();
+        let lookup = match self.port {
+            Some(port) => node.announce(now, info_hash, Some(port), seed),
+            None => node.get_peers(now, info_hash),
+        };
+        self.lookups.insert(lookup, (key, Asked::default()));
     }
 
     fn save(&self, end: oneshot::Sender<Result<(), StateError>>) {

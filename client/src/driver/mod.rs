@@ -11,6 +11,7 @@ pub mod disk;
 mod engine;
 mod handle;
 mod hash_files;
+mod pace;
 mod reactor;
 mod sha1;
 mod verify;

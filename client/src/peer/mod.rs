@@ -32,6 +32,8 @@ const UNCHOKE_INTERVAL: Duration = Duration::from_secs(1);
 const UPLOAD_BLOCK_MAX: u32 = 64 << 10;
 /// A connection that lasted this long was of use.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Bytes of memory that a message takes beyond its own.
+const HELD_OVERHEAD: usize = 48;
 /// Rejects without a block after which a peer is of no use. libtorrent: max_rejects 50.
 const REJECTS_MAX: u32 = 50;
 
@@ -125,6 +127,9 @@ pub struct Peer {
     flush_told: bool,
     last_in: Time,
     last_out: Time,
+    /// Messages that came before its torrent was awake.
+    pub held: Vec<Box<[u8]>>,
+    held_bytes: usize,
     /// When a peer exchange of its last counted.
     pex_at: Option<Time>,
     faults: u32,
@@ -172,6 +177,8 @@ impl Peer {
             flush_told: false,
             last_in: now,
             last_out: now,
+            held: Vec::new(),
+            held_bytes: 0,
             pex_at: None,
             faults: 0,
             faults_max: config.faults_max,
@@ -187,6 +194,15 @@ impl Peer {
     /// The torrent's metadata is known: what it told so far is checked.
     pub fn set_piece_count(&mut self, pieces: u32) -> Result<(), Close> {
         self.has.set_piece_count(pieces).ok_or(Close::Fault("a bitfield that does not fit"))
+    }
+
+    /// Keeps a message for later; false if these take more than `bytes_max`.
+    pub fn hold(&mut self, now: Time, body: &[u8], bytes_max: usize) -> bool {
+        self.last_in = now;
+        // A short one takes as much as a few words of the heap.
+        self.held_bytes += body.len() + HELD_OVERHEAD;
+        self.held.push(body.into());
+        self.held_bytes <= bytes_max
     }
 
     /// Pieces that it answers for while it chokes us.

@@ -129,7 +129,7 @@ impl<P: Payload> Storage<P> {
                 None => format!("{path} is not there"),
                 Some(len) => format!("{path} has {len} bytes, but {} in the torrent", file.len),
             };
-            return self.fail(DiskError { kind: DiskErrorKind::Conflict, message });
+            return self.fail(DiskError { kind: DiskErrorKind::Other, message });
         }
         self.have = Bitfield::full(self.plan.piece_count());
         self.set_ready();

@@ -252,6 +252,9 @@ impl<P: Payload> Torrent<P> {
                 to_hash.push(piece);
             }
         }
+        if self.is_dormant() {
+            return self.on_woken(now);
+        }
         let is_flood = have.count() as usize * HAVE_LEN > self.config.output_bytes_max;
         let early: Vec<ConnId> = self.peers.keys().copied().filter(|_| is_flood).collect();
         for conn in early {

@@ -114,7 +114,7 @@ impl<P: Payload> Torrent<P> {
         if let Some(port) = handshake.listen_port {
             self.on_listen_port(now, conn, port);
         }
-        if self.content.is_none()
+        if self.wants_metadata()
             && let Some(size) = handshake.metadata_size.filter(|_| has_metadata)
         {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -126,9 +126,13 @@ impl<P: Payload> Torrent<P> {
         Ok(())
     }
 
+    fn wants_metadata(&self) -> bool {
+        self.content.is_none() && !self.has_failed() && !self.stopping
+    }
+
     /// Asks every peer that has it for the metadata's parts that are missing.
     pub(super) fn request_metadata(&mut self, now: Time) {
-        if self.content.is_some() || self.has_failed() || self.stopping {
+        if !self.wants_metadata() {
             return;
         }
         // Each in turn, so that the parts are spread over all.
@@ -143,7 +147,7 @@ impl<P: Payload> Torrent<P> {
 
     /// Asks one peer, so that what a stranger says is not enough to look through all peers.
     fn request_metadata_of(&mut self, now: Time, conn: ConnId) {
-        if self.content.is_some() || self.has_failed() || self.stopping {
+        if !self.wants_metadata() {
             return;
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
@@ -160,7 +164,7 @@ impl<P: Payload> Torrent<P> {
                 self.metadata.handle_reject(now, conn, piece);
                 // Whoever rejects has not got it yet: it is asked again when the tick comes.
             }
-            MetadataMessage::Data { piece, total_size, data } if self.content.is_none() => {
+            MetadataMessage::Data { piece, total_size, data } if self.wants_metadata() => {
                 match self.metadata.handle_data(now, conn, piece, total_size, data) {
                     Outcome::Wait => self.request_metadata_of(now, conn),
                     Outcome::Again => self.request_metadata(now),

@@ -4,6 +4,7 @@
 //! talks to them by [`Action`]s and [`TorrentEvent`]s, and is tested alone.
 
 mod autopsy;
+mod dormant;
 mod download;
 mod extension;
 mod parts;
@@ -40,6 +41,7 @@ use crate::storage::{Storage, StorageEvent};
 use crate::{Config, ConnId};
 
 use autopsy::Autopsy;
+use dormant::Dormant;
 
 /// How often a torrent looks at its peers.
 const TICK: Duration = Duration::from_secs(1);
@@ -95,6 +97,13 @@ pub enum TorrentEvent {
     Paused,
     /// It is paused, and its session has forgotten it.
     Removed,
+    /// Nobody wants anything of it: its files are closed, its info dict is not held, and nothing of it
+    /// is to be.
+    Dormant,
+    /// Somebody wants something of it: [`Torrent::set_info`] is to be called again.
+    WantsInfo,
+    /// It is no longer dormant, and as whole as it was; [`TorrentEvent::Started`] comes instead if not.
+    Woken,
 }
 
 /// Why a torrent cannot go on.
@@ -201,6 +210,9 @@ pub struct Torrent<P: Payload> {
     stopping: bool,
     flush_wanted: bool,
     files: pause::Files,
+    dormant: Option<Dormant>,
+    /// When somebody was last connected or dialled.
+    busy_at: Option<Time>,
     /// Disk operations without a result yet.
     ops_in_flight: usize,
     next_tick: Time,
@@ -266,6 +278,8 @@ impl<P: Payload> Torrent<P> {
             stopping: false,
             flush_wanted: false,
             files: pause::Files::Open,
+            dormant: None,
+            busy_at: None,
             ops_in_flight: 0,
             next_tick: now,
             next_choke: now + config.choke_round,
@@ -283,10 +297,11 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s.
-    pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) {
+    /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s. False if
+    /// it has them, or does not go on.
+    pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) -> bool {
         if self.content.is_some() || self.has_failed() || self.stopping {
-            return;
+            return false;
         }
         let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
         let none = Bitfield::new(geometry.piece_count());
@@ -312,8 +327,11 @@ impl<P: Payload> Torrent<P> {
             self.peers.values().for_each(|peer| content.picker.add_peer(peer.has()));
             content.storage.start(now);
         }
-        self.tell_metadata_size();
+        if self.dormant.is_none() {
+            self.tell_metadata_size();
+        }
         self.drain_storage(now);
+        true
     }
 
     /// The info-hash.
@@ -328,12 +346,15 @@ impl<P: Payload> Torrent<P> {
 
     /// Whether all pieces are there, wanted or not.
     pub fn is_whole(&self) -> bool {
-        self.content.as_ref().is_some_and(|content| content.pieces.have().is_full())
+        match &self.dormant {
+            Some(dormant) => dormant.is_whole(),
+            None => self.content.as_ref().is_some_and(|c| c.pieces.have().is_full()),
+        }
     }
 
     /// Whether all pieces are there that are wanted.
     pub fn is_complete(&self) -> bool {
-        self.content.as_ref().is_some_and(|content| content.complete)
+        self.dormant.is_some() || self.content.as_ref().is_some_and(|content| content.complete)
     }
 
     /// Whether more may be read from the peers: false while hash threads and disk are behind.
@@ -388,26 +409,38 @@ impl<P: Payload> Torrent<P> {
         if self.has_failed() || self.stopping {
             return;
         }
+        self.tick_peers(now);
+        if self.dormant.is_none() {
+            self.tick_content(now);
+        }
+        self.dial_more(now);
+        if self.discovery.take_due(now) {
+            self.events.push_back(TorrentEvent::WantsPeers);
+        }
+        self.rest(now);
+        self.tell_flushes();
+    }
+
+    fn tick_content(&mut self, now: Time) {
         self.relieve(now);
         self.write_old(now);
-        self.tick_peers(now);
         if now >= self.next_choke {
             self.next_choke = now + self.config.choke_round;
             self.choke_round(now);
         }
         self.request_metadata(now);
         self.fill_all(now);
-        self.dial_more(now);
-        if self.discovery.take_due(now) {
-            self.events.push_back(TorrentEvent::WantsPeers);
-        }
-        self.tell_flushes();
     }
 
     /// When [`Torrent::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         let storage = self.content.as_ref().and_then(|content| content.storage.poll_timeout());
-        let tick = (!self.has_failed() && !self.stopping).then_some(self.next_tick);
+        let due = || [self.discovery.due(), self.candidates.next_at()].into_iter().flatten().min();
+        let tick = match self.is_at_rest() {
+            true => due().map(|due| due.max(self.next_tick)),
+            false => Some(self.next_tick),
+        };
+        let tick = tick.filter(|_| !self.has_failed() && !self.stopping);
         [storage, tick].into_iter().flatten().min()
     }
 
@@ -453,8 +486,7 @@ impl<P: Payload> Torrent<P> {
 
     /// Takes what the storage has to say, and passes its operations on.
     fn drain_storage(&mut self, now: Time) {
-        loop {
-            let Some(content) = &mut self.content else { return };
+        while let Some(content) = &mut self.content {
             while let Some((ticket, op)) = content.storage.poll_op() {
                 self.ops_in_flight += 1;
                 self.actions.push_back(Action::Disk(ticket, op));
@@ -479,6 +511,7 @@ impl<P: Payload> Torrent<P> {
             }
         }
         self.tell_paused();
+        self.tell_wake();
         self.tell_flushes();
     }
 
@@ -494,7 +527,7 @@ impl<P: Payload> Torrent<P> {
     /// Figures for progress and logs.
     pub fn stats(&self, now: Time) -> TorrentStats {
         let content = self.content.as_ref();
-        TorrentStats {
+        let mut stats = TorrentStats {
             info_hash: self.info_hash,
             name: content.map(|content| content.info.name.clone()),
             total_len: content.map_or(0, |content| content.info.total_len),
@@ -521,12 +554,15 @@ impl<P: Payload> Torrent<P> {
             started: content.is_some_and(|content| content.started),
             complete: self.is_complete(),
             paused: self.is_paused(),
+            dormant: self.is_dormant(),
             failure: self.failure.clone(),
             asking: self.discovery.is_asking(),
             hash_failures: self.counters.hash_failures,
             end_game_requests: self.counters.end_game_requests,
             written_early: self.counters.written_early,
             read_back: self.counters.read_back,
-        }
+        };
+        self.dormant.iter().for_each(|dormant| dormant.tell(&mut stats));
+        stats
     }
 }

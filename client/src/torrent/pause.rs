@@ -42,6 +42,7 @@ impl<P: Payload> Torrent<P> {
         self.files = Files::Open;
         self.failure = None;
         self.content = None;
+        self.dormant = None;
         self.metadata = MetadataFetch::new(self.info_hash, &self.config);
         self.next_tick = now;
         self.relieved_at = now;

@@ -99,7 +99,12 @@ impl<P: Payload> Torrent<P> {
             };
             peer.send_handshake(&ours);
         }
-        self.greet(&mut peer);
+        if self.is_dormant() {
+            // What it has stands first, and is known only once it is awake.
+            self.wake();
+        } else {
+            self.greet(&mut peer);
+        }
         self.peers.insert(conn, peer);
         self.events.push_back(TorrentEvent::Connected(addr));
         self.tell_flushes();
@@ -161,7 +166,7 @@ impl<P: Payload> Torrent<P> {
     }
 
     /// The first messages: what we can do and what we have.
-    fn greet(&mut self, peer: &mut Peer) {
+    pub(super) fn greet(&mut self, peer: &mut Peer) {
         if peer.handshake.reserved.extensions() {
             let payload = self.extension_handshake(peer.addr);
             peer.send(Message::Extended(0, &payload));
@@ -249,6 +254,9 @@ impl<P: Payload> Torrent<P> {
 
     /// A message came over `conn`: its id and payload.
     pub fn handle_message(&mut self, now: Time, conn: ConnId, body: &[u8]) {
+        if self.is_dormant() {
+            return self.hold_message(now, conn, body);
+        }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let geometry = self.content.as_ref().map(|content| *content.pieces.geometry());
         let result = match peer.handle_message(now, body, geometry.as_ref()) {

@@ -27,6 +27,9 @@ impl Payload for Bytes {
     }
 }
 
+/// How a torrent's files are found.
+type NewStorage = fn(&Info, storage::Config, u32) -> Storage<Bytes>;
+
 /// A session with a disk in memory.
 pub struct Host {
     pub now: Time,
@@ -49,6 +52,10 @@ pub struct Host {
     /// Whose sockets take nothing.
     pub deaf: BTreeSet<ConnId>,
     next_port: u16,
+    /// How its torrent's files are found again.
+    info: Option<(Info, NewStorage)>,
+    /// What a dormant torrent wants is not given.
+    pub hold_info: bool,
 }
 
 /// Content of `len` bytes that is not the same in any two blocks.
@@ -106,6 +113,8 @@ impl Host {
             held: Vec::new(),
             deaf: BTreeSet::new(),
             next_port: 2000,
+            info: None,
+            hold_info: false,
         }
     }
 
@@ -135,14 +144,19 @@ impl Host {
 
     pub fn set_seed(&mut self, info: &Info, content: &[u8]) {
         self.files.insert("x".into(), content.to_vec());
-        let storage = Storage::seed(info, storage::Config::default(), 0);
-        self.session.set_info(self.now, self.key, info.clone(), storage);
-        self.drain();
+        self.info = Some((info.clone(), Storage::seed));
+        self.give_info();
     }
 
     pub fn set_info(&mut self, info: &Info) {
-        let storage = Storage::new(info, storage::Config::default(), 0);
-        self.session.set_info(self.now, self.key, info.clone(), storage);
+        self.info = Some((info.clone(), Storage::new));
+        self.give_info();
+    }
+
+    pub fn give_info(&mut self) {
+        let (info, storage) = self.info.clone().unwrap();
+        let storage = storage(&info, storage::Config::default(), 0);
+        self.session.set_info(self.now, self.key, info, storage);
         self.drain();
     }
 
@@ -295,7 +309,11 @@ impl Host {
             }
         }
         while let Some((_, event)) = self.session.poll_event() {
+            let is_wanted = event == TorrentEvent::WantsInfo && !self.hold_info;
             self.events.push(event);
+            if is_wanted {
+                self.give_info();
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) enum Command {
     Info(TorrentKey, Reply<Option<Arc<Info>>>),
     Stats(TorrentKey, Reply<TorrentStats>),
     List(Reply<Vec<(TorrentKey, TorrentStats)>>),
+    Active(Reply<Vec<(TorrentKey, TorrentStats)>>),
     Search(TorrentKey, Reply<SearchProgress>),
     Save(Reply<()>),
     Shutdown(Reply<()>),

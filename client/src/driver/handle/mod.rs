@@ -146,10 +146,11 @@ impl Session {
         self.ask(|end| Command::Remove(key, end)).await
     }
 
-    /// The info dict of a torrent; `None` while it is not known.
+    /// The info dict of a torrent; `None` while it is not known. Of a dormant torrent it is read from
+    /// its journal.
     ///
     /// # Errors
-    /// There is no such torrent.
+    /// There is no such torrent; its journal cannot be read.
     pub async fn info(&self, key: TorrentKey) -> Result<Option<Arc<Info>>, SessionError> {
         self.ask(|end| Command::Info(key, end)).await
     }
@@ -168,6 +169,15 @@ impl Session {
     /// The session has ended.
     pub async fn list(&self) -> Result<Vec<(TorrentKey, TorrentStats)>, SessionError> {
         self.ask(Command::List).await
+    }
+
+    /// Like [`Session::list`], but of the torrents of which anything may change: all but those that
+    /// have all, and of which nobody wants anything.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn active(&self) -> Result<Vec<(TorrentKey, TorrentStats)>, SessionError> {
+        self.ask(Command::Active).await
     }
 
     /// How the search for a torrent's peers goes in the DHT.

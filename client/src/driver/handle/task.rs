@@ -75,6 +75,9 @@ impl Task {
                     Some(Command::Shutdown(end)) => break Some(end),
                     Some(command) => self.on_command(command),
                 },
+                Some(Ok((key, info))) = self.engine.loading.join_next() => {
+                    self.engine.on_loaded(key, info);
+                }
                 // What panicked has told so, and drops who waits.
                 Some(Ok((prepared, end))) = self.preparing.join_next() => {
                     let _ = end.send(prepared.and_then(|prepared| self.engine.add(prepared)));
@@ -122,9 +125,10 @@ impl Task {
             Command::Pause(key, end) => engine.pause(key, Some(end)),
             Command::Resume(key, end) => engine.resume(key, end),
             Command::Remove(key, end) => engine.remove(key, end),
-            Command::Info(key, end) => drop(end.send(engine.info(key))),
+            Command::Info(key, end) => engine.info(key, end),
             Command::Stats(key, end) => drop(end.send(engine.stats(key))),
             Command::List(end) => drop(end.send(Ok(engine.list()))),
+            Command::Active(end) => drop(end.send(Ok(engine.active()))),
             Command::Search(key, end) => drop(end.send(engine.search(key))),
             Command::Save(end) => engine.save(end),
             Command::Shutdown(_) => {}

@@ -1,27 +1,33 @@
 //! What runs on the thread of a session: the reactor, the DHT node, and what was asked for of each
 //! torrent.
 
+mod dormant;
+mod starts;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
 use wire::InfoHash;
 use wire::metainfo::Info;
 use wire::rng::Seed;
 
 use super::bind::bind;
 use super::discovery::{Dht, DhtOptions, SearchProgress};
-use super::disk::{self, DiskPool};
+use super::disk::{self, DiskPool, Slot};
 use super::handle::{Add, SessionError, What};
 use super::reactor::Reactor;
 use crate::candidates::Source;
+use crate::disk::{DiskError, DiskErrorKind};
 use crate::session::{Event, Session};
 use crate::storage::{self, Storage};
-use crate::torrent::{Failure, Identity, TorrentEvent};
+use crate::torrent::{Failure, Identity, Torrent, TorrentEvent};
 use crate::{Config, TorrentKey, TorrentStats};
+use dormant::{Known, Loaded, WaitsForInfo};
+use starts::Starts;
 
 /// How an engine is to run.
 pub(super) struct Options {
@@ -52,16 +58,20 @@ pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
         std::fs::create_dir_all(&add.root)
             .map_err(|error| SessionError::Disk(disk::error_at(&add.root, &error)))?;
     }
-    let info = info.or_else(|| saved_info(&add.root, &info_hash));
+    let info = info.or_else(|| saved_info(&add.root, &info_hash).ok());
     Ok(Prepared { add, info_hash, info })
 }
 
 /// The info dict that an earlier run saved beside the files.
-fn saved_info(root: &Path, info_hash: &InfoHash) -> Option<Info> {
+fn saved_info(root: &Path, info_hash: &InfoHash) -> Result<Info, DiskError> {
     let path =
         storage::journal_path(info_hash).into_iter().fold(root.to_path_buf(), |p, e| p.join(e));
-    let raw = storage::read_info(&std::fs::read(path).ok()?)?;
-    Info::parse(&raw).ok().filter(|info| info.info_hash == *info_hash)
+    let journal = std::fs::read(&path).map_err(|error| disk::error_at(&path, &error))?;
+    let info = storage::read_info(&journal).and_then(|raw| Info::parse(&raw).ok());
+    info.filter(|info| info.info_hash == *info_hash).ok_or_else(|| DiskError {
+        kind: DiskErrorKind::Other,
+        message: format!("{}: it does not hold the info dict any more", path.display()),
+    })
 }
 
 /// Who waits for something that can end in words.
@@ -75,7 +85,11 @@ struct Added {
     files: Option<Vec<u32>>,
     preallocate: bool,
     seed: bool,
-    info: Option<Arc<Info>>,
+    info: Known,
+    /// It is being read.
+    is_loading: bool,
+    /// Who waits for that.
+    asking: Vec<WaitsForInfo>,
     /// It is to be paused, and is or soon will be.
     is_stopped: bool,
     /// What went wrong since it was last asked to stop or to go on.
@@ -95,6 +109,8 @@ pub(super) struct Engine {
     pub(super) reactor: Reactor,
     dht: Option<Dht>,
     added: BTreeMap<TorrentKey, Added>,
+    starts: Starts,
+    pub(super) loading: JoinSet<Loaded>,
 }
 
 impl Engine {
@@ -125,7 +141,8 @@ impl Engine {
             .dht
             .zip(dht)
             .map(|(options, driver)| Dht::start(options, driver, us.listen_port, reactor.clone()));
-        Ok((Engine { reactor, dht, added: BTreeMap::new() }, listen_addrs))
+        let (added, starts, loading) = Default::default();
+        Ok((Engine { reactor, dht, added, starts, loading }, listen_addrs))
     }
 
     /// Begins with a torrent.
@@ -141,7 +158,9 @@ impl Engine {
             metadata_only: add.metadata_only,
             files: add.files,
             preallocate: add.preallocate,
-            info: None,
+            info: Known::No,
+            is_loading: false,
+            asking: Vec::new(),
             is_stopped: false,
             trouble: None,
             flushing: Vec::new(),
@@ -169,10 +188,33 @@ impl Engine {
     /// The info dict is known: begins with the files, where they are wanted.
     fn set_info(&mut self, key: TorrentKey, info: Arc<Info>) {
         let Some(added) = self.added.get_mut(&key) else { return };
-        added.info = Some(info.clone());
-        if added.metadata_only || added.is_stopped {
-            return;
+        added.info = Known::Held(info);
+        self.begin(key);
+    }
+
+    /// Begins with the files of a torrent, if its info dict is known and they are wanted.
+    fn begin(&mut self, key: TorrentKey) {
+        let Some(added) = self.added.get(&key) else { return };
+        if !added.metadata_only && !added.is_stopped && !matches!(added.info, Known::No) {
+            self.starts.push(key);
+            self.start_next();
         }
+    }
+
+    /// Begins with the files of those whose turn it is.
+    fn start_next(&mut self) {
+        while let Some(key) = self.starts.pop() {
+            self.start_files(key);
+        }
+    }
+
+    fn start_files(&mut self, key: TorrentKey) {
+        let Some(added) = self.added.get(&key) else { return self.starts.end(key) };
+        let info = match &added.info {
+            Known::No => return self.starts.end(key),
+            Known::Saved => return self.load(key),
+            Known::Held(info) => info.clone(),
+        };
         let files = info.files.len();
         if let Some(&file) = added.files.iter().flatten().find(|file| **file as usize >= files) {
             let failure = Failure::NoSuchFile { file, files };
@@ -186,10 +228,16 @@ impl Engine {
             None => Storage::new(&info, config, key.0),
         };
         let rooted = self.reactor.shared.borrow_mut().disk.set_root(key, added.root.clone());
-        self.reactor.input(|session, now| match rooted {
+        let begins = self.reactor.input(|session, now| match rooted {
             Ok(()) => session.set_info(now, key, (*info).clone(), storage),
-            Err(error) => session.give_up(now, key, Failure::Disk(error)),
+            Err(error) => {
+                session.give_up(now, key, Failure::Disk(error));
+                false
+            }
         });
+        if !begins {
+            self.starts.end(key);
+        }
     }
 
     /// The next event that is of use to others.
@@ -209,7 +257,21 @@ impl Engine {
                 // What is complete is to last before anybody is told.
                 TorrentEvent::Complete => self.flush(key, None),
                 TorrentEvent::Flushed => self.on_flushed(key),
+                TorrentEvent::WantsInfo => {
+                    self.wake(key);
+                    continue;
+                }
+                TorrentEvent::Dormant => {
+                    self.on_dormant(key);
+                    continue;
+                }
+                TorrentEvent::Woken => {
+                    self.on_begun(key);
+                    continue;
+                }
+                TorrentEvent::Started => self.on_begun(key),
                 TorrentEvent::Failed(failure) => {
+                    self.on_begun(key);
                     if let Some(added) = self.added.get_mut(&key) {
                         added.trouble = Some(failure.clone());
                     }
@@ -223,14 +285,19 @@ impl Engine {
     }
 
     fn ask_for_peers(&self, key: TorrentKey) {
-        let asked = {
-            let shared = self.reactor.shared.borrow();
-            let torrent = shared.session.torrent(key);
-            torrent.map(|torrent| (*torrent.info_hash(), torrent.is_whole()))
-        };
-        if let (Some(dht), Some((hash, seed))) = (&self.dht, asked) {
-            dht.ask(key, hash, seed);
+        let is_whole = self.of(key, Torrent::is_whole);
+        if let (Some(dht), Some(hash), Some(is_whole)) = (&self.dht, self.info_hash(key), is_whole)
+        {
+            dht.ask(key, hash, is_whole);
         }
+    }
+
+    fn info_hash(&self, key: TorrentKey) -> Option<InfoHash> {
+        self.of(key, |torrent| *torrent.info_hash())
+    }
+
+    fn of<T>(&self, key: TorrentKey, f: impl FnOnce(&Torrent<Slot>) -> T) -> Option<T> {
+        self.reactor.shared.borrow().session.torrent(key).map(f)
     }
 
     /// Brings what is there of a torrent to stable storage. `end` is told once all that is there now
@@ -307,8 +374,7 @@ impl Engine {
     }
 
     fn is_paused(&self, key: TorrentKey) -> bool {
-        let shared = self.reactor.shared.borrow();
-        shared.session.torrent(key).is_some_and(crate::torrent::Torrent::is_paused)
+        self.of(key, Torrent::is_paused).unwrap_or_default()
     }
 
     /// Lets a torrent go on, once it is paused if it is about to be.
@@ -324,6 +390,7 @@ impl Engine {
     }
 
     fn on_paused(&mut self, key: TorrentKey) {
+        self.on_begun(key);
         let Some(added) = self.added.get_mut(&key) else { return };
         tell_all(&mut added.pausing, added.trouble.as_ref());
         if added.resuming.is_empty() {
@@ -331,11 +398,8 @@ impl Engine {
         }
         added.is_stopped = false;
         added.trouble = None;
-        let info = added.info.clone();
         self.reactor.input(|session, now| session.resume_torrent(now, key));
-        if let Some(info) = info {
-            self.set_info(key, info);
-        }
+        self.begin(key);
         if let Some(added) = self.added.get_mut(&key) {
             tell_all(&mut added.resuming, None);
         }
@@ -354,6 +418,7 @@ impl Engine {
     }
 
     fn on_removed(&mut self, key: TorrentKey) {
+        self.on_begun(key);
         self.reactor.shared.borrow_mut().disk.remove_root(key);
         self.dht.iter().for_each(|dht| dht.forget(key));
         let Some(mut added) = self.added.remove(&key) else { return };
@@ -397,16 +462,17 @@ impl Engine {
         }
     }
 
-    /// The info dict of a torrent, once it is known.
-    pub(super) fn info(&self, key: TorrentKey) -> Result<Option<Arc<Info>>, SessionError> {
-        self.added.get(&key).map(|added| added.info.clone()).ok_or(SessionError::Unknown(key))
-    }
-
     /// Figures of a torrent.
     pub(super) fn stats(&self, key: TorrentKey) -> Result<TorrentStats, SessionError> {
         let now = self.reactor.now();
         let stats = self.reactor.shared.borrow().session.stats(now, key);
         stats.ok_or(SessionError::Unknown(key))
+    }
+
+    /// Those that are not at rest.
+    pub(super) fn active(&self) -> Vec<(TorrentKey, TorrentStats)> {
+        let active: Vec<TorrentKey> = self.reactor.shared.borrow().session.active().collect();
+        active.into_iter().filter_map(|key| Some((key, self.stats(key).ok()?))).collect()
     }
 
     /// All torrents, in the order in which they were added.

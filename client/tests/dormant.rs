@@ -1,0 +1,286 @@
+//! Torrents that have all and of which nobody wants anything: they let go, and wake.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use client::candidates::Source;
+use client::{Asked, Close, Config, ConnId, TorrentEvent};
+use common::{Host, bytes_of, content, fault, info};
+use wire::metainfo::Info;
+use wire::peer::{BLOCK_LEN, Handshake, Message, Reserved};
+
+const PIECE: u32 = 2 * BLOCK_LEN;
+const PIECES: u32 = 8;
+
+fn torrent() -> (Vec<u8>, Info) {
+    let content = content((PIECES * PIECE) as usize);
+    let info = info(&content, PIECE);
+    (content, info)
+}
+
+fn is_dormant(host: &Host) -> bool {
+    host.session.stats(host.now, host.key).unwrap().dormant
+}
+
+fn told(host: &Host, event: &TorrentEvent) -> usize {
+    host.events.iter().filter(|other| *other == event).count()
+}
+
+/// A seed that nobody has asked for anything yet.
+fn dormant_seed() -> (Vec<u8>, Info, Host) {
+    let (content, info) = torrent();
+    let mut host = Host::seed(&info, &content);
+    host.pass(2_000);
+    assert!(is_dormant(&host));
+    (content, info, host)
+}
+
+/// A leech that has all, and the peer that it has all from.
+fn fetched(content: &[u8], info: &Info) -> (Host, ConnId) {
+    let mut host = Host::leech(info);
+    let conn = host.connect(info, 1);
+    // It keeps a piece for itself until the end, so that it stays.
+    for piece in 0..PIECES - 1 {
+        host.say(conn, Message::Have(piece));
+    }
+    host.say(conn, Message::Unchoke);
+    let mut last = None;
+    while !host.is_complete() {
+        let asked = host.requests(conn);
+        if asked.is_empty() {
+            assert_eq!(last.replace(PIECES - 1), None, "nothing is asked for");
+            let other = host.connect(info, 2);
+            host.say(other, Message::Have(PIECES - 1));
+            host.say(other, Message::Unchoke);
+            for block in host.requests(other) {
+                host.send_block(other, block, bytes_of(content, block));
+            }
+            host.session.handle_closed(host.now, other, Close::Remote);
+            host.drain();
+        }
+        for block in asked {
+            host.send_block(conn, block, bytes_of(content, block));
+        }
+    }
+    host.session.flush_torrent(host.now, host.key);
+    host.drain();
+    (host, conn)
+}
+
+#[test]
+fn a_seed_that_nobody_asks_lets_go_of_all_and_is_due_for_nothing() {
+    let (content, info, mut host) = dormant_seed();
+    assert_eq!(host.open_files(), [""; 0]);
+    assert!(host.session.torrent(host.key).unwrap().info().is_none());
+    assert_eq!(
+        host.session.poll_timeout(),
+        None,
+        "it has asked for peers, and waits for the answer"
+    );
+    assert_eq!(host.session.active().count(), 0);
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!((stats.name.as_deref(), stats.complete, stats.started), (Some("x"), true, true));
+    assert_eq!(stats.total_len, content.len() as u64);
+    assert_eq!(
+        (stats.have_bytes, stats.wanted_bytes, stats.left_bytes),
+        (info.total_len, info.total_len, 0)
+    );
+    // Between two announces there is nothing to do, either.
+    let asked = Asked { found: 0, kept_by: 8 };
+    host.session.handle_asked(host.now, host.key, asked);
+    host.drain();
+    let next = host.session.poll_timeout().unwrap().since(host.now);
+    assert!(next.as_millis() >= 900, "{next:?}");
+    let before = told(&host, &TorrentEvent::WantsPeers);
+    host.pass(1_100);
+    assert_eq!(told(&host, &TorrentEvent::WantsPeers), before + 1);
+    assert!(is_dormant(&host));
+}
+
+#[test]
+fn it_wakes_for_who_comes_and_serves_as_ever() {
+    let (_, info, mut host) = dormant_seed();
+    host.hold_info = true;
+    let conn = host.connect(&info, 1);
+    host.say(conn, Message::Interested);
+    host.pass(25_000);
+    assert_eq!(told(&host, &TorrentEvent::WantsInfo), 1, "once, for whoever comes");
+    assert_eq!(host.heard(conn), [""; 0], "nothing but the handshake is sent before what we have");
+    assert_eq!(host.session.active().count(), 1);
+    host.give_info();
+    let heard = host.heard(conn);
+    assert!(heard[0].starts_with("Extended(0"), "{heard:?}");
+    assert_eq!(heard[1], "HaveAll");
+    assert_eq!(heard.last().unwrap(), "Unchoke");
+    assert_eq!(heard.iter().filter(|message| message.starts_with("Have(")).count(), 0);
+    assert!(!is_dormant(&host));
+    let request = common::block(3, 0, BLOCK_LEN);
+    host.say(conn, Message::Request(request));
+    assert_eq!(host.heard(conn), [format!("Piece({request:?})")]);
+    assert_eq!(told(&host, &TorrentEvent::Started), 1, "to its user it never went");
+    assert_eq!(told(&host, &TorrentEvent::Complete), 1);
+    assert_eq!(told(&host, &TorrentEvent::Woken), 1);
+}
+
+#[test]
+fn after_the_last_peer_it_waits_a_while_before_it_lets_go_again() {
+    let (_, info, mut host) = dormant_seed();
+    let conn = host.connect(&info, 1);
+    host.pass(5_000);
+    assert!(!is_dormant(&host), "somebody is connected");
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    let after = Config::default().dormant_after.as_millis() as u64;
+    host.pass(after - 2_000);
+    assert!(!is_dormant(&host));
+    host.pass(4_000);
+    assert!(is_dormant(&host));
+    assert_eq!(host.open_files(), [""; 0]);
+}
+
+#[test]
+fn a_download_lets_go_once_it_is_kept_and_wakes_by_its_journal() {
+    let (content, info) = torrent();
+    let (mut host, conn) = fetched(&content, &info);
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    host.pass(70_000);
+    assert!(is_dormant(&host));
+    assert_eq!(host.open_files(), [""; 0], "nor the journal");
+    let conn = host.connect(&info, 3);
+    assert_eq!(host.heard(conn)[1], "HaveAll");
+    assert_eq!(host.files["x"], content);
+    assert_eq!(host.session.stats(host.now, host.key).unwrap().checked, (0, 0), "nothing is read");
+}
+
+#[test]
+fn who_wakes_it_to_find_less_there_is_told_so() {
+    let (content, info) = torrent();
+    let (mut host, conn) = fetched(&content, &info);
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    host.pass(70_000);
+    host.files.get_mut("x").unwrap().truncate((5 * PIECE) as usize);
+    let started = told(&host, &TorrentEvent::Started);
+    let conn = host.connect(&info, 3);
+    assert!(host.heard(conn)[1].starts_with("Bitfield"));
+    assert_eq!(told(&host, &TorrentEvent::Started), started + 1, "it fetches again");
+    assert!(!host.is_complete());
+    host.say(conn, Message::HaveAll);
+    assert!(host.heard(conn).contains(&"Interested".to_string()));
+}
+
+#[test]
+fn what_is_said_too_early_is_heard_later_but_not_without_end() {
+    let (_, info, mut host) = dormant_seed();
+    host.hold_info = true;
+    let (good, bad) = (host.connect(&info, 1), host.connect(&info, 2));
+    host.say(good, Message::Extended(0, b"d1:md11:ut_metadatai1ee13:metadata_sizei100ee"));
+    host.say(bad, Message::Bitfield(&[0xff, 0xff, 0xff]));
+    assert_eq!(host.heard(good), [""; 0], "no request for the metadata");
+    let request = common::block(1, 0, BLOCK_LEN);
+    host.say(good, Message::Request(request));
+    let flood = host.connect(&info, 3);
+    let most = Config::default().output_bytes_max;
+    let mut count = 0;
+    while !host.closed.contains_key(&flood) {
+        host.say(flood, Message::Have(1));
+        count += 5;
+        assert!(count < most, "without an end");
+    }
+    assert_eq!(fault(&host, flood), "it says too much before it hears anything");
+    host.give_info();
+    assert_eq!(fault(&host, bad), "a bitfield that does not fit");
+    assert!(!host.closed.contains_key(&good));
+    let heard = host.heard(good);
+    assert_eq!(heard[1], "HaveAll", "first of all");
+    assert_eq!(heard.last().unwrap(), &format!("Reject({request:?})"), "it is choked");
+}
+
+#[test]
+fn who_has_all_too_is_let_go_once_it_is_awake() {
+    let (_, info, mut host) = dormant_seed();
+    let conn = host.connect(&info, 1);
+    host.say(conn, Message::HaveAll);
+    assert_eq!(host.closed.get(&conn), Some(&Close::BothSeeds));
+    host.pass(70_000);
+    assert!(is_dormant(&host));
+    host.hold_info = true;
+    let conn = host.connect(&info, 2);
+    host.say(conn, Message::HaveAll);
+    assert_eq!(host.closed.get(&conn), None, "what it wakes for is not known yet");
+    host.give_info();
+    assert_eq!(host.closed.get(&conn), Some(&Close::BothSeeds));
+}
+
+#[test]
+fn whom_it_is_told_of_it_dials_and_wakes_when_one_answers() {
+    let (_, info, mut host) = dormant_seed();
+    let addr = SocketAddr::from(([127, 0, 0, 9], 6881));
+    host.session.add_candidates(host.now, host.key, Source::Dht, &[addr]);
+    host.drain();
+    let (conn, _) = host.dials[0];
+    assert!(is_dormant(&host));
+    assert_eq!(told(&host, &TorrentEvent::WantsInfo), 0);
+    host.session.handle_connected(host.now, conn);
+    host.drain();
+    let (info_hash, peer_id) = (info.info_hash, [7; 20]);
+    let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id };
+    host.session.handle_handshake(host.now, conn, handshake);
+    host.drain();
+    assert!(host.heard(conn).contains(&"HaveAll".to_string()));
+    assert!(!is_dormant(&host));
+}
+
+#[test]
+fn it_wakes_only_when_its_files_are_closed() {
+    let (content, info) = torrent();
+    let (mut host, conn) = fetched(&content, &info);
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    host.hold = true;
+    host.pass(70_000);
+    assert!(is_dormant(&host));
+    assert!(host.held() > 0, "the files are being closed");
+    host.connect(&info, 3);
+    assert_eq!(told(&host, &TorrentEvent::WantsInfo), 0);
+    host.hold = false;
+    while host.held() > 0 {
+        host.work(0, false);
+    }
+    assert_eq!(told(&host, &TorrentEvent::WantsInfo), 1);
+    assert_eq!(told(&host, &TorrentEvent::Woken), 1);
+}
+
+#[test]
+fn pause_and_removal_end_it_in_every_state() {
+    for state in 0..4 {
+        let (content, info) = torrent();
+        let (mut host, conn) = fetched(&content, &info);
+        host.session.handle_closed(host.now, conn, Close::Remote);
+        host.hold = state == 1;
+        host.pass(70_000);
+        assert!(is_dormant(&host));
+        host.hold_info = true;
+        if state >= 2 {
+            host.connect(&info, 3);
+        }
+        if state == 3 {
+            host.hold = true;
+            host.give_info();
+        }
+        host.session.pause_torrent(host.now, host.key);
+        host.drain();
+        host.hold = false;
+        while host.held() > 0 {
+            host.work(0, false);
+        }
+        assert_eq!(told(&host, &TorrentEvent::Paused), 1, "state {state}");
+        assert_eq!(host.open_files(), [""; 0], "state {state}");
+        assert!(host.session.resume_torrent(host.now, host.key));
+        host.give_info();
+        assert!(host.is_complete() && !is_dormant(&host), "state {state}");
+        host.session.remove_torrent(host.now, host.key);
+        host.drain();
+        assert_eq!(told(&host, &TorrentEvent::Removed), 1, "state {state}");
+        assert_eq!(host.session.active().count(), 0, "state {state}");
+    }
+}
