@@ -44,9 +44,15 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
     }
     let mut signals = Signals::new()?;
     let nodes = targets.iter().flat_map(|target| target.nodes.clone()).collect();
-    let session = start::session(&args.network, nodes)?;
-    let mut run =
-        Run { events: session.events(), session, args, states: BTreeMap::new(), code: None };
+    let session = start::session(&args.network, nodes, targets.len())?;
+    let mut run = Run {
+        events: session.events(),
+        session,
+        args,
+        states: BTreeMap::new(),
+        counts: [0; 3],
+        code: None,
+    };
     for target in targets {
         run.add(target).await?;
     }
@@ -97,6 +103,8 @@ struct Run<'a> {
     events: Events,
     args: &'a Get,
     states: BTreeMap<TorrentKey, State>,
+    /// How many are in each state.
+    counts: [usize; 3],
     /// Of the first torrent that failed.
     code: Option<u8>,
 }
@@ -116,7 +124,7 @@ impl Run<'_> {
             }
             error => error.into(),
         })?;
-        self.states.insert(key, State::Fetching);
+        self.set(key, State::Fetching);
         Ok(())
     }
 
@@ -164,7 +172,14 @@ impl Run<'_> {
     }
 
     fn is(&self, state: State) -> bool {
-        self.states.values().any(|other| *other == state)
+        self.counts[state as usize] > 0
+    }
+
+    fn set(&mut self, key: TorrentKey, state: State) {
+        self.counts[state as usize] += 1;
+        if let Some(before) = self.states.insert(key, state) {
+            self.counts[before as usize] -= 1;
+        }
     }
 
     fn is_fetching(&self) -> bool {
@@ -178,8 +193,7 @@ impl Run<'_> {
     }
 
     fn outcome(&self) -> Result<(), Failure> {
-        let failed = self.states.values().filter(|state| **state == State::Failed).count();
-        let all = self.states.len();
+        let (failed, all) = (self.counts[State::Failed as usize], self.states.len());
         self.code.map_or(Ok(()), |code| Err(Failure::Several { code, failed, all }))
     }
 
@@ -228,9 +242,15 @@ impl Run<'_> {
 
     /// Events were lost: what they said is looked up.
     async fn catch_up(&mut self, report: &Report) -> Result<(), Failure> {
-        // What is complete is to last before anybody is told.
-        self.session.save().await?;
-        for (key, stats) in self.session.list().await? {
+        let listed = self.session.list().await?;
+        let is_news = |(key, stats): &(TorrentKey, TorrentStats)| {
+            stats.complete && self.states.get(key) == Some(&State::Fetching)
+        };
+        if listed.iter().any(is_news) {
+            // What is complete is to last before anybody is told.
+            self.session.save().await?;
+        }
+        for (key, stats) in listed {
             match stats.failure {
                 Some(failure) if self.states.get(&key) != Some(&State::Failed) => {
                     self.on_failed(key, failure.into(), report).await?;
@@ -268,7 +288,7 @@ impl Run<'_> {
         }
         report.failure(&self.session.stats(key).await?.info_hash, &failure);
         self.code.get_or_insert(failure.code());
-        self.states.insert(key, State::Failed);
+        self.set(key, State::Failed);
         Ok(())
     }
 
@@ -277,7 +297,7 @@ impl Run<'_> {
         if !stats.complete || self.states.get(&key) != Some(&State::Fetching) {
             return Ok(());
         }
-        self.states.insert(key, State::Done);
+        self.set(key, State::Done);
         let Some(info) = self.session.info(key).await? else { return Ok(()) };
         let paths = paths(&info, &self.args.output);
         let search = self.session.search(key).await?;

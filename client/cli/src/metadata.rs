@@ -50,7 +50,7 @@ pub async fn fetch(
     if wanted.is_empty() {
         return Ok(());
     }
-    let session = start::session(asking.network, Vec::new())?;
+    let session = start::session(asking.network, Vec::new(), wanted.len())?;
     let mut fetch = Fetch { events: session.events(), session, wanted: BTreeMap::new(), bad: None };
     let all = wanted.len();
     for target in wanted {

@@ -33,7 +33,7 @@ async fn seed(args: &Seed, report: &mut Report) -> Result<(), Failure> {
     for path in &args.paths {
         hashed.push(hash(path, args.piece_length, report)?);
     }
-    let session = start::session(&args.network, Vec::new())?;
+    let session = start::session(&args.network, Vec::new(), hashed.len())?;
     let mut events = session.events();
     let mut magnets = BTreeMap::new();
     for hashed in hashed {

@@ -5,9 +5,12 @@ use client::driver::Session;
 use crate::args::Network;
 use crate::exit::Failure;
 
-/// A running session. `nodes` are DHT nodes that torrent files name (BEP 5).
-pub fn session(network: &Network, nodes: Vec<String>) -> Result<Session, Failure> {
-    let mut builder = Session::builder();
+/// Events that a torrent may bring at once.
+const EVENTS_PER_TORRENT: usize = 8;
+
+/// A running session. `nodes` are DHT nodes that torrent files name (BEP 5), `torrents` will be added.
+pub fn session(network: &Network, nodes: Vec<String>, torrents: usize) -> Result<Session, Failure> {
+    let mut builder = Session::builder().events_max(1024 + EVENTS_PER_TORRENT * torrents);
     for addr in &network.bind {
         builder = builder.bind(*addr);
     }

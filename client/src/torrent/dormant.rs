@@ -71,6 +71,9 @@ impl<P: Payload> Torrent<P> {
             self.busy_at = Some(now);
             return;
         }
+        if self.has_failed() || self.stopping {
+            return;
+        }
         let is_idle = |at: Time| now.since(at) >= self.config.dormant_after;
         if !self.busy_at.is_none_or(is_idle) || self.ops_in_flight > 0 || self.flush_wanted {
             return;

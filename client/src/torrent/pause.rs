@@ -71,6 +71,7 @@ impl<P: Payload> Torrent<P> {
     /// All that was written has reached stable storage, or will never do so.
     pub(super) fn on_flushed(&mut self, now: Time) {
         self.events.push_back(TorrentEvent::Flushed);
+        self.rest(now);
         let closes = self.stopping && self.files == Files::Open;
         let Some(content) = self.content.as_mut().filter(|_| closes) else { return };
         if self.failure.is_none() && !content.storage.is_settled() {

@@ -338,7 +338,9 @@ impl Engine {
     /// Brings all that is there to stable storage, and saves the DHT's contacts.
     pub(super) fn save(&mut self, end: Waiting) {
         let mut waited_for = Vec::new();
-        for key in self.added.keys().copied().collect::<Vec<_>>() {
+        // What is dormant has long been brought there.
+        let is_awake = |key: &TorrentKey| self.of(*key, Torrent::is_dormant) == Some(false);
+        for key in self.added.keys().copied().filter(is_awake).collect::<Vec<_>>() {
             let (end, ended) = oneshot::channel();
             waited_for.push(ended);
             self.flush(key, Some(end));
