@@ -5,9 +5,10 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use client::driver::{Event, Events, SearchProgress, Session, SessionError};
+use client::driver::{Add, Event, Events, SearchProgress, Session, SessionError};
 use client::{TorrentEvent, TorrentKey, TorrentStats};
 use serde_json::json;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use wire::metainfo::Info;
 
@@ -19,10 +20,10 @@ use crate::signals::Signals;
 use crate::target::{self, Target};
 use crate::{show, start, text};
 
-/// How often the progress line is drawn anew.
-pub const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// A disk that takes longer to save is spoken of.
 const SAVE_PATIENCE: Duration = Duration::from_secs(1);
+/// Torrents that are added at a time.
+const ADDING_MAX: usize = 64;
 /// What a signal leaves behind.
 const SAVED: &str = "what is verified is saved";
 
@@ -51,11 +52,10 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
         args,
         states: BTreeMap::new(),
         counts: [0; 3],
+        paths: BTreeMap::new(),
         code: None,
     };
-    for target in targets {
-        run.add(target).await?;
-    }
+    run.add_all(targets).await?;
     let result = run.until_done(&mut signals, report).await;
     let saved = save(run.session, &mut signals, report).await;
     match (result, saved) {
@@ -91,6 +91,9 @@ async fn save(session: Session, signals: &mut Signals, report: &Report) -> Resul
     }
 }
 
+/// What came of adding a torrent.
+type Added = Result<Result<TorrentKey, SessionError>, JoinError>;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Fetching,
@@ -105,12 +108,30 @@ struct Run<'a> {
     states: BTreeMap<TorrentKey, State>,
     /// How many are in each state.
     counts: [usize; 3],
+    /// Of those that are fetched, as far as they are known.
+    paths: BTreeMap<TorrentKey, Vec<String>>,
     /// Of the first torrent that failed.
     code: Option<u8>,
 }
 
 impl Run<'_> {
-    async fn add(&mut self, target: Target) -> Result<(), Failure> {
+    /// Adds many at a time: the disk is not waited for one by one.
+    async fn add_all(&mut self, targets: Vec<Target>) -> Result<(), Failure> {
+        let mut adding = JoinSet::new();
+        for target in targets {
+            if adding.len() >= ADDING_MAX {
+                self.on_added(adding.join_next().await)?;
+            }
+            let (session, add) = (self.session.clone(), self.add(target));
+            adding.spawn(async move { session.add(add).await });
+        }
+        while !adding.is_empty() {
+            self.on_added(adding.join_next().await)?;
+        }
+        Ok(())
+    }
+
+    fn add(&self, target: Target) -> Add {
         let mut add = target.add(&self.args.output, &self.args.peer);
         if let Some(selection) = &self.args.select {
             add = add.files(selection.0.clone());
@@ -118,7 +139,12 @@ impl Run<'_> {
         if self.args.preallocate {
             add = add.preallocate();
         }
-        let key = self.session.add(add).await.map_err(|error| match error {
+        add
+    }
+
+    fn on_added(&mut self, added: Option<Added>) -> Result<(), Failure> {
+        let Some(Ok(added)) = added else { return Err(Failure::ended()) };
+        let key = added.map_err(|error| match error {
             SessionError::Disk(error) => {
                 Failure::Disk(format!("{error}; choose another folder with -o"))
             }
@@ -136,7 +162,7 @@ impl Run<'_> {
         let timeout = self.args.timeout.map(Duration::from_secs);
         // One beyond what the clock can count is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut redraw = tokio::time::interval(REDRAW_EVERY);
+        let mut redraw = tokio::time::interval(report.redraw_every());
         loop {
             tokio::select! {
                 biased;
@@ -262,16 +288,17 @@ impl Run<'_> {
     }
 
     /// What the disk has is known.
-    async fn on_started(&self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
-        let Some(info) = self.session.info(key).await? else { return Ok(()) };
-        let have = self.session.stats(key).await?.have_bytes;
-        report.event("started", known(&info, have));
+    async fn on_started(&mut self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
+        let (info, stats) = tokio::try_join!(self.session.info(key), self.session.stats(key))?;
+        let Some(info) = info else { return Ok(()) };
+        self.paths.insert(key, paths(&info, &self.args.output));
+        report.event("started", known(&info, stats.have_bytes));
         report.note(&format!(
             "{}: {} in {}, {} here already",
             info.name,
             text::bytes(info.total_len),
             text::count(info.files.len(), "file"),
-            text::bytes(have),
+            text::bytes(stats.have_bytes),
         ));
         Ok(())
     }
@@ -293,14 +320,22 @@ impl Run<'_> {
     }
 
     async fn on_flushed(&mut self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
-        let stats = self.session.stats(key).await?;
-        if !stats.complete || self.states.get(&key) != Some(&State::Fetching) {
+        if self.states.get(&key) != Some(&State::Fetching) {
+            return Ok(());
+        }
+        let (stats, search) = tokio::try_join!(self.session.stats(key), self.session.search(key))?;
+        if !stats.complete {
             return Ok(());
         }
         self.set(key, State::Done);
-        let Some(info) = self.session.info(key).await? else { return Ok(()) };
-        let paths = paths(&info, &self.args.output);
-        let search = self.session.search(key).await?;
+        let paths = match self.paths.remove(&key) {
+            Some(paths) => paths,
+            // That it started was lost.
+            None => match self.session.info(key).await? {
+                Some(info) => paths(&info, &self.args.output),
+                None => return Ok(()),
+            },
+        };
         let mut fields = report::progress_fields(&stats, &search);
         fields["paths"] = json!(paths);
         report.event("done", fields);

@@ -12,7 +12,7 @@ use wire::metainfo::Info;
 
 use crate::args::Network;
 use crate::exit::Failure;
-use crate::get::{REDRAW_EVERY, out_of_time};
+use crate::get::out_of_time;
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::start;
@@ -82,7 +82,7 @@ impl Fetch {
     ) -> Result<(), Failure> {
         // One beyond what the clock can count is none.
         let deadline = timeout.and_then(|s| Instant::now().checked_add(Duration::from_secs(s)));
-        let mut redraw = tokio::time::interval(REDRAW_EVERY);
+        let mut redraw = tokio::time::interval(report.redraw_every());
         while !self.wanted.is_empty() {
             tokio::select! {
                 biased;

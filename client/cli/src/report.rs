@@ -23,8 +23,12 @@ pub struct Report {
     last_line: Instant,
 }
 
+/// How often a progress line is drawn anew on a terminal, and looked at where there is none.
+const REDRAW_EVERY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 /// Time between two progress lines where there is no terminal to redraw.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The least time between two that are events.
+const JSON_EVERY: Duration = Duration::from_millis(900);
 
 impl Report {
     /// A report that prints JSON on standard output, or a progress line on standard error.
@@ -48,6 +52,12 @@ impl Report {
     /// Whether a progress bar is of use to anybody.
     pub fn draws(&self) -> bool {
         self.bar.is_some()
+    }
+
+    /// How often [`Report::progress`] is to be called.
+    pub fn redraw_every(&self) -> Duration {
+        let [drawn, written] = REDRAW_EVERY;
+        if self.draws() { drawn } else { written }
     }
 
     /// An event. `fields` is an object; the event's name and the time go with it.
@@ -141,7 +151,7 @@ impl Report {
     }
 
     fn json_progress(&mut self, stats: &[TorrentStats], search: &SearchProgress) {
-        if self.answers_only || self.last_line.elapsed() < Duration::from_secs(1) {
+        if self.answers_only || self.last_line.elapsed() < JSON_EVERY {
             return;
         }
         self.last_line = Instant::now();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use client::driver::{
     Add, Event, Events, HashedPath, SearchProgress, Session, SessionError, hash_path,
@@ -17,9 +16,6 @@ use crate::args::Seed;
 use crate::exit::Failure;
 use crate::report::Report;
 use crate::{signals, start, text};
-
-/// How often the progress line is drawn anew.
-const REDRAW_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves all that `args` names until a signal comes.
 pub async fn run(args: Seed, quiet: bool) -> Result<(), Failure> {
@@ -70,7 +66,7 @@ async fn serve(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let mut signals = signals::Signals::new()?;
-    let mut redraw = tokio::time::interval(REDRAW_EVERY);
+    let mut redraw = tokio::time::interval(report.redraw_every());
     loop {
         tokio::select! {
             biased;

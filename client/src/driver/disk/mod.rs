@@ -189,8 +189,13 @@ impl DiskPool {
     /// # Errors
     /// It cannot be opened.
     pub fn set_root(&mut self, torrent: TorrentKey, path: PathBuf) -> Result<(), DiskError> {
-        let root = Root::open(path)?;
-        self.roots.insert(torrent, Arc::new(root));
+        // Thousands of torrents in one folder come one after the other.
+        let last = self.roots.values().next_back().filter(|root| root.is_at(&path));
+        let root = match last {
+            Some(root) => root.clone(),
+            None => Arc::new(Root::open(path)?),
+        };
+        self.roots.insert(torrent, root);
         Ok(())
     }
 

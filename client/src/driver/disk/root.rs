@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ pub(in crate::driver) struct Root {
     fd: OwnedFd,
     path: PathBuf,
     has_openat2: bool,
+    /// Its own name and those of the folders above have reached stable storage.
+    is_named: AtomicBool,
 }
 
 impl Root {
@@ -32,7 +35,14 @@ impl Root {
         // Kernels before 5.6 do not know the call, and some sandboxes forbid what they do not know.
         let probe = rustix::fs::openat2(&fd, ".", flags, Mode::empty(), resolve);
         let has_openat2 = probe.is_ok();
-        Ok(Root { fd, path, has_openat2 })
+        Ok(Root { fd, path, has_openat2, is_named: AtomicBool::new(false) })
+    }
+
+    /// Whether this is the folder that is at `path` now.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let name = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        self.path == path
+            && matches!((rustix::fs::fstat(&self.fd), rustix::fs::stat(path)), (Ok(ours), Ok(its)) if name(ours) == name(its))
     }
 
     /// Never asks the kernel to keep to the folder, as on old kernels.
@@ -111,11 +121,12 @@ impl Root {
     /// all above it: what is kept in it would go with them.
     pub(super) fn sync_folder(&self, path: &[String]) -> io::Result<()> {
         sync(self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
-        if path.is_empty() {
+        if path.is_empty() && !self.is_named.load(Ordering::Relaxed) {
             for above in self.path.canonicalize()?.ancestors().skip(1) {
                 // Without the right to read it, nobody can ask for that.
                 File::open(above).map_or(Ok(()), sync)?;
             }
+            self.is_named.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
