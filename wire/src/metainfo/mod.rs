@@ -8,6 +8,7 @@ mod paths;
 pub use create::{build_info, piece_length_for};
 pub use error::MetainfoError;
 pub use info::{FileEntry, Info};
+pub use paths::chosen_path;
 
 use crate::bencode::{Encoder, Limits, Value};
 

@@ -43,6 +43,15 @@ pub(super) fn elements(name: &str, path: List<'_>) -> Result<Vec<String>, Metain
     if out.len() < 2 { Err(MetainfoError::Missing("path")) } else { Ok(out) }
 }
 
+/// The elements of a path that a user chose for a file, joined by `/`, if a torrent could have it as it
+/// stands: what would be refused in a torrent is refused here, and so is what would be mended there.
+pub fn chosen_path(path: &str) -> Option<Vec<String>> {
+    let is_whole = |part: &&str| matches!(element(part.as_bytes()), Ok(Some(e)) if e == **part);
+    let parts: Vec<&str> = path.split('/').collect();
+    let fits = parts.len() <= DEPTH_MAX && path.len() <= PATH_BYTES_MAX;
+    (fits && parts.iter().all(is_whole)).then(|| parts.into_iter().map(str::to_owned).collect())
+}
+
 /// One element, made safe; None if nothing is left of it.
 fn element(bytes: &[u8]) -> Result<Option<String>, MetainfoError> {
     let text = String::from_utf8_lossy(bytes);
@@ -182,6 +191,18 @@ mod tests {
         let short = path(&[long.as_bytes()]).unwrap();
         assert!(short.len() <= 4 + ELEMENT_MAX && short.ends_with("\u{e9}.tar"), "{short}");
         assert!(path(&[&[b'.'; 400]]).unwrap().len() <= 4 + ELEMENT_MAX);
+    }
+
+    #[test]
+    fn a_chosen_path_is_taken_as_it_stands_or_not_at_all() {
+        assert_eq!(chosen_path("a").unwrap(), ["a"]);
+        assert_eq!(chosen_path("d/\u{e9} b.tar").unwrap(), ["d", "\u{e9} b.tar"]);
+        let long = ["a".repeat(241), "a/".repeat(100) + "a", vec!["a".repeat(200); 16].join("/")];
+        let long = long.iter().map(String::as_str);
+        let odd = ["", "/", "/a", "a/", "a//b", ".", "a/./b", "..", "a/../b", "a\0", "a\n", "a\\b"];
+        for path in odd.into_iter().chain([".trackerless/x", "a/.Trackerless"]).chain(long) {
+            assert_eq!(chosen_path(path), None, "{path:?}");
+        }
     }
 
     #[test]
