@@ -23,6 +23,7 @@ mod io;
 mod jobs;
 pub mod journal;
 mod lane;
+pub mod names;
 mod open_files;
 mod plan;
 mod prepare;
