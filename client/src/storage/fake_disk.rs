@@ -52,7 +52,10 @@ enum Node {
 /// Names some operations.
 pub(super) type Matches = fn(&DiskOp<Block>) -> bool;
 
+#[derive(Clone)]
 pub(super) struct FakeDisk {
+    /// Where the operations' paths lie.
+    pub(super) root: RelPath,
     names: BTreeMap<RelPath, Node>,
     lasting_names: BTreeMap<RelPath, Node>,
     inodes: Vec<Inode>,
@@ -70,6 +73,7 @@ pub(super) struct FakeDisk {
 impl FakeDisk {
     pub(super) fn new() -> FakeDisk {
         FakeDisk {
+            root: Vec::new(),
             names: BTreeMap::new(),
             lasting_names: BTreeMap::new(),
             inodes: Vec::new(),
@@ -89,7 +93,7 @@ impl FakeDisk {
 
     /// A file's bytes.
     pub(super) fn bytes(&mut self, path: &[&str]) -> Option<&mut Vec<u8>> {
-        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        let path = self.at(path.iter().map(|part| (*part).to_owned()).collect());
         match self.names.get(&path)? {
             Node::File(inode) => Some(&mut self.inodes[*inode].now.bytes),
             Node::Folder => None,
@@ -133,10 +137,11 @@ impl FakeDisk {
         let lose_all = rng.below(3) == 0;
         let mut keep = |_: &str| !lose_all && rng.below(2) == 0;
         let mut names = self.lasting_names.clone();
+        names.retain(|path, _| self.names.contains_key(path) || !keep("removal"));
         for (path, node) in &self.names {
             let parent = &path[..path.len() - 1];
             let has_parent = parent.is_empty() || names.contains_key(parent);
-            if !names.contains_key(path) && has_parent && keep("name") {
+            if names.get(path) != Some(node) && has_parent && keep("name") {
                 names.insert(path.clone(), *node);
             }
         }
@@ -208,14 +213,15 @@ impl FakeDisk {
 
     fn execute(&mut self, op: DiskOp<Block>) -> Result<DiskResult<Block>, DiskErrorKind> {
         match op {
-            DiskOp::Stat { path } => return Ok(DiskResult::Stat(self.stat(&path)?)),
+            DiskOp::Stat { path } => return Ok(DiskResult::Stat(self.stat(&self.at(path))?)),
             DiskOp::FreeSpace => return Ok(DiskResult::FreeSpace(self.free)),
             DiskOp::MakeFolder { path } => {
+                let path = self.at(path);
                 for depth in 1..=path.len() {
                     self.names.entry(path[..depth].to_vec()).or_insert(Node::Folder);
                 }
             }
-            DiskOp::Open { file, path, mode } => self.open_file(file, path, mode)?,
+            DiskOp::Open { file, path, mode } => self.open_file(file, self.at(path), mode)?,
             DiskOp::Close { file } => {
                 let inode = self.open.remove(&file).expect("only open files are closed");
                 self.inodes[inode].is_locked = false;
@@ -257,18 +263,58 @@ impl FakeDisk {
                 }
             }
             DiskOp::SyncFolder { path } => {
-                for (name, node) in &self.names {
-                    if name[..name.len() - 1] == path {
-                        self.lasting_names.insert(name.clone(), *node);
-                    }
+                let path = self.at(path);
+                let is_in = |name: &RelPath| name[..name.len() - 1] == path;
+                self.lasting_names.retain(|name, _| !is_in(name) || self.names.contains_key(name));
+                for (name, node) in self.names.iter().filter(|(name, _)| is_in(name)) {
+                    self.lasting_names.insert(name.clone(), *node);
                 }
             }
             DiskOp::Unlink { path } => {
-                self.names.remove(&path);
+                self.names.remove(&self.at(path));
             }
             DiskOp::Rename { .. } => unreachable!("not used"),
         }
         Ok(DiskResult::Done)
+    }
+
+    fn at(&self, path: RelPath) -> RelPath {
+        [self.root.clone(), path].concat()
+    }
+
+    /// Gives a file another name beside the one it has; the paths are whole.
+    pub(super) fn link(&mut self, from: &RelPath, to: &RelPath) {
+        let node = self.names[from];
+        assert!(self.names.insert(to.clone(), node).is_none(), "{to:?} is there already");
+    }
+
+    /// Copies a file and syncs the copy.
+    pub(super) fn copy(&mut self, from: &RelPath, to: &RelPath) {
+        let Node::File(inode) = self.names[from] else { panic!("{from:?} is a folder") };
+        let state = self.inodes[inode].now.clone();
+        self.inodes.push(Inode { now: state.clone(), lasting: state, ..Inode::default() });
+        let copy = Node::File(self.inodes.len() - 1);
+        assert!(self.names.insert(to.clone(), copy).is_none(), "{to:?} is there already");
+    }
+
+    /// Puts a synced file in the place of whatever is there; its name may not last.
+    pub(super) fn replace(&mut self, path: &RelPath, bytes: Vec<u8>) {
+        let state = State { bytes, mtime_ns: self.clock_ns };
+        self.inodes.push(Inode { now: state.clone(), lasting: state, ..Inode::default() });
+        self.names.insert(path.clone(), Node::File(self.inodes.len() - 1));
+    }
+
+    /// What is beneath a folder.
+    pub(super) fn beneath(&self, folder: &RelPath) -> Vec<RelPath> {
+        let is_in = |path: &&RelPath| path.len() > folder.len() && path.starts_with(folder);
+        self.names.keys().filter(is_in).cloned().collect()
+    }
+
+    /// Removes a folder if it is empty.
+    pub(super) fn remove_folder(&mut self, path: &RelPath) {
+        if self.beneath(path).is_empty() {
+            self.names.remove(path);
+        }
     }
 
     fn stat(&self, path: &RelPath) -> Result<Option<FileStat>, DiskErrorKind> {

@@ -27,6 +27,7 @@ pub mod names;
 mod open_files;
 mod plan;
 mod prepare;
+pub mod relocate;
 mod start;
 mod write;
 
@@ -66,6 +67,11 @@ pub const STATE_FOLDER: &str = ".trackerless";
 /// Where a torrent's journal is, beneath its root.
 pub fn journal_path(info_hash: &InfoHash) -> RelPath {
     vec![STATE_FOLDER.to_owned(), format!("{info_hash}.journal")]
+}
+
+/// Where what pieces have of files that are not wanted is kept, beneath a torrent's root.
+pub fn part_path(info_hash: &InfoHash) -> RelPath {
+    vec![STATE_FOLDER.to_owned(), format!("{info_hash}.part")]
 }
 
 /// How far a storage is.

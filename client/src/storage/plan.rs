@@ -1,7 +1,7 @@
 use wire::bitfield::Bitfield;
 use wire::metainfo::Info;
 
-use super::STATE_FOLDER;
+use super::part_path;
 use crate::disk::RelPath;
 
 /// One file of a torrent.
@@ -44,7 +44,7 @@ impl Plan {
             offset: file.offset,
         });
         let part = PlanFile {
-            path: vec![STATE_FOLDER.to_owned(), format!("{}.part", info.info_hash)],
+            path: part_path(&info.info_hash),
             len: info.total_len,
             pad: false,
             in_part: false,

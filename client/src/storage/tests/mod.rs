@@ -4,5 +4,6 @@ mod behaviour;
 mod crashes;
 mod faults;
 mod parts;
+mod relocate;
 mod selection;
 mod world;
