@@ -33,7 +33,7 @@ const WRITES_PER_TURN: usize = 64;
 pub(super) struct Shared {
     pub(super) session: Session<Slot>,
     pub(super) disk: DiskPool,
-    pages: WarmPages,
+    pub(super) pages: WarmPages,
     conns: BTreeMap<ConnId, Rc<Connection>>,
     flushes: Vec<ConnId>,
     pub(super) events: VecDeque<Event>,

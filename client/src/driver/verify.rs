@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wire::metainfo::{FileEntry, Info};
 
-use super::disk::{Root, ends_too_early, error_at, open_to_read, stat};
+use super::disk::{Root, ends_too_early, error_at, open_to_read, renamed_paths, stat};
 use super::hash_files::{Files, hash_files};
 use crate::disk::{DiskError, FileStat};
 use crate::geometry::Geometry;
@@ -62,7 +62,8 @@ impl Verified {
 }
 
 /// Hashes what lies beneath `root` of a torrent on all cores, and tells `progress` of bytes done and
-/// in all. It blocks, and writes nothing at all: no journal either.
+/// in all. A file that was renamed by [`Session::rename_file`](super::Session::rename_file) is looked for
+/// where it is now. It blocks, and writes nothing at all: no journal either.
 ///
 /// # Errors
 /// What the disk says. That a file is missing, or of another length, is none.
@@ -72,7 +73,12 @@ pub fn verify(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Verified, DiskError> {
     let root = Root::open(root.into())?;
-    let found = Found::look(info, &root)?;
+    let paths = renamed_paths(&root, info)?;
+    let mut info = info.clone();
+    for (file, path) in info.files.iter_mut().zip(paths) {
+        file.path = path;
+    }
+    let found = Found::look(&info, &root)?;
     let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
     let mut states = vec![Piece::Unknown; geometry.piece_count() as usize];
     let pieces: Vec<u32> = (0..geometry.piece_count())

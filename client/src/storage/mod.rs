@@ -58,6 +58,8 @@ use lane::Lane;
 use open_files::{Handle, OpenFiles};
 use plan::Plan;
 use prepare::Prepare;
+#[cfg(feature = "driver")]
+pub(crate) use prepare::not_enough_space;
 use start::Start;
 use write::Unwritten;
 

@@ -152,12 +152,7 @@ impl<P: Payload> Storage<P> {
         let missing = self.wanted.ones().filter(|piece| !self.have.get(*piece));
         let needed: u64 = missing.map(|piece| self.plan.real_len(piece)).sum();
         if needed > free {
-            let message = format!(
-                "not enough space: {} more are needed, {} are free",
-                bytes_text(needed),
-                bytes_text(free)
-            );
-            return Err(DiskError { kind: DiskErrorKind::Full, message });
+            return Err(not_enough_space(needed, free));
         }
         Ok(())
     }
@@ -195,6 +190,16 @@ impl<P: Payload> Storage<P> {
 fn parents(plan: &Plan, files: &[usize]) -> BTreeSet<RelPath> {
     let paths = files.iter().filter_map(|index| plan.files.get(*index));
     paths.filter_map(|file| file.path.split_last()).map(|(_, parent)| parent.to_vec()).collect()
+}
+
+/// So many bytes are needed, and so many are free.
+pub(crate) fn not_enough_space(needed: u64, free: u64) -> DiskError {
+    let message = format!(
+        "not enough space: {} more are needed, {} are free",
+        bytes_text(needed),
+        bytes_text(free)
+    );
+    DiskError { kind: DiskErrorKind::Full, message }
 }
 
 /// "1.5 GiB (1610612736 bytes)".

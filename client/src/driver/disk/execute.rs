@@ -112,7 +112,7 @@ pub(in crate::driver) fn open_to_read(root: &Root, path: &RelPath) -> Result<Fil
     file.try_clone().map_err(|error| error_at(&path, &error))
 }
 
-fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskError> {
+pub(super) fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskError> {
     let shown = root.display(path);
     let flags = match mode {
         OpenMode::Read => OFlags::RDONLY,
@@ -174,11 +174,11 @@ pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<
     Ok(Some(FileStat { len: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }))
 }
 
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
 }
 
-fn unlink(root: &Root, path: &RelPath) -> io::Result<()> {
+pub(super) fn unlink(root: &Root, path: &RelPath) -> io::Result<()> {
     let result = root.parent(path).and_then(|(parent, name)| {
         Ok(rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::empty())?)
     });
@@ -188,7 +188,7 @@ fn unlink(root: &Root, path: &RelPath) -> io::Result<()> {
     }
 }
 
-fn rename(root: &Root, from: &RelPath, to: &RelPath) -> io::Result<()> {
+pub(super) fn rename(root: &Root, from: &RelPath, to: &RelPath) -> io::Result<()> {
     let (from_parent, from_name) = root.parent(from)?;
     let (to_parent, to_name) = root.parent(to)?;
     Ok(rustix::fs::renameat(&from_parent, from_name, &to_parent, to_name)?)
@@ -220,7 +220,7 @@ fn write_blocks<'a>(runs: impl Iterator<Item = Run<'a>>, blocks: &[Slot]) -> Res
     Ok(())
 }
 
-fn write_all(file: &File, offset: u64, mut slices: Vec<IoSlice<'_>>) -> io::Result<()> {
+pub(super) fn write_all(file: &File, offset: u64, mut slices: Vec<IoSlice<'_>>) -> io::Result<()> {
     let mut at = offset;
     let mut slices = &mut slices[..];
     while !slices.is_empty() {
@@ -238,7 +238,7 @@ fn write_all(file: &File, offset: u64, mut slices: Vec<IoSlice<'_>>) -> io::Resu
     Ok(())
 }
 
-fn allocate(file: &File, len: u64) -> io::Result<()> {
+pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
             Err(Errno::INTR) => {}
@@ -259,7 +259,7 @@ fn read_all(file: &File, offset: u64, len: u64, out: &mut Vec<u8>) -> io::Result
 }
 
 /// Fills `out`, but for the end of the file; returns the bytes read.
-fn read_exact(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_exact(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while let Some(rest) = out.get_mut(read..).filter(|rest| !rest.is_empty()) {
         match rustix::io::pread(file, rest, offset + read as u64) {

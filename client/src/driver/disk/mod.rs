@@ -5,6 +5,7 @@
 //! files belongs to the reactor alone: a job takes its files along.
 
 mod execute;
+mod relocate;
 mod root;
 mod slot;
 #[cfg(test)]
@@ -17,12 +18,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork};
+use wire::metainfo::Info;
+
+use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork, RelPath};
 use crate::session::JobId;
 use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
 use execute::{Files, execute, hash, hash_both, not_open};
 pub(super) use execute::{OpenFile, ends_too_early, open_to_read, stat};
+pub(super) use relocate::{RelocateError, move_storage, rename_file, renamed_paths};
 pub(super) use root::Root;
 pub use slot::Slot;
 pub use warm::WarmPages;
@@ -197,6 +201,19 @@ impl DiskPool {
         };
         self.roots.insert(torrent, root);
         Ok(())
+    }
+
+    /// The same, and gives where the torrent's files lie beneath it if any were renamed, in the order of
+    /// the info dict; else nothing.
+    pub(super) fn set_root_of(
+        &mut self,
+        torrent: TorrentKey,
+        path: PathBuf,
+        info: &Info,
+    ) -> Result<Vec<RelPath>, DiskError> {
+        self.set_root(torrent, path)?;
+        let root = self.roots.get(&torrent);
+        root.map_or_else(|| Ok(Vec::new()), |root| renamed_paths(root, info))
     }
 
     /// Forgets a torrent's folder; jobs taken before still find it.

@@ -1,8 +1,10 @@
 //! Info dicts that are let go, and read again when they are wanted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use wire::InfoHash;
 use wire::metainfo::Info;
 
 use super::{Engine, saved_info};
@@ -12,6 +14,7 @@ use crate::driver::SessionError;
 use crate::torrent::Failure;
 
 /// What is known of a torrent's info dict.
+#[derive(Clone)]
 pub(super) enum Known {
     /// Nothing yet.
     No,
@@ -19,6 +22,21 @@ pub(super) enum Known {
     Held(Arc<Info>),
     /// It stands in the journal.
     Saved,
+}
+
+impl Known {
+    /// The info dict, from the journal beneath `root` if need be; None if it is not known. It may block.
+    pub(super) fn read(
+        self,
+        root: &Path,
+        info_hash: &InfoHash,
+    ) -> Result<Option<Arc<Info>>, DiskError> {
+        match self {
+            Known::No => Ok(None),
+            Known::Held(info) => Ok(Some(info)),
+            Known::Saved => saved_info(root, info_hash).map(|info| Some(Arc::new(info))),
+        }
+    }
 }
 
 /// Who waits for an info dict.

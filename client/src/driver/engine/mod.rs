@@ -2,6 +2,7 @@
 //! torrent.
 
 mod dormant;
+mod relocate;
 mod starts;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ use crate::storage::{self, Storage};
 use crate::torrent::{Failure, Identity, Torrent, TorrentEvent};
 use crate::{Config, TorrentKey, TorrentStats};
 use dormant::{Known, Loaded, WaitsForInfo};
+pub(super) use relocate::Change;
+use relocate::Relocating;
 use starts::Starts;
 
 /// How an engine is to run.
@@ -111,6 +114,7 @@ pub(super) struct Engine {
     added: BTreeMap<TorrentKey, Added>,
     starts: Starts,
     pub(super) loading: JoinSet<Loaded>,
+    relocating: Relocating,
 }
 
 impl Engine {
@@ -141,8 +145,8 @@ impl Engine {
             .dht
             .zip(dht)
             .map(|(options, driver)| Dht::start(options, driver, us.listen_port, reactor.clone()));
-        let (added, starts, loading) = Default::default();
-        Ok((Engine { reactor, dht, added, starts, loading }, listen_addrs))
+        let (added, starts, loading, relocating) = Default::default();
+        Ok((Engine { reactor, dht, added, starts, loading, relocating }, listen_addrs))
     }
 
     /// Begins with a torrent.
@@ -227,9 +231,10 @@ impl Engine {
             Some(files) => Storage::new(&info, config, key.0).with_selection(files.clone()),
             None => Storage::new(&info, config, key.0),
         };
-        let rooted = self.reactor.shared.borrow_mut().disk.set_root(key, added.root.clone());
-        let begins = self.reactor.input(|session, now| match rooted {
-            Ok(()) => session.set_info(now, key, (*info).clone(), storage),
+        let root = added.root.clone();
+        let paths = self.reactor.shared.borrow_mut().disk.set_root_of(key, root, &info);
+        let begins = self.reactor.input(|session, now| match paths {
+            Ok(paths) => session.set_info(now, key, (*info).clone(), storage.with_paths(paths)),
             Err(error) => {
                 session.give_up(now, key, Failure::Disk(error));
                 false
@@ -242,6 +247,7 @@ impl Engine {
 
     /// The next event that is of use to others.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.end_relocations();
         loop {
             let (key, event) = self.reactor.shared.borrow_mut().events.pop_front()?;
             match &event {
@@ -395,9 +401,11 @@ impl Engine {
         self.on_begun(key);
         let Some(added) = self.added.get_mut(&key) else { return };
         tell_all(&mut added.pausing, added.trouble.as_ref());
-        if added.resuming.is_empty() {
+        let goes_on = !added.resuming.is_empty();
+        if self.is_relocating(key) || !goes_on {
             return;
         }
+        let Some(added) = self.added.get_mut(&key) else { return };
         added.is_stopped = false;
         added.trouble = None;
         self.reactor.input(|session, now| session.resume_torrent(now, key));
@@ -416,6 +424,9 @@ impl Engine {
             added.trouble = None;
         }
         added.resuming.drain(..).for_each(|end| unknown(key, Some(end)));
+        if self.is_relocating(key) {
+            return;
+        }
         self.reactor.input(|session, now| session.remove_torrent(now, key));
     }
 
@@ -438,6 +449,7 @@ impl Engine {
 
     /// Begins to end: pauses all torrents.
     pub(super) fn stop(&mut self) {
+        self.relocating.stop();
         for added in self.added.values_mut() {
             added.trouble = None;
         }
@@ -446,9 +458,9 @@ impl Engine {
         }
     }
 
-    /// Whether all torrents are paused.
+    /// Whether all torrents are paused, and no files on their way.
     pub(super) fn is_stopped(&self) -> bool {
-        self.added.keys().all(|key| self.is_paused(*key))
+        self.relocating.is_empty() && self.added.keys().all(|key| self.is_paused(*key))
     }
 
     /// What the first torrent that met any met since it began to stop.

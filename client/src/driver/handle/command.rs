@@ -7,6 +7,7 @@ use wire::metainfo::Info;
 
 use super::{Add, SessionError};
 use crate::driver::SearchProgress;
+use crate::driver::engine::Change;
 use crate::{TorrentKey, TorrentStats};
 
 /// Where a result is waited for.
@@ -18,6 +19,7 @@ pub(super) enum Command {
     Pause(TorrentKey, Reply<()>),
     Resume(TorrentKey, Reply<()>),
     Remove(TorrentKey, Reply<()>),
+    Relocate(TorrentKey, Change, Reply<()>),
     Info(TorrentKey, Reply<Option<Arc<Info>>>),
     Stats(TorrentKey, Reply<TorrentStats>),
     List(Reply<Vec<(TorrentKey, TorrentStats)>>),

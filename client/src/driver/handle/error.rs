@@ -9,6 +9,7 @@ use wire::InfoHash;
 
 use crate::TorrentKey;
 use crate::disk::{DiskError, DiskErrorKind};
+use crate::storage::names::NameError;
 use crate::torrent::Failure;
 
 /// Why something failed. The text says what to do about it.
@@ -31,6 +32,12 @@ pub enum SessionError {
     Disk(DiskError),
     /// There is no such torrent: it was never added, or it was removed.
     Unknown(TorrentKey),
+    /// The torrent's files are being moved, or one is being renamed.
+    Busy(TorrentKey),
+    /// The torrent's info dict is not known yet, so it has no files.
+    NoInfo(TorrentKey),
+    /// A file of the torrent cannot be named so.
+    Name(NameError),
     /// The torrent met this while it was at what it was asked to do.
     Failed(Failure),
     /// The session has ended.
@@ -62,6 +69,15 @@ impl fmt::Display for SessionError {
             SessionError::Unknown(key) => {
                 write!(f, "there is no torrent {}: it was removed, or is another session's", key.0)
             }
+            SessionError::Busy(key) => {
+                write!(f, "the files of torrent {} are being moved: wait until they are", key.0)
+            }
+            SessionError::NoInfo(key) => write!(
+                f,
+                "the files of torrent {} are not known: wait until its metadata has come",
+                key.0
+            ),
+            SessionError::Name(error) => error.fmt(f),
             SessionError::Failed(failure) => failure.fmt(f),
             SessionError::Stopped => f.write_str("the session has ended: start another"),
         }
@@ -114,6 +130,7 @@ impl std::error::Error for SessionError {
             SessionError::Dht(error) => Some(error),
             SessionError::State(error) => Some(error),
             SessionError::Disk(error) => Some(error),
+            SessionError::Name(error) => Some(error),
             SessionError::Failed(failure) => Some(failure),
             _ => None,
         }

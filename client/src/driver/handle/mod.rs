@@ -9,12 +9,14 @@ mod task;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wire::metainfo::Info;
 
 use super::SearchProgress;
+use super::engine::Change;
 use crate::{TorrentKey, TorrentStats};
 
 pub use add::Add;
@@ -144,6 +146,48 @@ impl Session {
     /// There is no such torrent; what the disk said against it, and the torrent is gone all the same.
     pub async fn remove(&self, key: TorrentKey) -> Result<(), SessionError> {
         self.ask(|end| Command::Remove(key, end)).await
+    }
+
+    /// Moves what is there of a torrent beneath the folder `new_root`, which is made: its files, what is
+    /// kept of files that are not wanted, and its journal. It is paused for as long as that takes, and
+    /// goes on from there; one that is paused stays so. Add it with `new_root` at the next start.
+    ///
+    /// Files are linked to their new names where both folders are on one file system, and copied where
+    /// not; the old ones go when all of it is on stable storage in the new place. If that fails it goes
+    /// on from where it was, with all that it had; so does one whose session is ended meanwhile. A crash
+    /// leaves it whole in the old folder or in the new one. Where a file system has no links a file is
+    /// renamed, and a crash can then leave some in each: none of them is lost, and what is missing in
+    /// a folder does not count as kept there.
+    ///
+    /// # Errors
+    /// There is no such torrent; its files are being moved or renamed already; there is something in
+    /// the place of one of them, before anything is moved; no space, or what else the disk says.
+    pub async fn move_storage(
+        &self,
+        key: TorrentKey,
+        new_root: impl Into<PathBuf>,
+    ) -> Result<(), SessionError> {
+        let change = Change::Root(new_root.into());
+        self.ask(|end| Command::Relocate(key, change, end)).await
+    }
+
+    /// Gives a file another path beneath the torrent's folder: its elements, joined by `/`. `file` is its
+    /// number in the info dict, from 0, and it need not be there yet. The torrent is paused for as long
+    /// as that takes, and goes on if it was not. The next start finds the file under that path, by a
+    /// record in the folder `.trackerless`; [`Session::info`] gives the torrent's own.
+    ///
+    /// # Errors
+    /// There is no such torrent or file; the info dict is not known yet; its files are being moved or
+    /// renamed already; no torrent could have that path, or another file of it is there, or something
+    /// else; what the disk says. The file is where it was then.
+    pub async fn rename_file(
+        &self,
+        key: TorrentKey,
+        file: u32,
+        path: impl Into<String>,
+    ) -> Result<(), SessionError> {
+        let change = Change::Name { file, path: path.into() };
+        self.ask(|end| Command::Relocate(key, change, end)).await
     }
 
     /// The info dict of a torrent; `None` while it is not known. Of a dormant torrent it is read from

@@ -125,6 +125,7 @@ impl Task {
             Command::Pause(key, end) => engine.pause(key, Some(end)),
             Command::Resume(key, end) => engine.resume(key, end),
             Command::Remove(key, end) => engine.remove(key, end),
+            Command::Relocate(key, change, end) => engine.relocate(key, change, end),
             Command::Info(key, end) => engine.info(key, end),
             Command::Stats(key, end) => drop(end.send(engine.stats(key))),
             Command::List(end) => drop(end.send(Ok(engine.list()))),
