@@ -1,5 +1,8 @@
 //! Files that get other places, executed on a thread that may block.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
