@@ -203,17 +203,14 @@ impl DiskPool {
         Ok(())
     }
 
-    /// The same, and gives where the torrent's files lie beneath it if any were renamed, in the order of
-    /// the info dict; else nothing.
-    pub(super) fn set_root_of(
-        &mut self,
+    /// Where a torrent's files lie beneath its folder if any were renamed, in the order of the info dict;
+    /// else nothing.
+    pub(super) fn renamed_paths(
+        &self,
         torrent: TorrentKey,
-        path: PathBuf,
         info: &Info,
     ) -> Result<Vec<RelPath>, DiskError> {
-        self.set_root(torrent, path)?;
-        let root = self.roots.get(&torrent);
-        root.map_or_else(|| Ok(Vec::new()), |root| renamed_paths(root, info))
+        self.roots.get(&torrent).map_or(Ok(Vec::new()), |root| renamed_paths(root, info))
     }
 
     /// Forgets a torrent's folder; jobs taken before still find it.

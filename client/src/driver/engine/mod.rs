@@ -231,8 +231,11 @@ impl Engine {
             Some(files) => Storage::new(&info, config, key.0).with_selection(files.clone()),
             None => Storage::new(&info, config, key.0),
         };
-        let root = added.root.clone();
-        let paths = self.reactor.shared.borrow_mut().disk.set_root_of(key, root, &info);
+        let paths = {
+            let disk = &mut self.reactor.shared.borrow_mut().disk;
+            let rooted = disk.set_root(key, added.root.clone());
+            rooted.and_then(|()| disk.renamed_paths(key, &info))
+        };
         let begins = self.reactor.input(|session, now| match paths {
             Ok(paths) => session.set_info(now, key, (*info).clone(), storage.with_paths(paths)),
             Err(error) => {
