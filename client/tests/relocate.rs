@@ -245,14 +245,19 @@ async fn a_paused_torrent_stays_paused_and_the_last_word_counts() {
             leech.move_storage(key, new.path()),
             leech.pause(key)
         );
-        assert!(moved.is_ok() && paused.is_ok());
+        assert!(moved.is_ok() && paused.is_ok(), "{moved:?} {second:?} {paused:?}");
         assert!(second.unwrap_err().to_string().contains("wait until"));
         assert!(leech.stats(key).await.unwrap().paused);
-        let (moved, removed) = tokio::join!(leech.move_storage(key, new.path()), leech.remove(key));
-        assert!(moved.is_ok() && removed.is_ok());
+        // It is removed when its files have arrived.
+        let other = elsewhere();
+        let removed = async {
+            leech.remove(key).await.unwrap();
+            assert_whole(other.path());
+            assert_eq!(beneath(old.path()), [""; 0].map(PathBuf::from));
+        };
+        let (moved, ()) = tokio::join!(leech.move_storage(key, other.path()), removed);
+        moved.unwrap();
         assert!(matches!(leech.stats(key).await, Err(SessionError::Unknown(_))));
-        assert_whole(new.path());
-        assert_eq!(beneath(old.path()), [""; 0].map(PathBuf::from));
         let error = leech.move_storage(key, new.path()).await.unwrap_err();
         assert!(matches!(error, SessionError::Unknown(_)));
     })

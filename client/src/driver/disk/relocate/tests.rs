@@ -147,6 +147,24 @@ fn what_comes_into_the_way_meanwhile_undoes_all_and_is_not_touched() {
 }
 
 #[test]
+fn what_is_in_the_way_is_seen_before_the_first_step() {
+    let info = torrent();
+    let (old, [new, _]) = (whole(&info), targets());
+    let roots = [&old, &new].map(|folder| Root::open(folder.path().to_owned()).unwrap());
+    let (stop, info_hash) = (AtomicBool::new(false), &info.info_hash);
+    let places = Places { old: &roots[0], new: &roots[1], info_hash, stop: &stop };
+    // Also where there is nothing to move, and a link that leads nowhere.
+    std::os::unix::fs::symlink("nowhere", new.path().join("link")).unwrap();
+    fs::write(new.path().join("file"), "mine").unwrap();
+    for (from, to) in [("t", "file"), ("none", "file"), ("none", "link")] {
+        let mut moves = Vec::new();
+        let look = places.look(&mut moves, vec![from.to_owned()], vec![to.to_owned()]);
+        assert_eq!(look.unwrap_err().kind, DiskErrorKind::Conflict);
+        assert_eq!(moves, []);
+    }
+}
+
+#[test]
 fn a_copy_that_is_given_up_leaves_nothing() {
     let info = torrent();
     let [_, new] = targets();
@@ -183,6 +201,8 @@ fn holes_stay_holes_and_room_that_was_taken_is_taken() {
         }
         write_all(&file, COPY_LEN as u64 + 5, vec![IoSlice::new(b"in the middle")]).unwrap();
         places.copy(&name, &name).unwrap();
+        // Over a file that is there already it does not go.
+        assert_eq!(places.copy(&name, &name).unwrap_err().kind, DiskErrorKind::Conflict);
         let [before, after] = [&old, &new].map(|folder| in_folder(folder, &name));
         assert!(fs::read(&before).unwrap() == fs::read(&after).unwrap());
         let stat = fs::metadata(after).unwrap();
