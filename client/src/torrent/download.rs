@@ -142,6 +142,9 @@ impl<P: Payload> Torrent<P> {
 
     /// Gives the next blocks of `piece` to a hash thread, if there are enough.
     pub(super) fn hash_more(&mut self, now: Time, piece: u32) {
+        if self.has_failed() {
+            return;
+        }
         self.read_back(now, piece);
         let Some(content) = &mut self.content else { return };
         if let Some(work) = content.pieces.next_hash(piece, self.config.hash_batch_blocks) {
@@ -160,7 +163,7 @@ impl<P: Payload> Torrent<P> {
         blocks: Vec<P>,
         digest: Option<[u8; 20]>,
     ) {
-        // Of a torrent that was paused meanwhile nothing waits for it.
+        // Of a torrent that was paused meanwhile, or failed, nothing waits for it.
         let Some(job) = self.jobs.remove(&ticket) else { return };
         self.queued_blocks = self.queued_blocks.saturating_sub(blocks.len());
         match (job, digest) {

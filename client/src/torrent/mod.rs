@@ -357,9 +357,10 @@ impl<P: Payload> Torrent<P> {
         self.dormant.is_some() || self.content.as_ref().is_some_and(|content| content.complete)
     }
 
-    /// Whether more may be read from the peers: false while hash threads and disk are behind.
+    /// Whether more may be read from the peers: false while hash threads and disk are behind. One that
+    /// failed waits for neither.
     pub fn wants_read(&self) -> bool {
-        self.queued_blocks < self.config.disk_queue_max
+        self.has_failed() || self.queued_blocks < self.config.disk_queue_max
     }
 
     /// Addresses that may have the torrent.
@@ -480,6 +481,7 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         self.failure = Some(failure.clone());
+        self.drop_jobs();
         self.close_all(now);
         self.events.push_back(TorrentEvent::Failed(failure));
     }

@@ -50,7 +50,9 @@ impl<P: Payload> Torrent<P> {
             return;
         }
         self.flush_wanted = false;
-        while let Some(piece) = self.content.as_ref().and_then(|c| c.pieces.most_unsaved()) {
+        while !self.has_failed()
+            && let Some(piece) = self.content.as_ref().and_then(|c| c.pieces.most_unsaved())
+        {
             self.write_early(now, piece);
         }
         // Also after a failure: what was written before it is to last.

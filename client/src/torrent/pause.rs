@@ -80,6 +80,11 @@ impl<P: Payload> Torrent<P> {
         }
         content.storage.close();
         self.files = Files::Closing;
+        self.drop_jobs();
+    }
+
+    /// Nothing waits for hash threads and disk any more: of what is with them nothing is made.
+    pub(super) fn drop_jobs(&mut self) {
         self.jobs.clear();
         self.autopsies.clear();
         self.writing.clear();
