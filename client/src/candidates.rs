@@ -44,6 +44,8 @@ enum State {
     Idle,
     /// Dialled or connected.
     Busy,
+    /// It wants nothing, and we want nothing while we have all.
+    Needless,
     Banned,
 }
 
@@ -122,7 +124,7 @@ impl Candidates {
     }
 
     fn make_room(&mut self, source: Source, among: impl RangeBounds<SocketAddr>) -> bool {
-        let of_use = |c: &Candidate| c.state != State::Banned;
+        let of_use = |c: &Candidate| !matches!(c.state, State::Needless | State::Banned);
         let idle = self.known.range(among).filter(|(_, c)| c.state != State::Busy);
         let worst = idle
             .max_by_key(|(_, c)| (!of_use(c), c.failures, c.source))
@@ -187,6 +189,21 @@ impl Candidates {
         }
     }
 
+    /// Neither side wants anything of the other: not before [`Candidates::need_again`].
+    pub fn needless(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = usable(&mut self.known, addr) {
+            candidate.failures = 0;
+            candidate.state = State::Needless;
+        }
+    }
+
+    /// Something is wanted again: whoever was needless is worth a dial.
+    pub fn need_again(&mut self) {
+        for candidate in self.known.values_mut().filter(|c| c.state == State::Needless) {
+            candidate.state = State::Idle;
+        }
+    }
+
     /// Never again: it sent corrupt data. The whole host, but on a local network only the address.
     pub fn ban(&mut self, addr: SocketAddr) {
         if self.banned.len() + self.banned_hosts.len() < self.max {
@@ -202,7 +219,7 @@ impl Candidates {
         }
     }
 
-    /// Never again this address: it is our own, or refuses this torrent.
+    /// Never again this address: it is our own.
     pub fn forget(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.known.get_mut(&addr) {
             candidate.state = State::Banned;
@@ -287,6 +304,26 @@ mod tests {
         assert!(!c.add(Time::ZERO, addr(6), Source::Pex));
         assert!(!c.add(Time::ZERO, addr(2), Source::User), "banned it is all the same");
         assert_eq!(c.len(), 3);
+    }
+
+    #[test]
+    fn who_is_needless_waits_until_something_is_wanted_again() {
+        let mut c = candidates(3);
+        for n in 1..=3 {
+            c.add(Time::ZERO, addr(n), Source::User);
+        }
+        c.needless(addr(1));
+        c.ban(addr(2));
+        c.needless(addr(2));
+        c.forget(addr(3));
+        assert_eq!((c.next(Time::ZERO, |_| true), c.next_at()), (None, None));
+        assert!(!c.add(Time::ZERO, addr(1), Source::User), "it is known");
+        assert_eq!(c.next(Time::ZERO, |_| true), None);
+        c.need_again();
+        assert_eq!(c.next(Time::ZERO, |_| true), Some(addr(1)));
+        assert_eq!(c.next(Time::ZERO, |_| true), None, "the others stay out");
+        c.needless(addr(1));
+        assert!(c.add(Time::ZERO, addr(4), Source::Pex), "it makes room");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use client::candidates::Source;
 use client::{Asked, Close, Config, ConnId, TorrentEvent};
 use common::{Host, bytes_of, content, fault, info};
 use wire::metainfo::Info;
-use wire::peer::{BLOCK_LEN, Handshake, Message, Reserved};
+use wire::peer::{BLOCK_LEN, Message};
 
 const PIECE: u32 = 2 * BLOCK_LEN;
 const PIECES: u32 = 8;
@@ -170,6 +170,27 @@ fn who_wakes_it_to_find_less_there_is_told_so() {
 }
 
 #[test]
+fn whoever_was_let_go_as_a_seed_is_dialled_when_it_wakes_to_find_less() {
+    let (content, info) = torrent();
+    let (mut host, conn) = fetched(&content, &info);
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    let addr = SocketAddr::from(([127, 0, 0, 9], 6881));
+    host.session.add_candidates(host.now, host.key, Source::Dht, &[addr]);
+    host.drain();
+    let (seed, _) = host.dials[0];
+    host.answer_dial(seed, &info, 9);
+    host.say(seed, Message::HaveAll);
+    assert_eq!(host.closed.get(&seed), Some(&Close::BothSeeds));
+    host.pass(70_000);
+    assert!(is_dormant(&host) && host.dials.len() == 1);
+    host.files.get_mut("x").unwrap().truncate((5 * PIECE) as usize);
+    host.connect(&info, 3);
+    assert!(!host.is_complete());
+    host.pass(2_000);
+    assert_eq!(host.dials.get(1).map(|(_, dialled)| *dialled), Some(addr));
+}
+
+#[test]
 fn what_is_said_too_early_is_heard_later_but_not_without_end() {
     let (_, info, mut host) = dormant_seed();
     host.hold_info = true;
@@ -221,12 +242,7 @@ fn whom_it_is_told_of_it_dials_and_wakes_when_one_answers() {
     let (conn, _) = host.dials[0];
     assert!(is_dormant(&host));
     assert_eq!(told(&host, &TorrentEvent::WantsInfo), 0);
-    host.session.handle_connected(host.now, conn);
-    host.drain();
-    let (info_hash, peer_id) = (info.info_hash, [7; 20]);
-    let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id };
-    host.session.handle_handshake(host.now, conn, handshake);
-    host.drain();
+    host.answer_dial(conn, &info, 7);
     assert!(host.heard(conn).contains(&"HaveAll".to_string()));
     assert!(!is_dormant(&host));
 }

@@ -112,6 +112,32 @@ fn a_resumed_torrent_goes_on_with_what_it_had_and_reads_none_of_it_again() {
 }
 
 #[test]
+fn a_seed_that_was_let_go_is_dialled_again_when_something_is_missing() {
+    let (content, info) = torrent();
+    let mut host = Host::leech(&info);
+    let addr = SocketAddr::from(([127, 0, 0, 5], 6881));
+    host.session.add_candidates(host.now, host.key, Source::User, &[addr]);
+    host.drain();
+    let (conn, _) = host.dials[0];
+    host.answer_dial(conn, &info, 5);
+    host.say(conn, Message::HaveAll);
+    host.say(conn, Message::Unchoke);
+    answer(&mut host, conn, &content, u64::from(PIECES));
+    assert_eq!(host.closed.get(&conn), Some(&Close::BothSeeds));
+    host.session.add_candidates(host.now, host.key, Source::User, &[addr]);
+    host.pass(50_000);
+    assert_eq!(host.dials.len(), 1, "it is of no use while all is there");
+
+    pause(&mut host);
+    host.files.remove("x");
+    resume(&mut host, &info);
+    assert!(!host.is_complete());
+    host.pass(5_000);
+    let dialled: Vec<SocketAddr> = host.dials.iter().map(|(_, addr)| *addr).collect();
+    assert_eq!(dialled, [addr, addr]);
+}
+
+#[test]
 fn what_is_being_hashed_when_a_torrent_is_paused_holds_nobody_up() {
     let (content, info) = torrent();
     let mut host = Host::with_hash(&info, Config { disk_queue_max: 1, ..Config::default() });

@@ -126,6 +126,7 @@ impl<P: Payload> Torrent<P> {
             self.events.push_back(TorrentEvent::Woken);
         } else {
             self.events.push_back(TorrentEvent::Started);
+            self.candidates.need_again();
             self.discovery.hurry(now);
         }
         let told = |peer: &mut Peer| (peer.conn, std::mem::take(&mut peer.held));

@@ -307,6 +307,7 @@ impl<P: Payload> Torrent<P> {
             }
         }
         content.complete = false;
+        self.candidates.need_again();
         self.freed = true;
     }
 

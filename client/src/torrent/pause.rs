@@ -43,6 +43,7 @@ impl<P: Payload> Torrent<P> {
         self.failure = None;
         self.content = None;
         self.dormant = None;
+        self.candidates.need_again();
         self.metadata = MetadataFetch::new(self.info_hash, &self.config);
         self.next_tick = now;
         self.relieved_at = now;

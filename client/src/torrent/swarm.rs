@@ -234,7 +234,8 @@ impl<P: Payload> Torrent<P> {
     fn settle_candidate(&mut self, now: Time, peer: &Peer, why: Close) {
         let Some(addr) = peer.listen_addr else { return };
         match why {
-            Close::BothSeeds | Close::Ourselves => self.candidates.forget(addr),
+            Close::BothSeeds => self.candidates.needless(addr),
+            Close::Ourselves => self.candidates.forget(addr),
             Close::Remote | Close::Silent if peer.is_proven(now) => {
                 self.candidates.ended(now, addr);
             }

@@ -185,6 +185,16 @@ impl Host {
         })
     }
 
+    /// A dial succeeds, and the peer shows its handshake.
+    pub fn answer_dial(&mut self, conn: ConnId, info: &Info, name: u8) {
+        self.session.handle_connected(self.now, conn);
+        self.drain();
+        let info_hash = info.info_hash;
+        let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: [name; 20] };
+        self.session.handle_handshake(self.now, conn, handshake);
+        self.drain();
+    }
+
     pub fn connect_with(&mut self, handshake: Handshake) -> ConnId {
         self.next_port += 1;
         let addr = SocketAddr::from(([127, 0, 0, 1], self.next_port));
