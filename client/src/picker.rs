@@ -86,9 +86,10 @@ impl Picker {
         }
     }
 
-    /// Whether the pool is empty: all pieces are here or begun.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+    /// Whether a piece is left to begin that any peer has.
+    pub fn is_any_left(&self) -> bool {
+        let most = self.order.last().map(|&piece| self.counts[piece as usize]);
+        most.is_some_and(|count| count > 0 || self.seeds > 0)
     }
 
     /// Grows when a piece comes back into the pool: who found nothing finds nothing until then.

@@ -60,6 +60,43 @@ fn in_the_end_game_what_one_owes_is_asked_of_another_and_cancelled() {
 }
 
 #[test]
+fn a_piece_that_nobody_has_delays_no_end_game() {
+    let content = content(4 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let mut host = Host::leech(&info);
+    let but_the_last = Message::Bitfield(&[0b1110_0000]);
+    let slow = open(&mut host, &info, 1, but_the_last);
+    assert_eq!(host.requests(slow).len(), 6);
+    let fast = open(&mut host, &info, 2, but_the_last);
+    while let [block] = host.requests(fast)[..] {
+        send(&mut host, fast, &content, block);
+    }
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!(stats.have_bytes, 3 * u64::from(PIECE));
+    assert_eq!((stats.end_game_requests, stats.wasted), (6, 0));
+}
+
+#[test]
+fn a_begun_piece_that_a_peer_lacks_delays_no_end_game_with_it() {
+    let content = content(2 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let config = Config { request_window_start: 3, ..Config::default() };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let slow = open(&mut host, &info, 1, Message::HaveAll);
+    let owed = host.requests(slow);
+    assert_eq!(owed.len(), 3, "the second piece has a free block");
+    let bits = [0x80 >> owed[0].piece];
+    let fast = open(&mut host, &info, 2, Message::Bitfield(&bits));
+    while let [block] = host.requests(fast)[..] {
+        assert_eq!(block.piece, owed[0].piece);
+        send(&mut host, fast, &content, block);
+    }
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!(stats.have_bytes, u64::from(PIECE));
+}
+
+#[test]
 fn a_fast_peer_is_at_two_pieces_by_turns_and_a_slow_one_at_one() {
     let content = content(10 * 16 * BLOCK_LEN as usize);
     let info = info(&content, 16 * BLOCK_LEN);

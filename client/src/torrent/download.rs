@@ -388,8 +388,8 @@ fn retry<P: Payload>(
 }
 
 /// The next block to ask of `peer`, and whether another was asked for it already. In this order:
-/// the piece it is at, a begun piece (so that pieces get whole), the rarest new one, and in the end
-/// game what others owe.
+/// the piece it is at, a begun piece (so that pieces get whole), the rarest new one, and in the
+/// end game what others owe.
 fn pick<P: Payload>(
     now: Time,
     content: &mut Content<P>,
@@ -443,9 +443,9 @@ fn pick<P: Payload>(
     if let Some(block) = other.and_then(|piece| pieces.ask(piece, peer.conn)) {
         return Some((block, false));
     }
-    // End game: nothing is left to begin, and the peer has nothing to do. One block at a time.
-    let all_asked = picker.is_empty() && !pieces.open().any(&may);
-    if !all_asked || !peer.window.is_empty() {
+    // End game: nothing is left to begin that anybody has, nor a free block that the peer has, and it
+    // has nothing to do. One block at a time.
+    if picker.is_any_left() || !peer.window.is_empty() {
         return None;
     }
     let begun: Vec<u32> =
