@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use wire::InfoHash;
 use wire::metainfo::Info;
@@ -61,6 +62,7 @@ enum Conn {
     Greeting {
         torrent: Option<TorrentKey>,
         addr: SocketAddr,
+        /// Less what was [`Session::unread`] by then.
         since: Time,
         out: Vec<u8>,
     },
@@ -81,6 +83,10 @@ pub struct Session<P: Payload> {
     active: BTreeSet<TorrentKey>,
     /// Torrents whose hash threads and disks are behind.
     behind: BTreeSet<TorrentKey>,
+    /// How long nothing was read for that, before `unread_since`.
+    unread: Duration,
+    /// Since when nothing is read for that.
+    unread_since: Option<Time>,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections in `Dialing` or `Greeting`.
     unsettled: BTreeSet<ConnId>,
@@ -105,6 +111,8 @@ impl<P: Payload> Session<P> {
             due_of: BTreeMap::new(),
             active: BTreeSet::new(),
             behind: BTreeSet::new(),
+            unread: Duration::ZERO,
+            unread_since: None,
             conns: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             next_conn: 0,
@@ -255,6 +263,12 @@ impl<P: Payload> Session<P> {
         self.behind.is_empty()
     }
 
+    /// How long sockets have not been read because hash threads and disks were behind. What peers said
+    /// in that time is no fault of theirs, and their deadlines wait.
+    fn unread(&self, now: Time) -> Duration {
+        self.unread + self.unread_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
     /// Somebody connected to us: the connection's name, or None if there are too many that have
     /// not shown a handshake. Of these the host with the most makes room for one with fewer.
     pub fn handle_incoming(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
@@ -267,7 +281,8 @@ impl<P: Payload> Session<P> {
             self.end(now, oldest, Close::NoHandshake);
         }
         let conn = self.new_conn();
-        let greeting = Conn::Greeting { torrent: None, addr, since: now, out: Vec::new() };
+        let since = now - self.unread(now);
+        let greeting = Conn::Greeting { torrent: None, addr, since, out: Vec::new() };
         self.conns.insert(conn, greeting);
         self.unsettled.insert(conn);
         Some(conn)
@@ -288,7 +303,8 @@ impl<P: Payload> Session<P> {
             peer_id: self.us.peer_id,
         }
         .encode(&mut out);
-        let greeting = Conn::Greeting { torrent: Some(key), addr, since: now, out };
+        let since = now - self.unread(now);
+        let greeting = Conn::Greeting { torrent: Some(key), addr, since, out };
         self.conns.insert(conn, greeting);
         self.actions.push_back(Action::Flush(conn));
     }
@@ -372,6 +388,7 @@ impl<P: Payload> Session<P> {
     /// A deadline may be past. Early, late and repeated calls do no harm.
     pub fn handle_timeout(&mut self, now: Time) {
         let config = &self.config;
+        let read_time = now - self.unread(now);
         let late: Vec<(ConnId, Close)> = self
             .unsettled
             .iter()
@@ -379,7 +396,9 @@ impl<P: Payload> Session<P> {
                 Conn::Dialing { since, .. } if now.since(*since) >= config.dial_timeout => {
                     Some((*conn, Close::DialFailed))
                 }
-                Conn::Greeting { since, .. } if now.since(*since) >= config.handshake_timeout => {
+                Conn::Greeting { since, .. }
+                    if read_time.since(*since) >= config.handshake_timeout =>
+                {
                     Some((*conn, Close::NoHandshake))
                 }
                 _ => None,
@@ -399,8 +418,10 @@ impl<P: Payload> Session<P> {
         // Ids grow with time, so the oldest unsettled connection is the first.
         let settle = self.unsettled.first().and_then(|conn| match self.conns.get(conn)? {
             Conn::Dialing { since, .. } => Some(*since + self.config.dial_timeout),
-            Conn::Greeting { since, .. } => Some(*since + self.config.handshake_timeout),
-            Conn::Of(_) => None,
+            Conn::Greeting { since, .. } if self.wants_read() => {
+                Some(*since + self.unread + self.config.handshake_timeout)
+            }
+            Conn::Greeting { .. } | Conn::Of(_) => None,
         });
         self.due.first().map(|(at, _)| *at).into_iter().chain(settle).min()
     }
@@ -484,7 +505,9 @@ impl<P: Payload> Session<P> {
 
     /// Runs `f` on a torrent, then drains what it has to say.
     fn with(&mut self, now: Time, key: TorrentKey, f: impl FnOnce(&mut Torrent<P>)) {
+        let unread = self.unread(now);
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        torrent.set_unread(unread);
         f(torrent);
         while let Some(event) = torrent.poll_event() {
             self.events.push_back((key, event));
@@ -513,6 +536,14 @@ impl<P: Payload> Session<P> {
             self.actions.push_back(Action::Dial(conn, addr));
         }
         self.note(key);
+        match (self.behind.is_empty(), self.unread_since) {
+            (false, None) => self.unread_since = Some(now),
+            (true, Some(_)) => {
+                self.unread = self.unread(now);
+                self.unread_since = None;
+            }
+            _ => {}
+        }
         if !self.leaving.is_empty() {
             self.forget_paused(key);
         }

@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::net::SocketAddr;
+
 use client::disk::{DiskError, DiskErrorKind};
 use client::{Config, ConnId, Failure, TorrentEvent};
 use common::{Host, bytes_of, content, info};
 use wire::metainfo::Info;
-use wire::peer::{BLOCK_LEN, BlockRef, Message};
+use wire::peer::{BLOCK_LEN, BlockRef, Handshake, Message, Reserved};
 
 const PIECE: u32 = 2 * BLOCK_LEN;
 const PIECES: u32 = 8;
@@ -92,4 +94,42 @@ fn what_is_being_written_early_when_a_torrent_fails_is_not_hashed() {
     let second = (requests[1].piece * PIECE + requests[1].begin) as usize;
     let there = host.files["x"].get(second..second + BLOCK_LEN as usize);
     assert_ne!(there, Some(bytes_of(&content, requests[1])), "the rest of the piece");
+}
+
+#[test]
+fn what_is_not_read_is_not_held_against_who_may_have_sent_it() {
+    let (content, info) = torrent();
+    let (mut host, conn, requests) = leech(&info);
+    let other = host.connect(&info, 2);
+    host.say(other, Message::HaveAll);
+    host.say(other, Message::Unchoke);
+    let again = host.requests(other);
+    assert_eq!(again.len(), 1, "the end game");
+    host.hold_hashes = true;
+    for block in &requests[..2] {
+        send(&mut host, conn, &content, *block);
+    }
+    assert!(!host.session.wants_read());
+    let addr = SocketAddr::from(([127, 0, 0, 3], 1));
+    let greeting = host.session.handle_incoming(host.now, addr).unwrap();
+    let pause = Config::default().silence_max + Config::default().silence_max;
+    host.pass(pause.as_millis() as u64);
+    assert!(host.session.poll_timeout().unwrap() > host.now, "due for what does not come");
+    assert!(host.closed.is_empty(), "{:?}", host.closed);
+    assert!(host.requests(conn).is_empty() && host.requests(other).is_empty(), "snubbed");
+
+    host.hash_held();
+    let handshake =
+        Handshake { reserved: Reserved::OURS, info_hash: info.info_hash, peer_id: [3; 20] };
+    host.session.handle_handshake(host.now, greeting, handshake);
+    host.drain();
+    assert!(host.closed.is_empty(), "{:?}", host.closed);
+    // From here on it counts again.
+    host.pass(1_000);
+    assert!(host.requests(other).is_empty());
+    host.pass(20_000);
+    assert!(host.requests(other).len() > 1, "who does not answer is not waited for");
+    let silence = Config::default().silence_max.as_millis() as u64;
+    host.pass(silence);
+    assert!(host.closed.contains_key(&conn) && host.closed.contains_key(&other));
 }

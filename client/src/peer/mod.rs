@@ -491,6 +491,12 @@ impl Peer {
         self.flush_told = false;
     }
 
+    /// For so long we did not read what it may have sent.
+    pub fn was_unread(&mut self, now: Time, unread: Duration) {
+        self.last_in = now.min(self.last_in + unread);
+        self.window.was_unread(now, unread);
+    }
+
     /// Once a second or so: a keep-alive if it is due, and the end of who is silent.
     pub fn tick(&mut self, now: Time, config: &Config) -> Result<(), Close> {
         if now.since(self.last_in) > config.silence_max {

@@ -160,6 +160,12 @@ impl RequestWindow {
         Some((*sent).max(self.last_block) + wait)
     }
 
+    /// For so long we did not read what the peer may have sent: it has as much longer to answer.
+    pub fn was_unread(&mut self, now: Time, unread: Duration) {
+        let waits_since = self.asked.front().map_or(self.last_block, |(_, sent)| *sent);
+        self.last_block = now.min(self.last_block.max(waits_since) + unread);
+    }
+
     /// The deadline is past: gives all requests up and returns them.
     pub fn snub(&mut self) -> Vec<BlockRef> {
         self.snubbed = true;

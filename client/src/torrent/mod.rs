@@ -219,6 +219,7 @@ pub struct Torrent<P: Payload> {
     next_choke: Time,
     /// Blocks in hash and write jobs.
     queued_blocks: usize,
+    unread: swarm::Unread,
     /// Blocks that were finished and are being written.
     writing: BTreeMap<u32, usize>,
     /// Somebody found no block to ask for, or no credit.
@@ -284,6 +285,7 @@ impl<P: Payload> Torrent<P> {
             next_tick: now,
             next_choke: now + config.choke_round,
             queued_blocks: 0,
+            unread: swarm::Unread::default(),
             writing: BTreeMap::new(),
             starved: false,
             freed: false,

@@ -1,6 +1,7 @@
 //! The swarm: who is dialled, connected and dropped, and what peers tell.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use wire::peer::{Handshake, Message, PeerId, Reserved};
 use wire::scope::owner;
@@ -19,7 +20,22 @@ const TWINS_MAX: usize = 8;
 /// Pieces allowed to a choked peer. BEP 6 suggests 10 as "allowed fast" set size; libtorrent has 5.
 const ALLOWED_FAST_COUNT: usize = 5;
 
+/// How long peers were not read, in all.
+#[derive(Default)]
+pub(super) struct Unread {
+    /// Until now.
+    now: Duration,
+    /// Of this, what their deadlines have been moved by.
+    moved: Duration,
+}
+
 impl<P: Payload> Torrent<P> {
+    /// How long no peer of any torrent was read in all, because hash threads and disks were behind: what
+    /// peers said meanwhile is not known yet, and is not held against them.
+    pub fn set_unread(&mut self, unread: Duration) {
+        self.unread.now = unread;
+    }
+
     /// Dials more addresses while there are some worth it and connections are wanted.
     pub(super) fn dial_more(&mut self, now: Time) {
         let ready = self.content.as_ref().is_none_or(|content| content.started);
@@ -340,9 +356,14 @@ impl<P: Payload> Torrent<P> {
 
     /// Once a second: who is silent goes, and whose blocks do not come is not waited for.
     pub(super) fn tick_peers(&mut self, now: Time) {
+        let unread = self.unread.now.saturating_sub(self.unread.moved);
+        self.unread.moved += unread;
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
         for conn in conns {
             let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            if !unread.is_zero() {
+                peer.was_unread(now, unread);
+            }
             if let Err(close) = peer.tick(now, &self.config) {
                 self.close(now, conn, close);
                 continue;
