@@ -87,6 +87,9 @@ pub struct Config {
     pub metadata_requests_per_peer: usize,
     /// Wait for a metadata piece before another peer is asked.
     pub metadata_timeout: Duration,
+    /// Metadata requests of a peer that wait for an answer of ours, at most, in pieces of 16 KiB; what
+    /// is more is rejected (BEP 9). transmission: MetadataReqQ 64.
+    pub metadata_queue_max: usize,
     /// Peer exchanges of one peer count no sooner than this after the last. BEP 11: at most one a
     /// minute; half of that forgives a hasty clock.
     pub pex_interval_min: Duration,
@@ -151,6 +154,7 @@ impl Default for Config {
             metadata_bytes_max: 32 << 20,
             metadata_requests_per_peer: 4,
             metadata_timeout: Duration::from_secs(5),
+            metadata_queue_max: 64,
             pex_interval_min: Duration::from_secs(30),
             ask_again_after: Duration::from_secs(1),
             ask_again_after_max: Duration::from_secs(60),

@@ -259,3 +259,60 @@ fn liars_of_every_size_are_outlived() {
     });
     assert!(has_metadata(&host, &info), "{:?}", host.closed);
 }
+
+#[test]
+fn who_asks_for_all_of_it_at_once_gets_it_and_what_waits_is_bounded() {
+    // Each answer is 500 times as long as its question.
+    let info = info(&content(80 * PART / 20 * 256), 256);
+    let parts = info.raw.len().div_ceil(PART) as u32;
+    assert_eq!(parts, 81);
+    let config = Config { output_bytes_max: 20_000, ..Config::default() };
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let conn = greet(&mut host, &info, 1, info.raw.len());
+    heard(&mut host, conn);
+    host.deaf.insert(conn);
+    for piece in 0..parts {
+        say(&mut host, conn, MetadataMessage::Request { piece });
+    }
+    assert_eq!(host.closed.get(&conn), None);
+    host.undeafen(conn);
+    let answers = heard(&mut host, conn);
+    let (rejects, data) = answers.split_at(parts as usize - 64);
+    for (piece, reject) in (64..).zip(rejects) {
+        assert_eq!(*reject, format!("reject {piece}"), "what waits has a bound");
+    }
+    let total = Some(info.raw.len());
+    for (piece, answer) in (0..).zip(data) {
+        assert_eq!(*answer, format!("data {piece}: {} of {total:?}", part(&info, piece).len()));
+    }
+    // Those that were rejected are had later, and what is not there never.
+    for piece in 64..=parts {
+        say(&mut host, conn, MetadataMessage::Request { piece });
+    }
+    let answers = heard(&mut host, conn);
+    assert_eq!(answers.iter().filter(|answer| answer.starts_with("data")).count(), 17);
+    assert_eq!(answers[17..], [format!("reject {parts}")]);
+    // One that asks on and does not read is dropped all the same.
+    host.deaf.insert(conn);
+    while !host.closed.contains_key(&conn) {
+        say(&mut host, conn, MetadataMessage::Request { piece: 0 });
+    }
+    assert_eq!(common::fault(&host, conn), "it asks and does not read");
+}
+
+#[test]
+fn who_switches_metadata_off_gets_none_of_what_it_asked_for() {
+    let info = long_info();
+    let mut host = Host::with_hash(&info, Config::default());
+    host.set_info(&info);
+    let conn = greet(&mut host, &info, 1, info.raw.len());
+    heard(&mut host, conn);
+    host.deaf.insert(conn);
+    for piece in 0..3 {
+        say(&mut host, conn, MetadataMessage::Request { piece });
+    }
+    host.say_raw(conn, b"\x14\x00d1:md11:ut_metadatai0eee");
+    host.undeafen(conn);
+    assert_eq!(heard(&mut host, conn), [""; 0]);
+}

@@ -123,6 +123,8 @@ pub struct Peer {
     /// What we allow it while choked.
     pub we_allow: BTreeSet<u32>,
     uploads: VecDeque<BlockRef>,
+    /// Parts of the metadata that it asked for.
+    parts: VecDeque<u32>,
     out: Vec<u8>,
     flush_told: bool,
     last_in: Time,
@@ -173,6 +175,7 @@ impl Peer {
             told_whole: false,
             we_allow: BTreeSet::new(),
             uploads: VecDeque::new(),
+            parts: VecDeque::new(),
             out: Vec::new(),
             flush_told: false,
             last_in: now,
@@ -451,6 +454,20 @@ impl Peer {
         room
     }
 
+    /// Queues a part of the metadata for it; false if its queue is full.
+    pub fn queue_part(&mut self, part: u32, max: usize) -> bool {
+        let room = self.parts.len() < max;
+        if room {
+            self.parts.push_back(part);
+        }
+        room
+    }
+
+    /// Takes the part of the metadata that is due: none while a message is.
+    pub fn take_part(&mut self) -> Option<u32> {
+        if self.out.is_empty() { self.parts.pop_front() } else { None }
+    }
+
     /// The block that is due to be sent, left in the queue.
     pub fn next_upload(&self) -> Option<BlockRef> {
         self.uploads.front().copied()
@@ -475,7 +492,7 @@ impl Peer {
 
     /// Whether there is anything to send.
     pub fn has_output(&self) -> bool {
-        !self.out.is_empty() || !self.uploads.is_empty()
+        !self.out.is_empty() || !self.parts.is_empty() || !self.uploads.is_empty()
     }
 
     /// Whether the caller is to be told that there is something to send: once until

@@ -192,21 +192,33 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
+    /// The `piece`th part of the info dict.
+    fn metadata_part(&self, piece: u32) -> Option<MetadataMessage<'_>> {
+        let raw = &self.info()?.raw[..];
+        let data = raw.chunks(METADATA_PIECE_LEN).nth(piece as usize)?;
+        Some(MetadataMessage::Data { piece, total_size: Some(raw.len()), data })
+    }
+
+    /// A peer asks for a part of the info dict: 16 KiB for a few bytes, so it waits as a number.
     fn serve_metadata(&mut self, conn: ConnId, piece: u32) {
+        let is_there = self.metadata_part(piece).is_some();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Some(id) = peer.extensions.metadata else { return };
-        let raw = self.content.as_ref().map(|content| &content.info.raw[..]);
-        let part = raw.and_then(|raw| {
-            let part = raw.chunks(METADATA_PIECE_LEN).nth(piece as usize)?;
-            Some((part, raw.len()))
-        });
-        let message = match part {
-            Some((data, total)) => MetadataMessage::Data { piece, total_size: Some(total), data },
-            None => MetadataMessage::Reject { piece },
-        };
+        if !is_there || !peer.queue_part(piece, self.config.metadata_queue_max) {
+            let mut payload = Vec::new();
+            MetadataMessage::Reject { piece }.encode(&mut payload);
+            peer.send(Message::Extended(id, &payload));
+        }
+    }
+
+    /// Sends a part that was asked for, unless the peer takes none any more.
+    pub(super) fn send_metadata(&mut self, conn: ConnId, piece: u32) {
         let mut payload = Vec::new();
-        message.encode(&mut payload);
-        peer.send(Message::Extended(id, &payload));
+        self.metadata_part(piece).iter().for_each(|part| part.encode(&mut payload));
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if let Some(id) = peer.extensions.metadata.filter(|_| !payload.is_empty()) {
+            peer.send(Message::Extended(id, &payload));
+        }
     }
 
     fn on_pex(&mut self, now: Time, conn: ConnId, payload: &[u8]) -> Result<(), Close> {

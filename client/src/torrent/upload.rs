@@ -56,8 +56,12 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// What goes out on `conn` next: messages first, then the oldest block asked for.
+    /// What goes out on `conn` next: messages first, then the oldest part of the metadata asked for,
+    /// then the oldest block.
     pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output> {
+        while let Some(part) = self.peers.get_mut(&conn)?.take_part() {
+            self.send_metadata(conn, part);
+        }
         let peer = self.peers.get_mut(&conn)?;
         if let Some(bytes) = peer.take_messages(now) {
             return Some(Output::Bytes(bytes));

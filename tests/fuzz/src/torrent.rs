@@ -39,6 +39,7 @@ pub(crate) fn tight() -> Config {
         random_first_pieces: 1,
         metadata_bytes_max: 40_000,
         output_bytes_max: 4_096,
+        metadata_queue_max: 4,
         unchoke_slots: 2,
         ..Config::default()
     }
