@@ -1,14 +1,17 @@
 //! What a leech asks of whom.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 
+use client::storage::{self, Storage};
 use client::{Config, ConnId};
 use common::{Host, content, info};
+use wire::metainfo::{Info, build_info};
 use wire::peer::{BLOCK_LEN, BlockRef, Message};
 
 const PIECE: u32 = 2 * BLOCK_LEN;
 
-fn open(host: &mut Host, info: &wire::metainfo::Info, name: u8, has: Message<'_>) -> ConnId {
+fn open(host: &mut Host, info: &Info, name: u8, has: Message<'_>) -> ConnId {
     let conn = host.connect(info, name);
     host.say(conn, has);
     host.say(conn, Message::Unchoke);
@@ -57,6 +60,38 @@ fn in_the_end_game_what_one_owes_is_asked_of_another_and_cancelled() {
     assert_eq!(cancelled, 8);
     let stats = host.session.stats(host.now, host.key).unwrap();
     assert_eq!((stats.end_game_requests, stats.wasted), (8, 0));
+}
+
+#[test]
+fn a_piece_of_a_file_that_is_not_wanted_interests_nobody() {
+    let content = content(4 * PIECE as usize);
+    let of_one = info(&content, PIECE);
+    let half = 2 * u64::from(PIECE);
+    let files = ["a", "b"].map(|name| (vec![name.to_string()], half));
+    let raw = build_info("x", &files, PIECE, &of_one.piece_hashes);
+    let info = Info::parse(&raw).unwrap();
+    let mut host = Host::with_hash(&info, Config::default());
+    let some = Storage::new(&info, storage::Config::default(), 0).with_selection([1]);
+    assert!(host.session.set_info(host.now, host.key, info.clone(), some));
+    host.drain();
+    let conn = host.connect(&info, 1);
+    host.say(conn, Message::Unchoke);
+    host.heard(conn);
+    host.say(conn, Message::Have(0));
+    assert_eq!(host.heard(conn), [""; 0]);
+    host.say(conn, Message::Have(2));
+    let heard = host.heard(conn);
+    assert_eq!(heard[0], "Interested");
+    assert_eq!(heard.len(), 3, "and two blocks are asked for: {heard:?}");
+    // It has the rest of what is wanted; then nothing more is.
+    host.say(conn, Message::Have(3));
+    let mut asked: Vec<BlockRef> =
+        (0..2).map(|n| common::block(2, n * BLOCK_LEN, BLOCK_LEN)).collect();
+    asked.extend(host.requests(conn));
+    assert_eq!(asked.len(), 4);
+    asked.into_iter().for_each(|block| send(&mut host, conn, &content, block));
+    assert!(host.is_complete());
+    assert!(host.heard(conn).contains(&"NotInterested".to_string()));
 }
 
 #[test]

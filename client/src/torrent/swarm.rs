@@ -312,8 +312,11 @@ impl<P: Payload> Torrent<P> {
                 content.picker.peer_has(peer.has(), piece);
                 if peer.has().is_full() {
                     self.on_has_more(now, conn)?;
-                } else if content.started && !content.pieces.have().get(piece) {
-                    peer.set_interested(true);
+                } else if content.wanted().get(piece) && !content.pieces.have().get(piece) {
+                    // It is looked through once: what it has more keeps us interested.
+                    if !peer.we_are_interested {
+                        self.update_interest(conn);
+                    }
                     self.fill(now, conn);
                 }
             }
