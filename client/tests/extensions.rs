@@ -5,11 +5,12 @@ mod common;
 
 use std::net::SocketAddr;
 
+use client::storage::{self, Storage};
 use client::{Close, Config, ConnId, Failure, Identity, Session, TorrentEvent};
 use common::{Host, content, info};
 use sha1::{Digest, Sha1};
 use wire::ext::{ExtHandshake, MetadataMessage, Pex, PexPeer};
-use wire::metainfo::Info;
+use wire::metainfo::{Info, build_info};
 use wire::peer::{BLOCK_LEN, Handshake, Message, Reserved};
 use wire::time::Time;
 
@@ -164,6 +165,44 @@ fn who_wants_nothing_is_let_go_when_we_want_nothing_either() {
     assert_eq!(host.closed.get(&partial), Some(&Close::BothSeeds), "a partial seed, BEP 21");
     assert_eq!(host.closed.get(&seed), Some(&Close::BothSeeds));
     assert!(!host.closed.contains_key(&leech));
+}
+
+#[test]
+fn who_has_all_that_it_wants_says_so_to_those_who_came_before() {
+    let content = content(4 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let half = 2 * u64::from(PIECE);
+    let files = ["a", "b"].map(|name| (vec![name.to_string()], half));
+    let raw = build_info("x", &files, PIECE, &info.piece_hashes);
+    let info = Info::parse(&raw).unwrap();
+    // All files, and one of them: a partial seed.
+    for files in [vec![0, 1], vec![1]] {
+        let mut host = Host::with_hash(&info, Config::default());
+        let some = Storage::new(&info, storage::Config::default(), 0).with_selection(files);
+        assert!(host.session.set_info(host.now, host.key, info.clone(), some));
+        host.drain();
+        let leech = host.connect(&info, 1);
+        let plain = Handshake {
+            reserved: Reserved::default(),
+            info_hash: info.info_hash,
+            peer_id: [2; 20],
+        };
+        let plain = host.connect_with(plain);
+        assert!(!told(&mut host, leech).upload_only);
+        let seed = host.connect(&info, 3);
+        host.say(seed, Message::HaveAll);
+        host.say(seed, Message::Unchoke);
+        while !host.is_complete() {
+            for block in host.requests(seed) {
+                let start = (block.piece * PIECE + block.begin) as usize;
+                host.send_block(seed, block, &content[start..start + block.len as usize]);
+            }
+        }
+        let now = told(&mut host, leech);
+        assert!(now.upload_only, "BEP 21");
+        assert_eq!(now.metadata_size, Some(info.raw.len() as u64));
+        assert!(host.heard(plain).iter().all(|message| !message.starts_with("Extended")));
+    }
 }
 
 #[test]

@@ -328,6 +328,7 @@ impl<P: Payload> Torrent<P> {
         for conn in seeds {
             self.close(now, conn, Close::BothSeeds);
         }
+        self.tell_handshake();
     }
 
     /// Tells a peer whether it has anything that we want.

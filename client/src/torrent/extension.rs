@@ -57,8 +57,8 @@ impl<P: Payload> Torrent<P> {
         out
     }
 
-    /// The metadata is known now: peers that came before are told that it can be had here.
-    pub(super) fn tell_metadata_size(&mut self) {
+    /// The metadata is known now, or all that is wanted is there: peers that came before are told.
+    pub(super) fn tell_handshake(&mut self) {
         let conns: Vec<(ConnId, SocketAddr)> = self
             .peers
             .values()

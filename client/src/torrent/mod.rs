@@ -330,7 +330,7 @@ impl<P: Payload> Torrent<P> {
             content.storage.start(now);
         }
         if self.dormant.is_none() {
-            self.tell_metadata_size();
+            self.tell_handshake();
         }
         self.drain_storage(now);
         true
