@@ -6,7 +6,8 @@ mod common;
 use std::net::SocketAddr;
 
 use client::candidates::Source;
-use client::{Asked, Close, Config, ConnId, TorrentEvent};
+use client::disk::{DiskError, DiskErrorKind};
+use client::{Asked, Close, Config, ConnId, Failure, TorrentEvent};
 use common::{Host, bytes_of, content, fault, info};
 use wire::metainfo::Info;
 use wire::peer::{BLOCK_LEN, Message};
@@ -299,4 +300,165 @@ fn pause_and_removal_end_it_in_every_state() {
         assert_eq!(told(&host, &TorrentEvent::Removed), 1, "state {state}");
         assert_eq!(host.session.active().count(), 0, "state {state}");
     }
+}
+
+#[test]
+fn who_comes_and_goes_at_once_does_not_keep_its_files_busy() {
+    let (_, info, mut host) = dormant_seed();
+    for name in 1..=20 {
+        let conn = host.connect(&info, name);
+        host.session.handle_closed(host.now, conn, Close::Remote);
+        host.pass(2_000);
+    }
+    assert_eq!(told(&host, &TorrentEvent::Woken), 1);
+    assert!(!is_dormant(&host));
+    host.pass(70_000);
+    assert!(is_dormant(&host), "and rests once they are gone");
+}
+
+#[test]
+fn who_is_gone_before_it_is_awake_is_not_answered_and_others_are() {
+    let (_, info, mut host) = dormant_seed();
+    host.hold_info = true;
+    let (gone, here) = (host.connect(&info, 1), host.connect(&info, 2));
+    for conn in [gone, here] {
+        host.say(conn, Message::Bitfield(&[0]));
+        host.say(conn, Message::Interested);
+    }
+    host.session.handle_closed(host.now, gone, Close::Remote);
+    // Under the peer id of one that is held: it says all anew.
+    let twin = host.connect(&info, 2);
+    assert_eq!(host.closed.get(&twin), Some(&Close::Duplicate));
+    assert_eq!(host.session.poll_output(host.now, gone), None);
+    assert_eq!(host.session.poll_output(host.now, here), None, "what we have is not known");
+    host.give_info();
+    assert_eq!(host.heard(gone), [""; 0]);
+    assert_eq!(host.heard(here).last().unwrap(), "Unchoke");
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!((stats.peers, stats.seeds, stats.copies), (1, 0, 0.0));
+}
+
+#[test]
+fn blocks_for_a_dormant_torrent_are_faults() {
+    let (content, info, mut host) = dormant_seed();
+    host.hold_info = true;
+    let conn = host.connect(&info, 1);
+    let block = common::block(0, 0, BLOCK_LEN);
+    for _ in 0..Config::default().faults_max {
+        host.send_block(conn, block, bytes_of(&content, block));
+    }
+    assert!(!host.closed.contains_key(&conn));
+    host.send_block(conn, block, bytes_of(&content, block));
+    assert_eq!(fault(&host, conn), "blocks that nobody asked for");
+    let stats = host.session.stats(host.now, host.key).unwrap();
+    assert_eq!((stats.held_bytes, stats.partial_bytes), (0, 0));
+}
+
+#[test]
+fn one_that_comes_while_it_wakes_is_greeted_like_the_others() {
+    let (_, info, mut host) = dormant_seed();
+    host.hold = true;
+    let first = host.connect(&info, 1);
+    assert!(host.held() > 0, "its files are looked at");
+    let second = host.connect(&info, 2);
+    host.say(second, Message::HaveNone);
+    let gone = host.connect(&info, 3);
+    host.say(gone, Message::HaveAll);
+    host.session.handle_closed(host.now, gone, Close::Remote);
+    host.hold = false;
+    while host.held() > 0 {
+        host.work(0, false);
+    }
+    for conn in [first, second] {
+        assert_eq!(host.heard(conn)[1], "HaveAll");
+    }
+    assert_eq!(host.session.stats(host.now, host.key).unwrap().seeds, 0);
+}
+
+#[test]
+fn one_that_is_stopped_or_fails_before_it_is_awake_wants_nothing_more() {
+    for fails in [false, true] {
+        let (content, info) = torrent();
+        let (mut host, conn) = fetched(&content, &info);
+        host.session.handle_closed(host.now, conn, Close::Remote);
+        host.hold = true;
+        host.pass(70_000);
+        let conn = host.connect(&info, 3);
+        host.say(conn, Message::Interested);
+        if fails {
+            let message = "input/output error".into();
+            let error = DiskError { kind: DiskErrorKind::Other, message };
+            host.session.give_up(host.now, host.key, Failure::Disk(error));
+        } else {
+            host.session.pause_torrent(host.now, host.key);
+        }
+        host.drain();
+        assert_eq!(host.closed.get(&conn), Some(&Close::Stopped));
+        host.hold = false;
+        while host.held() > 0 {
+            host.work(0, false);
+        }
+        assert_eq!(told(&host, &TorrentEvent::WantsInfo), 0);
+        assert_eq!(told(&host, &TorrentEvent::Paused), usize::from(!fails));
+        let late = host.connect(&info, 4);
+        assert_eq!(host.closed.get(&late), Some(&Close::Stopped));
+        host.session.pause_torrent(host.now, host.key);
+        host.drain();
+        assert!(host.session.resume_torrent(host.now, host.key));
+        host.give_info();
+        assert!(host.is_complete() && !is_dormant(&host));
+    }
+}
+
+#[test]
+fn a_failure_while_it_wakes_ends_in_a_pause_that_closes_all() {
+    let (_, info, mut host) = dormant_seed();
+    host.hold = true;
+    let conn = host.connect(&info, 1);
+    assert!(host.held() > 0, "its files are looked at");
+    host.work(0, true);
+    host.hold = false;
+    while host.held() > 0 {
+        host.work(0, false);
+    }
+    assert!(host.events.iter().any(|event| matches!(event, TorrentEvent::Failed(_))));
+    assert_eq!(host.closed.get(&conn), Some(&Close::Stopped));
+    host.session.pause_torrent(host.now, host.key);
+    host.drain();
+    assert_eq!(told(&host, &TorrentEvent::Paused), 1);
+    assert_eq!(host.open_files(), [""; 0]);
+}
+
+#[test]
+fn a_piece_whose_blocks_are_all_there_is_hashed_when_it_wakes() {
+    let (content, info) = torrent();
+    // A run that was killed when it had all blocks of a piece in the file and was to read one back.
+    let mut killed = Host::leech(&info);
+    let conn = killed.connect(&info, 1);
+    killed.say(conn, Message::HaveAll);
+    killed.say(conn, Message::Unchoke);
+    let asked = killed.requests(conn);
+    killed.send_block(conn, asked[0], bytes_of(&content, asked[0]));
+    killed.pass(12_000);
+    killed.hold = true;
+    killed.send_block(conn, asked[1], bytes_of(&content, asked[1]));
+    assert_eq!(killed.held(), 1, "the first block is read back");
+    for _ in 0..30 {
+        killed.pass(1_000);
+        while killed.held() > 1 {
+            killed.work(1, false);
+        }
+    }
+    let piece = asked[0].piece;
+    assert!(!killed.events.contains(&TorrentEvent::Piece(piece)));
+
+    let (mut host, conn) = fetched(&content, &info);
+    host.session.handle_closed(host.now, conn, Close::Remote);
+    host.pass(70_000);
+    assert!(is_dormant(&host));
+    host.files = killed.files.clone();
+    host.events.clear();
+    host.connect(&info, 3);
+    assert!(!host.is_complete());
+    assert!(host.events.contains(&TorrentEvent::Piece(piece)), "{:?}", host.events);
 }

@@ -97,8 +97,8 @@ impl<P: Payload> Torrent<P> {
 
     /// Asks for the info dict once the last file is closed.
     pub(super) fn tell_wake(&mut self) {
-        let is_closed = self.ops_in_flight == 0;
-        let closing = self.dormant.as_mut().filter(|d| is_closed && d.wake == Wake::Closing);
+        let may = self.ops_in_flight == 0 && !self.stopping && !self.has_failed();
+        let closing = self.dormant.as_mut().filter(|d| may && d.wake == Wake::Closing);
         if let Some(dormant) = closing {
             dormant.wake = Wake::Asked;
             self.events.push_back(TorrentEvent::WantsInfo);
@@ -119,6 +119,8 @@ impl<P: Payload> Torrent<P> {
         let is_complete = content.pieces.have().contains(content.wanted());
         content.complete = is_complete;
         self.dormant = None;
+        // Whoever comes and goes does not have it open and close its files over and over.
+        self.busy_at = Some(now);
         let mut peers = std::mem::take(&mut self.peers);
         peers.values_mut().for_each(|peer| self.greet(peer));
         self.peers = peers;
@@ -133,6 +135,5 @@ impl<P: Payload> Torrent<P> {
         for (conn, held) in self.peers.values_mut().map(told).collect::<Vec<_>>() {
             held.iter().for_each(|body| self.handle_message(now, conn, body));
         }
-        self.dial_more(now);
     }
 }

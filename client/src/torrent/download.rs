@@ -256,8 +256,22 @@ impl<P: Payload> Torrent<P> {
             }
         }
         if self.is_dormant() {
-            return self.on_woken(now);
+            self.on_woken(now);
+        } else {
+            self.tell_started(now, &have);
         }
+        to_hash.into_iter().for_each(|piece| self.hash_more(now, piece));
+        self.check_complete(now);
+        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            self.update_interest(conn);
+        }
+        self.fill_all(now);
+        self.dial_more(now);
+    }
+
+    /// Tells what the disk had to who is here already.
+    fn tell_started(&mut self, now: Time, have: &Bitfield) {
         let is_flood = have.count() as usize * HAVE_LEN > self.config.output_bytes_max;
         let early: Vec<ConnId> = self.peers.keys().copied().filter(|_| is_flood).collect();
         for conn in early {
@@ -267,14 +281,6 @@ impl<P: Payload> Torrent<P> {
             have.ones().for_each(|piece| peer.send(Message::Have(piece)));
         }
         self.events.push_back(TorrentEvent::Started);
-        to_hash.into_iter().for_each(|piece| self.hash_more(now, piece));
-        self.check_complete(now);
-        let conns: Vec<ConnId> = self.peers.keys().copied().collect();
-        for conn in conns {
-            self.update_interest(conn);
-        }
-        self.fill_all(now);
-        self.dial_more(now);
     }
 
     /// A piece can be read.
