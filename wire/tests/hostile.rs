@@ -1,6 +1,8 @@
 //! Bytes of strangers that are wrong in one way each, and what every reader makes of them.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use std::time::Duration;
+
 use wire::Id;
 use wire::bencode::{Error, Limits, Value};
 use wire::ext::{ExtHandshake, MetadataMessage, Pex};
@@ -229,6 +231,45 @@ fn names_that_are_only_odd_are_mended() {
     let apart = ["t/a", "t/A.1", "t/d/x", "t/D/X.1", "t/d.1", "t/a.2/b"];
     assert_eq!(paths("t", &clashing).unwrap(), apart);
     assert_eq!(paths("t", &[&["a\n\x1b[2J"]]).unwrap(), ["t/a__[2J"]);
+}
+
+/// An info dict of files with these paths, each given as bencode.
+fn info_of(name: &str, len: usize, paths: impl Iterator<Item = String>) -> Vec<u8> {
+    let files: String = paths.map(|path| format!("d6:lengthi{len}e4:pathl{path}ee")).collect();
+    let count = files.matches("4:path").count() * len;
+    let pieces = count.div_ceil(16_384) * 20;
+    let name = format!("{}:{name}", name.len());
+    let tail = format!("12:piece lengthi16384e6:pieces{pieces}:{}e", "h".repeat(pieces));
+    format!("d5:filesl{files}e4:name{name}{tail}").into_bytes()
+}
+
+/// Processor time of this thread (proc(5), `schedstat`).
+fn spent() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn paths_that_clash_at_every_level_are_read_as_soon_as_others() {
+    // At each level so many files of one name that its folder gets a high number.
+    let clashing = (1..90).flat_map(|depth| std::iter::repeat_n("1:a".repeat(depth), 490));
+    let apart = (1..90).flat_map(|depth| {
+        (0..490).map(move |n| format!("{}{:05}", "1:a".repeat(depth - 1) + "5:", n))
+    });
+    let [clashing, apart] = [info_of("t", 1, clashing), info_of("t", 1, apart)].map(|raw| {
+        let before = spent();
+        assert_eq!(Info::parse(&raw).unwrap().files.len(), 89 * 490);
+        spent() - before
+    });
+    assert!(clashing < apart * 10, "{clashing:?} where {apart:?} will do");
+}
+
+#[test]
+fn paths_far_longer_than_what_tells_them_are_refused() {
+    let (name, files) = ("n".repeat(240), (64 << 20) / 340 + 1);
+    let paths = |count| (0..count).map(|n: usize| format!("100:{n:0100}"));
+    assert_eq!(Info::parse(&info_of(&name, 1, paths(files))), Err(MetainfoError::LongPaths));
+    assert!(Info::parse(&info_of(&name, 1, paths(files - 1))).is_ok());
 }
 
 #[test]

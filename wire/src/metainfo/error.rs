@@ -19,6 +19,8 @@ pub enum MetainfoError {
     UnsafePath(String),
     /// More files end up under one name than there are new names for.
     PathClash(String),
+    /// All paths together are longer than those of any torrent that we take.
+    LongPaths,
     /// It has only a v2 part (BEP 52).
     OnlyV2,
 }
@@ -39,6 +41,9 @@ impl fmt::Display for MetainfoError {
             }
             MetainfoError::PathClash(path) => {
                 write!(f, "the torrent has too many files of one name: {path:?}")
+            }
+            MetainfoError::LongPaths => {
+                f.write_str("the torrent's paths take more memory than those of any torrent may")
             }
             MetainfoError::OnlyV2 => f.write_str("v2 torrents (BEP 52) are not supported yet"),
         }

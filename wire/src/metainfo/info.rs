@@ -170,6 +170,7 @@ fn read_files(info: &Value<'_>, name: &str) -> Result<(Vec<FileEntry>, bool), Me
     if files.is_empty() {
         return Err(MetainfoError::Missing("files"));
     }
+    files.shrink_to_fit();
     Ok((files, false))
 }
 

@@ -18,6 +18,10 @@ const DEPTH_MAX: usize = 100;
 const PATH_BYTES_MAX: usize = 3000;
 /// Most files of one name (libtorrent: 500).
 const SAME_NAME_MAX: u32 = 500;
+/// Bytes of all paths together: as many as the longest torrent file that is read has
+/// (`Limits::METAINFO`). The torrent's name counts in each path, so that they may be far longer than
+/// what tells them.
+const ALL_PATHS_BYTES_MAX: usize = 64 << 20;
 /// The folder of our own state, which no torrent may touch.
 const STATE_FOLDER: &str = ".trackerless";
 
@@ -94,59 +98,101 @@ fn split_extension(element: &str) -> (&str, &str) {
     }
 }
 
-/// What stands at a path already.
+/// `element`, or the one of this number that is called like it.
+fn numbered(element: &str, number: u32) -> String {
+    if number == 0 {
+        return element.to_string();
+    }
+    let (stem, extension) = split_extension(element);
+    format!("{stem}.{number}{extension}")
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     File,
     Folder,
 }
 
+/// What stands under a name already.
+#[derive(Default)]
+struct Place {
+    /// The index of what is in it, if it is a folder.
+    folder: Option<usize>,
+    /// The next number for a file that is to be called so: all below are taken.
+    file_number: u32,
+    /// The same for a folder: files have all below.
+    folder_number: u32,
+}
+
 /// The paths of one torrent, no two of them alike.
 pub(super) struct Paths {
-    /// By lower case, joined by `/`.
-    taken: BTreeMap<String, Kind>,
+    /// By lower case, what each folder has; the first is the download folder.
+    folders: Vec<BTreeMap<String, Place>>,
+    bytes: usize,
 }
 
 impl Paths {
     pub(super) fn new() -> Paths {
-        Paths { taken: BTreeMap::new() }
+        Paths { folders: vec![BTreeMap::new()], bytes: 0 }
     }
 
     /// `path`, or one like it with a number in the element that clashes.
     pub(super) fn unique(&mut self, mut path: Vec<String>) -> Result<Vec<String>, MetainfoError> {
-        let mut prefix = String::new();
+        let mut folder = 0;
         let last = path.len().saturating_sub(1);
         for (at, element) in path.iter_mut().enumerate() {
             let kind = if at == last { Kind::File } else { Kind::Folder };
-            *element = self.place(&prefix, element, kind)?;
-            prefix.push_str(&element.to_lowercase());
-            prefix.push('/');
+            (*element, folder) = self.place(folder, element, kind)?;
+            self.bytes += element.len();
         }
+        if self.bytes > ALL_PATHS_BYTES_MAX {
+            return Err(MetainfoError::LongPaths);
+        }
+        // Pushed one by one, a few elements take the room of four.
+        path.shrink_to_fit();
         Ok(path)
     }
 
-    /// Takes a place for `element` beneath `prefix`.
-    fn place(&mut self, prefix: &str, element: &str, kind: Kind) -> Result<String, MetainfoError> {
-        for number in 0..=SAME_NAME_MAX {
-            let name = match number {
-                0 => element.to_string(),
-                n => {
-                    let (stem, extension) = split_extension(element);
-                    format!("{stem}.{n}{extension}")
-                }
-            };
-            let key = format!("{prefix}{}", name.to_lowercase());
-            match self.taken.get(&key) {
-                None => {
-                    self.taken.insert(key, kind);
-                    return Ok(name);
-                }
+    /// Takes a place for `element` in a folder: its name, and the index of what is in it. What is
+    /// taken stays so: no number is tried twice, however many paths clash.
+    fn place(
+        &mut self,
+        folder: usize,
+        element: &str,
+        kind: Kind,
+    ) -> Result<(String, usize), MetainfoError> {
+        let own = element.to_lowercase();
+        let first = self.folders[folder].get(&own).map_or(0, |place| match kind {
+            Kind::File => place.file_number,
+            Kind::Folder => place.folder_number,
+        });
+        for number in first..=SAME_NAME_MAX {
+            let name = numbered(element, number);
+            let key = name.to_lowercase();
+            let inner = match self.folders[folder].get(&key) {
+                None => self.take(folder, key, kind),
                 // A folder holds many files.
-                Some(Kind::Folder) if kind == Kind::Folder => return Ok(name),
-                Some(_) => {}
+                Some(Place { folder: Some(inner), .. }) if kind == Kind::Folder => *inner,
+                Some(_) => continue,
+            };
+            if let Some(place) = self.folders[folder].get_mut(&own) {
+                match kind {
+                    Kind::File => place.file_number = number + 1,
+                    Kind::Folder => place.folder_number = number,
+                }
             }
+            return Ok((name, inner));
         }
         Err(MetainfoError::PathClash(element.to_string()))
+    }
+
+    fn take(&mut self, folder: usize, key: String, kind: Kind) -> usize {
+        let inner = self.folders.len();
+        let is_folder = kind == Kind::Folder;
+        self.folders.extend(is_folder.then(BTreeMap::new));
+        let place = Place { folder: is_folder.then_some(inner), ..Place::default() };
+        self.folders[folder].insert(key, place);
+        inner
     }
 }
 
