@@ -1,6 +1,7 @@
 //! Fetches the info dict from several peers at once (BEP 9), and drops who lies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
@@ -30,8 +31,13 @@ pub enum Outcome {
 
 /// A part counts for this many timeouts after it was asked for; another peer is asked after one.
 const LATE_TIMEOUTS: u32 = 12;
-/// Nothing came for this many timeouts: another peer, or another size, has its turn.
+/// Nothing came for this many timeouts: another peer, or another size, has its turn. However much
+/// comes, a size gives way to those that wait after as many, and twice as many each time.
 const PATIENCE_TIMEOUTS: u32 = 3;
+/// A turn is doubled this often, at most: 16 minutes.
+const DOUBLED_MAX: u32 = 6;
+/// Bytes a second by which the one peer that all is taken from has to bring it: a slow home uplink.
+const LEAST_RATE: usize = 32 * 1024;
 
 struct Part {
     data: Option<(Vec<u8>, ConnId)>,
@@ -46,27 +52,44 @@ struct Solo {
     turns_left: usize,
 }
 
-/// One attempt to gather a dict of one size.
+/// The attempt to gather a dict of one size.
 struct Assembly {
+    /// None while it waits for its turn.
     parts: Vec<Part>,
     /// After a wrong whole that several peers made.
     solo: Option<Solo>,
-    /// When it began, or a part last came.
+    /// Turns that it had.
+    turns: u32,
+    /// When its turn began.
+    turn_at: Time,
+    /// When parts were last gathered from the start.
+    restarted_at: Time,
+    /// The same, or when a part last came.
     moved_at: Time,
 }
 
 impl Assembly {
-    fn new(now: Time, size: usize) -> Assembly {
-        let parts = size.div_ceil(METADATA_PIECE_LEN);
+    fn new(now: Time) -> Assembly {
         Assembly {
-            parts: (0..parts).map(|_| Part { data: None, asked: Vec::new() }).collect(),
+            parts: Vec::new(),
             solo: None,
+            turns: 0,
+            turn_at: now,
+            restarted_at: now,
             moved_at: now,
         }
     }
 
+    fn begin(&mut self, now: Time, size: usize) {
+        let parts = size.div_ceil(METADATA_PIECE_LEN);
+        self.parts = (0..parts).map(|_| Part { data: None, asked: Vec::new() }).collect();
+        self.turn_at = now;
+        self.restart(now, self.solo);
+    }
+
     fn restart(&mut self, now: Time, solo: Option<Solo>) {
         self.solo = solo;
+        self.restarted_at = now;
         self.moved_at = now;
         for part in &mut self.parts {
             part.data = None;
@@ -83,7 +106,11 @@ pub struct MetadataFetch {
     timeout: Duration,
     /// The size that each peer claims.
     peers: BTreeMap<ConnId, usize>,
+    /// By size: all that are claimed.
     assemblies: BTreeMap<usize, Assembly>,
+    /// All sizes: the first [`ASSEMBLIES_MAX`] are gathered, the others wait for their turn. Who had
+    /// one, and who claims a new size, stands at the end, so that everybody's turn comes.
+    queue: VecDeque<usize>,
 }
 
 impl MetadataFetch {
@@ -96,6 +123,7 @@ impl MetadataFetch {
             timeout: config.metadata_timeout,
             peers: BTreeMap::new(),
             assemblies: BTreeMap::new(),
+            queue: VecDeque::new(),
         }
     }
 
@@ -108,8 +136,10 @@ impl MetadataFetch {
         if *self.peers.entry(conn).or_insert(size) != size {
             return false;
         }
-        if self.assemblies.len() < ASSEMBLIES_MAX {
-            self.assemblies.entry(size).or_insert_with(|| Assembly::new(now, size));
+        if let Entry::Vacant(entry) = self.assemblies.entry(size) {
+            entry.insert(Assembly::new(now));
+            self.queue.push_back(size);
+            self.begin_waiting(now);
         }
         true
     }
@@ -118,10 +148,9 @@ impl MetadataFetch {
     pub fn remove_peer(&mut self, now: Time, conn: ConnId) {
         let Some(size) = self.peers.remove(&conn) else { return };
         if !self.peers.values().any(|&other| other == size) {
-            if self.assemblies.remove(&size).is_some() {
-                self.begin_next(now, size);
-            }
-            return;
+            self.assemblies.remove(&size);
+            self.queue.retain(|other| *other != size);
+            return self.begin_waiting(now);
         }
         let Some(assembly) = self.assemblies.get_mut(&size) else { return };
         for part in &mut assembly.parts {
@@ -146,14 +175,14 @@ impl MetadataFetch {
             .unwrap_or((0, 0))
     }
 
-    /// A size that found no room before begins: the next one after `size` in the circle of all.
-    fn begin_next(&mut self, now: Time, size: usize) -> bool {
-        let waits = |s: &&usize| !self.assemblies.contains_key(s) && **s != size;
-        let waiting = || self.peers.values().filter(waits);
-        let next = waiting().filter(|&&s| s > size).min().or_else(|| waiting().min());
-        let Some(&next) = next else { return false };
-        self.assemblies.insert(next, Assembly::new(now, next));
-        true
+    /// Sizes whose turn came begin.
+    fn begin_waiting(&mut self, now: Time) {
+        for &size in self.queue.iter().take(ASSEMBLIES_MAX) {
+            let assembly = self.assemblies.get_mut(&size);
+            if let Some(assembly) = assembly.filter(|assembly| assembly.parts.is_empty()) {
+                assembly.begin(now, size);
+            }
+        }
     }
 
     /// The one peer that parts of `size` are taken from brought nothing: the next one in the circle
@@ -167,26 +196,44 @@ impl MetadataFetch {
             (Some((&conn, _)), Some(turns_left)) => Some(Solo { conn, turns_left }),
             _ => None,
         };
+        assembly.turns += u32::from(solo.is_none());
         assembly.restart(now, solo);
     }
 
-    /// Who brings nothing gives way to another, so that silent peers hold nobody up.
+    /// Who brings nothing gives way to another, and in the end who brings little, so that neither
+    /// silent peers nor those that let it drip hold anybody up.
     fn rotate(&mut self, now: Time) {
         let patience = self.timeout * PATIENCE_TIMEOUTS;
-        let stuck = |a: &Assembly| now.since(a.moved_at) >= patience;
-        let stuck: Vec<(usize, bool)> = self
-            .assemblies
-            .iter()
-            .filter(|(_, a)| stuck(a))
-            .map(|(size, a)| (*size, a.solo.is_some()))
-            .collect();
-        for (size, solo) in stuck {
-            if solo {
+        let active: Vec<usize> = self.queue.iter().copied().take(ASSEMBLIES_MAX).collect();
+        for size in active {
+            let Some(assembly) = self.assemblies.get(&size) else { continue };
+            let is_stuck = now.since(assembly.moved_at) >= patience;
+            let is_solo = assembly.solo.is_some();
+            let times = 1 << assembly.turns.min(DOUBLED_MAX);
+            let is_over = now.since(assembly.turn_at) >= patience * times || (is_stuck && !is_solo);
+            let solo_turn = patience + Duration::from_secs((size / LEAST_RATE) as u64);
+            let is_waited_for = self.queue.len() > ASSEMBLIES_MAX && is_over;
+            if is_solo
+                && (is_waited_for
+                    || is_stuck
+                    || now.since(assembly.restarted_at) >= solo_turn * times)
+            {
                 self.pass_turn(now, size);
-            } else if self.begin_next(now, size) {
-                self.assemblies.remove(&size);
+            }
+            if is_waited_for {
+                self.give_way(now, size);
             }
         }
+    }
+
+    fn give_way(&mut self, now: Time, size: usize) {
+        if let Some(assembly) = self.assemblies.get_mut(&size) {
+            assembly.parts = Vec::new();
+            assembly.turns += 1;
+        }
+        self.queue.retain(|other| *other != size);
+        self.queue.push_back(size);
+        self.begin_waiting(now);
     }
 
     /// The next part to ask `conn` for: not there, least asked for, and not from it already.
@@ -239,9 +286,11 @@ impl MetadataFetch {
             return Outcome::Liars(vec![conn]);
         }
         let Some(assembly) = self.assemblies.get_mut(&size) else { return Outcome::Wait };
-        let Some(slot) = assembly.parts.get_mut(part as usize) else {
+        if part as usize >= size.div_ceil(METADATA_PIECE_LEN) {
             return Outcome::Liars(vec![conn]);
-        };
+        }
+        // It came too late for its turn.
+        let Some(slot) = assembly.parts.get_mut(part as usize) else { return Outcome::Wait };
         if !slot.asked.iter().any(|(other, _)| *other == conn) || slot.data.is_some() {
             return Outcome::Wait;
         }
@@ -386,7 +435,8 @@ mod tests {
         for n in 2..20 {
             f.add_peer(Time::ZERO, conn(n), n as usize);
         }
-        assert!(f.assemblies.len() <= ASSEMBLIES_MAX);
+        let begun = f.assemblies.values().filter(|assembly| !assembly.parts.is_empty());
+        assert_eq!(begun.count(), ASSEMBLIES_MAX);
     }
 
     #[test]

@@ -316,3 +316,66 @@ fn who_switches_metadata_off_gets_none_of_what_it_asked_for() {
     host.undeafen(conn);
     assert_eq!(heard(&mut host, conn), [""; 0]);
 }
+
+/// Peers that claim sizes from `base` on and answer each request after 4 s, and an honest one: lets
+/// `millis` go by.
+fn outlast_dripping(host: &mut Host, info: &Info, base: usize, count: usize, millis: u64) {
+    let mut drips: Vec<(ConnId, usize, Vec<u32>)> = (0..count)
+        .map(|n| (greet(host, info, 1 + n as u8, base + n), base + n, Vec::new()))
+        .collect();
+    let honest = greet(host, info, 200, info.raw.len());
+    for tenth in 1..=millis / 100 {
+        for (conn, size, todo) in &mut drips {
+            todo.extend(asked(host, *conn));
+            if tenth % 40 == 0 && !todo.is_empty() {
+                give(host, *conn, todo.remove(0), *size, &[0; PART]);
+            }
+        }
+        for index in asked(host, honest) {
+            give(host, honest, index, info.raw.len(), part(info, index));
+        }
+        host.say(honest, Message::KeepAlive);
+        host.pass(100);
+    }
+}
+
+#[test]
+fn liars_that_let_the_metadata_drip_give_way() {
+    let info = long_info();
+    let mut host = Host::with_hash(&info, Config::default());
+    outlast_dripping(&mut host, &info, 30 << 20, 4, 16_000);
+    assert!(has_metadata(&host, &info), "one turn");
+    let mut host = Host::with_hash(&info, Config::default());
+    outlast_dripping(&mut host, &info, 30 << 20, 40, 160_000);
+    assert!(has_metadata(&host, &info), "ten turns");
+}
+
+#[test]
+fn a_liar_that_drips_in_its_turn_alone_gives_way() {
+    let info = info(&content(10_000_000), 100);
+    let size = info.raw.len();
+    assert!(size.div_ceil(PART) > 100);
+    let mut host = Host::with_hash(&info, Config::default());
+    let liar = greet(&mut host, &info, 1, size);
+    let honest = greet(&mut host, &info, 2, size);
+    let (mut todo, mut done) = (Vec::new(), Vec::new());
+    // It lies once, so that all is taken from one at a time, and then as slowly as it may.
+    for tenth in 0..1500 {
+        todo.extend(asked(&mut host, liar));
+        todo.retain(|index| !done.contains(index));
+        if tenth % 40 == 0 && !todo.is_empty() {
+            done.extend(todo.first().filter(|_| tenth > 0));
+            give(&mut host, liar, todo.remove(0), size, &[9; PART]);
+        }
+        for _ in 0..200 {
+            for index in asked(&mut host, honest) {
+                give(&mut host, honest, index, size, part(&info, index));
+            }
+        }
+        for conn in [liar, honest] {
+            host.say(conn, Message::KeepAlive);
+        }
+        host.pass(100);
+    }
+    assert!(has_metadata(&host, &info));
+}
