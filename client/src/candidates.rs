@@ -9,8 +9,8 @@ use wire::rng::Rng;
 use wire::scope::{AddrScope, is_unicast, owner};
 use wire::time::Time;
 
-/// Where an address came from. Of two equally good addresses the one from the better source, which
-/// stands first, is dialled.
+/// Where an address came from, the better sources first. Each has its turn to be dialled, so that
+/// however many one tells of, the others' are not put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The user named it: `--peer`, or `x.pe` of a magnet link (BEP 9).
@@ -21,6 +21,10 @@ pub enum Source {
     Incoming,
     /// Another peer told of it (BEP 11).
     Pex,
+}
+
+impl Source {
+    const ALL: [Source; 4] = [Source::User, Source::Dht, Source::Incoming, Source::Pex];
 }
 
 /// Addresses of one Global host, at most, but for those that the user named: strangers that tell of
@@ -67,6 +71,8 @@ pub struct Candidates {
     redial_after: Duration,
     redial_after_max: Duration,
     failures_max: u32,
+    /// Whose turn it is: an index of [`Source::ALL`].
+    turn: usize,
     rng: Rng,
 }
 
@@ -81,6 +87,7 @@ impl Candidates {
             redial_after: config.redial_after,
             redial_after_max: config.redial_after_max,
             failures_max: config.dial_failures_max,
+            turn: 0,
             rng,
         }
     }
@@ -96,7 +103,8 @@ impl Candidates {
     }
 
     /// Takes an address; true if it is new. When full, one of no more use goes for it, else one that
-    /// failed, else one of the worst source.
+    /// failed, else one of the worst source: of a better source than its own only one that failed,
+    /// and only where that source has most of the list.
     pub fn add(&mut self, now: Time, addr: SocketAddr, source: Source) -> bool {
         if !is_unicast(addr) || self.is_banned(&addr) {
             return false;
@@ -125,8 +133,17 @@ impl Candidates {
 
     fn make_room(&mut self, source: Source, among: impl RangeBounds<SocketAddr>) -> bool {
         let of_use = |c: &Candidate| !matches!(c.state, State::Needless | State::Banned);
+        let has_most = |of: Source| {
+            let count = self.known.values().filter(|c| c.source == of).count();
+            of != Source::User && count > self.max / 2
+        };
+        let crowding = Source::ALL.map(has_most);
+        let may_go = |c: &Candidate| {
+            !of_use(c) || c.source >= source || (c.failures > 0 && crowding[c.source as usize])
+        };
         let idle = self.known.range(among).filter(|(_, c)| c.state != State::Busy);
         let worst = idle
+            .filter(|(_, c)| may_go(c))
             .max_by_key(|(_, c)| (!of_use(c), c.failures, c.source))
             .map(|(addr, c)| (*addr, !of_use(c) || c.failures > 0 || c.source > source));
         match worst {
@@ -135,16 +152,20 @@ impl Candidates {
         }
     }
 
-    /// The address to dial now, of those that `may` be, which then counts as busy: fewest failures
-    /// first, then the better source, then by lot.
+    /// The address to dial now, of those that `may` be, which then counts as busy: each source that
+    /// has one in turn, and of a source's those with the fewest failures first, then by lot.
     pub fn next(&mut self, now: Time, may: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
-        let key = |c: &Candidate| (c.failures, c.source);
+        let turn = self.turn;
+        let wait =
+            |c: &Candidate| (c.source as usize + Source::ALL.len() - turn) % Source::ALL.len();
+        let key = |c: &Candidate| (wait(c), c.failures);
         let is_ready = |c: &Candidate| c.state == State::Idle && c.not_before <= now;
         let ready = || self.known.iter().filter(|(addr, c)| is_ready(c) && may(addr));
         let best = ready().map(|(_, c)| key(c)).min()?;
         let equals: Vec<SocketAddr> =
             ready().filter(|(_, c)| key(c) == best).map(|(addr, _)| *addr).collect();
         let addr = *equals.get(self.rng.index(equals.len()))?;
+        self.turn = (turn + best.0 + 1) % Source::ALL.len();
         self.set_busy(addr);
         Some(addr)
     }
@@ -275,6 +296,44 @@ mod tests {
         c.add(Time::ZERO, addr(3), Source::Dht);
         let order: Vec<_> = std::iter::from_fn(|| c.next(Time::ZERO, |_| true)).collect();
         assert_eq!(order, [addr(2), addr(3), addr(1)]);
+    }
+
+    #[test]
+    fn no_source_puts_off_what_others_told_of() {
+        let mut c = candidates(100);
+        c.add(Time::ZERO, addr(1), Source::User);
+        c.add(Time::ZERO, addr(2), Source::Dht);
+        for n in 1..=2 {
+            c.set_busy(addr(n));
+            c.failed(Time::ZERO, addr(n));
+        }
+        (10..60).for_each(|n| _ = c.add(Time::ZERO, addr(n), Source::Pex));
+        assert!(c.next(Time::ZERO, |_| true) > Some(addr(2)), "the others are not due");
+        let due = Time::from_secs(60);
+        let next: Vec<_> = std::iter::from_fn(|| c.next(due, |_| true)).collect();
+        assert_eq!(next[..2], [addr(1), addr(2)]);
+        assert_eq!(next.len(), 51);
+    }
+
+    #[test]
+    fn a_flood_drives_nobody_out_whom_a_better_source_named() {
+        let mut c = candidates(20);
+        for (n, source) in [(1, Source::User), (2, Source::Dht)] {
+            c.add(Time::ZERO, addr(n), source);
+            c.set_busy(addr(n));
+            c.failed(Time::ZERO, addr(n));
+        }
+        (10..250).for_each(|n| _ = c.add(Time::ZERO, addr(n), Source::Pex));
+        assert_eq!(c.len(), 20);
+        assert!(c.known.contains_key(&addr(1)) && c.known.contains_key(&addr(2)));
+        (10..250).for_each(|n| _ = c.add(Time::ZERO, addr(n), Source::Dht));
+        let dht: Vec<SocketAddr> = c.known.keys().copied().filter(|a| *a != addr(1)).collect();
+        assert_eq!(dht.len(), 19, "all others");
+        assert!(!c.add(Time::ZERO, addr(3), Source::Pex), "they may be good");
+        c.set_busy(dht[0]);
+        c.failed(Time::ZERO, dht[0]);
+        assert!(c.add(Time::ZERO, addr(3), Source::Pex));
+        assert!(c.known.contains_key(&addr(1)), "never for strangers");
     }
 
     #[test]

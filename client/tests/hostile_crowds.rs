@@ -157,3 +157,24 @@ fn a_host_of_which_a_thousand_ports_are_told_is_dialled_at_few() {
     assert!(host.dials.iter().any(|(_, addr)| *addr == at(1, 2000)));
     assert!(host.dials.iter().any(|(_, addr)| *addr == at(2, 1)));
 }
+
+#[test]
+fn whom_the_user_named_is_dialled_again_amid_a_flood_of_addresses() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    host.session.add_candidates(host.now, host.key, Source::User, &[at(1, 1)]);
+    host.drain();
+    // It is not up yet.
+    let (conn, _) = host.dials[0];
+    host.session.handle_closed(host.now, conn, Close::DialFailed);
+    host.drain();
+    // Where nobody answers, and more of it than can be dialled.
+    for n in 0..60 {
+        let told: Vec<SocketAddr> =
+            (0..50).map(|m| SocketAddr::from(([198, 51, n, m + 1], 1))).collect();
+        host.session.add_candidates(host.now, host.key, Source::Pex, &told);
+        host.pass(500);
+    }
+    let dialled = host.dials.iter().filter(|(_, addr)| *addr == at(1, 1)).count();
+    assert!(dialled >= 3, "{dialled} of {} dials", host.dials.len());
+}
