@@ -64,6 +64,7 @@ struct Candidate {
 /// The addresses of one torrent.
 pub struct Candidates {
     known: BTreeMap<SocketAddr, Candidate>,
+    /// Owners.
     banned_hosts: BTreeSet<IpAddr>,
     /// Local ones: many peers may share one such host.
     banned: BTreeSet<SocketAddr>,
@@ -225,18 +226,19 @@ impl Candidates {
         }
     }
 
-    /// Never again: it sent corrupt data. The whole host, but on a local network only the address.
-    pub fn ban(&mut self, addr: SocketAddr) {
-        if self.banned.len() + self.banned_hosts.len() < self.max {
-            match AddrScope::of(addr.ip()) {
-                AddrScope::Global => self.banned_hosts.insert(addr.ip()),
-                AddrScope::Local => self.banned.insert(addr),
-            };
-        }
-        let global = AddrScope::of(addr.ip()) == AddrScope::Global;
-        let same = |other: &SocketAddr| *other == addr || (global && other.ip() == addr.ip());
-        for (_, candidate) in self.known.iter_mut().filter(|(other, _)| same(other)) {
+    /// Never again: it sent corrupt data. All of its owner's addresses ([`owner`]), but on a local
+    /// network only this one. False if that is known already, or as many are banned as may be.
+    pub fn ban(&mut self, addr: SocketAddr) -> bool {
+        let is_same = ban_of(addr);
+        self.known.iter_mut().filter(|(other, _)| is_same(other)).for_each(|(_, candidate)| {
             candidate.state = State::Banned;
+        });
+        if self.banned.len() + self.banned_hosts.len() >= self.max {
+            return false;
+        }
+        match AddrScope::of(addr.ip()) {
+            AddrScope::Global => self.banned_hosts.insert(owner(addr.ip())),
+            AddrScope::Local => self.banned.insert(addr),
         }
     }
 
@@ -249,8 +251,14 @@ impl Candidates {
 
     /// Whether this address is banned.
     pub fn is_banned(&self, addr: &SocketAddr) -> bool {
-        self.banned_hosts.contains(&addr.ip()) || self.banned.contains(addr)
+        self.banned_hosts.contains(&owner(addr.ip())) || self.banned.contains(addr)
     }
+}
+
+/// Whether an address is banned with `addr`.
+pub fn ban_of(addr: SocketAddr) -> impl Fn(&SocketAddr) -> bool {
+    let host = (AddrScope::of(addr.ip()) == AddrScope::Global).then(|| owner(addr.ip()));
+    move |other| *other == addr || host.is_some_and(|host| host == owner(other.ip()))
 }
 
 /// An address that may be dialled some day: what nobody is to dial again stays so.
@@ -383,6 +391,17 @@ mod tests {
         assert_eq!(c.next(Time::ZERO, |_| true), None, "the others stay out");
         c.needless(addr(1));
         assert!(c.add(Time::ZERO, addr(4), Source::Pex), "it makes room");
+    }
+
+    #[test]
+    fn a_banned_v6_host_stays_out_with_its_whole_network() {
+        let mut c = candidates(10);
+        let v6 = |text: &str| SocketAddr::new(text.parse().unwrap(), 1);
+        c.add(Time::ZERO, v6("2001:db8::2"), Source::Dht);
+        assert!(c.ban(v6("2001:db8::1")));
+        assert!(!c.ban(v6("2001:db8::2")), "it is already");
+        assert!(c.is_banned(&v6("2001:db8::ffff")) && !c.is_banned(&v6("2001:db8:0:1::1")));
+        assert_eq!(c.next(Time::ZERO, |_| true), None);
     }
 
     #[test]

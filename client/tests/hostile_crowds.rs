@@ -7,8 +7,8 @@ mod common;
 use std::net::SocketAddr;
 
 use client::candidates::Source;
-use client::{Close, Config, ConnId};
-use common::{Host, content, info};
+use client::{Close, Config, ConnId, TorrentEvent};
+use common::{Host, bytes_of, content, info};
 use wire::metainfo::Info;
 use wire::peer::{BLOCK_LEN, Handshake, Message, PeerId, Reserved};
 
@@ -177,4 +177,55 @@ fn whom_the_user_named_is_dialled_again_amid_a_flood_of_addresses() {
     }
     let dialled = host.dials.iter().filter(|(_, addr)| *addr == at(1, 1)).count();
     assert!(dialled >= 3, "{dialled} of {} dials", host.dials.len());
+}
+
+#[test]
+fn a_liar_is_banned_once_with_all_of_its_v6_network() {
+    let content = content(100_000);
+    let info = info(&content, BLOCK_LEN);
+    let mut host = Host::leech(&info);
+    let at = |n: u16| SocketAddr::from(([0x2001, 0xdb8, 0, 1, 0, 0, 0, n], 1));
+    let liars: Vec<ConnId> =
+        (1..=2).map(|n| connect(&mut host, &info, at(n), name(n as u8, 1))).collect();
+    for &conn in &liars {
+        host.say(conn, Message::HaveAll);
+        host.say(conn, Message::Unchoke);
+    }
+    let asked = host.requests(liars[0])[0];
+    host.send_block(liars[0], asked, &[0; BLOCK_LEN as usize]);
+    for conn in liars {
+        assert_eq!(host.closed.get(&conn), Some(&Close::Corrupt));
+    }
+    let again = connect(&mut host, &info, at(3), name(3, 1));
+    assert_eq!(host.closed.get(&again), Some(&Close::Corrupt));
+    let banned = host.events.iter().filter(|event| matches!(event, TorrentEvent::Banned(_)));
+    assert_eq!(banned.count(), 1);
+}
+
+#[test]
+fn liars_of_one_v6_network_that_are_found_together_are_one() {
+    let content = content(2 * BLOCK_LEN as usize);
+    let info = info(&content, 2 * BLOCK_LEN);
+    let mut host = Host::leech(&info);
+    let at = |n: u16| SocketAddr::from(([0x2001, 0xdb8, 0, n / 10, 0, 0, 0, n], 1));
+    let join = |host: &mut Host, n: u16| {
+        let conn = connect(host, &info, at(n), name(n as u8, 1));
+        host.say(conn, Message::HaveAll);
+        host.say(conn, Message::Unchoke);
+        conn
+    };
+    let liars = [1, 2].map(|n| join(&mut host, n));
+    let first = host.requests(liars[1])[0];
+    let second = *host.requests(liars[0]).iter().find(|block| **block != first).unwrap();
+    host.send_block(liars[1], first, &[0; BLOCK_LEN as usize]);
+    host.send_block(liars[0], second, &[0; BLOCK_LEN as usize]);
+    // Another gives what is right, once they are gone.
+    liars.iter().for_each(|conn| host.session.handle_closed(host.now, *conn, Close::Remote));
+    let honest = join(&mut host, 30);
+    for block in host.requests(honest) {
+        host.send_block(honest, block, bytes_of(&content, block));
+    }
+    assert!(host.is_complete());
+    let banned = host.events.iter().filter(|event| matches!(event, TorrentEvent::Banned(_)));
+    assert_eq!(banned.count(), 1);
 }

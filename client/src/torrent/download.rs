@@ -8,6 +8,7 @@ use wire::peer::{BLOCK_LEN, BlockRef, Message};
 use wire::time::Time;
 
 use super::{Action, Content, Job, Torrent, TorrentEvent};
+use crate::candidates::ban_of;
 use crate::disk::Ticket;
 use crate::partial::runs;
 use crate::payload::Payload;
@@ -222,19 +223,12 @@ impl<P: Payload> Torrent<P> {
 
     /// Ends the connections to a liar and takes none again.
     pub(super) fn ban(&mut self, now: Time, liar: SocketAddr) {
-        let same = |peer: &&Peer| {
-            peer.addr == liar
-                || (peer.addr.ip() == liar.ip()
-                    && wire::scope::AddrScope::of(liar.ip()) == wire::scope::AddrScope::Global)
-        };
-        let found: Vec<(ConnId, Option<SocketAddr>)> =
-            self.peers.values().filter(same).map(|peer| (peer.conn, peer.listen_addr)).collect();
-        self.candidates.ban(liar);
-        for (conn, listen_addr) in found {
-            listen_addr.into_iter().for_each(|addr| self.candidates.ban(addr));
-            self.close(now, conn, Close::Corrupt);
-        }
-        self.events.push_back(TorrentEvent::Banned(liar));
+        let is_same = ban_of(liar);
+        let found: Vec<ConnId> =
+            self.peers.values().filter(|peer| is_same(&peer.addr)).map(|peer| peer.conn).collect();
+        let is_new = self.candidates.ban(liar);
+        found.into_iter().for_each(|conn| self.close(now, conn, Close::Corrupt));
+        self.events.extend(is_new.then_some(TorrentEvent::Banned(liar)));
     }
 
     /// What the disk had is known.
