@@ -50,6 +50,8 @@ enum State {
     Busy,
     /// It wants nothing, and we want nothing while we have all.
     Needless,
+    /// A peer that is connected says that this is where it takes connections, and nobody else did.
+    Claimed,
     Banned,
 }
 
@@ -112,6 +114,10 @@ impl Candidates {
         }
         if let Some(known) = self.known.get_mut(&addr) {
             known.source = known.source.min(source);
+            // It may be somebody else's than the peer's that claims it.
+            if known.state == State::Claimed && source != Source::Incoming {
+                known.state = State::Idle;
+            }
             // Whoever names it anew may know that it is back.
             if source <= Source::Dht && known.state == State::Idle {
                 known.not_before = known.not_before.min(now + self.redial_after);
@@ -181,6 +187,24 @@ impl Candidates {
         if let Some(candidate) = usable(&mut self.known, addr) {
             candidate.state = State::Busy;
         }
+    }
+
+    /// A peer that dialled us says that it takes connections at `addr`: true if that is news, and it
+    /// need not be dialled while the peer is there. A claim changes nothing for an address that
+    /// anybody else named, sooner or later.
+    pub fn claim(&mut self, now: Time, addr: SocketAddr) -> bool {
+        let is_new = self.add(now, addr, Source::Incoming);
+        if let Some(candidate) = self.known.get_mut(&addr).filter(|_| is_new) {
+            candidate.state = State::Claimed;
+        }
+        is_new
+    }
+
+    /// The peer that claimed `addr` is gone: true if nobody else named it meanwhile, and what became of
+    /// the peer is to be told of the address.
+    pub fn unclaim(&mut self, addr: SocketAddr) -> bool {
+        let claimed = self.known.get_mut(&addr).filter(|c| c.state == State::Claimed);
+        claimed.map(|candidate| candidate.state = State::Idle).is_some()
     }
 
     /// The dial failed or the peer was of no use: longer waits each time, then forgotten.

@@ -87,3 +87,72 @@ fn the_dialled_address_of_a_connection_that_gave_way_is_not_lost() {
     host.pass(5_000);
     assert_eq!(dials_of(&host, 7), 2);
 }
+
+/// A peer at the address of `addr` says that it takes connections at this port.
+fn claim(host: &mut Host, info: &Info, from: u16, name: u8, port: u16) -> ConnId {
+    let conn = host.session.handle_incoming(host.now, addr(from)).unwrap();
+    let handshake =
+        Handshake { reserved: Reserved::OURS, info_hash: info.info_hash, peer_id: [name; 20] };
+    host.session.handle_handshake(host.now, conn, handshake);
+    host.say_raw(conn, format!("\x14\x00d1:mde1:pi{port}ee").as_bytes());
+    conn
+}
+
+#[test]
+fn a_claimed_port_is_dialled_once_its_peer_is_gone() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let peer = claim(&mut host, &info, 5000, 1, 7);
+    host.pass(60_000);
+    assert_eq!(dials_of(&host, 7), 0, "it is there");
+    host.session.handle_closed(host.now, peer, Close::Remote);
+    host.pass(5_000);
+    assert_eq!(dials_of(&host, 7), 1);
+}
+
+#[test]
+fn who_claims_the_port_of_another_keeps_nobody_from_it() {
+    let info = torrent();
+    for source in [Source::User, Source::Dht, Source::Pex] {
+        for named_first in [false, true] {
+            let mut host = Host::leech(&info);
+            let name_it = |host: &mut Host| {
+                host.session.add_candidates(host.now, host.key, source, &[addr(7)]);
+                host.drain();
+            };
+            if named_first {
+                // It is not up yet.
+                name_it(&mut host);
+                let (conn, _) = host.dials[0];
+                host.session.handle_closed(host.now, conn, Close::DialFailed);
+            }
+            let liar = claim(&mut host, &info, 5000, 1, 7);
+            if !named_first {
+                name_it(&mut host);
+            }
+            host.pass(3_000);
+            assert_eq!(dials_of(&host, 7), 1 + usize::from(named_first), "{source:?}");
+            let honest = answer(&mut host, &info, 2);
+            host.session.handle_closed(host.now, liar, Close::Remote);
+            host.pass(60_000);
+            assert!(!host.closed.contains_key(&honest), "{source:?}");
+            assert_eq!(dials_of(&host, 7), 1 + usize::from(named_first), "it is connected");
+        }
+    }
+}
+
+#[test]
+fn who_claims_the_port_of_another_does_not_get_it_banned() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let liar = claim(&mut host, &info, 5000, 1, 7);
+    host.say(liar, Message::HaveAll);
+    host.say(liar, Message::Unchoke);
+    let asked = host.requests(liar)[0];
+    host.send_block(liar, asked, &[0; BLOCK_LEN as usize]);
+    assert_eq!(host.closed.get(&liar), Some(&Close::Corrupt));
+    host.pass(5_000);
+    assert_eq!(dials_of(&host, 7), 1);
+    let honest = answer(&mut host, &info, 2);
+    assert!(!host.closed.contains_key(&honest));
+}

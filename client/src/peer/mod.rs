@@ -81,8 +81,10 @@ pub struct Peer {
     pub conn: ConnId,
     /// The remote end.
     pub addr: SocketAddr,
-    /// Where it takes connections: `addr` if we dialled it, else what its handshake told.
+    /// Where it takes connections: `addr` if we dialled it.
     pub listen_addr: Option<SocketAddr>,
+    /// Where its handshake told that it takes connections, if nobody else named that address.
+    pub claimed_addr: Option<SocketAddr>,
     /// Where else somebody answered under its peer id.
     pub twin_addrs: Vec<SocketAddr>,
     /// Whether we dialled it.
@@ -153,6 +155,7 @@ impl Peer {
             conn,
             addr,
             listen_addr: outgoing.then_some(addr),
+            claimed_addr: None,
             twin_addrs: Vec::new(),
             outgoing,
             handshake,

@@ -9,7 +9,6 @@ use wire::time::Time;
 
 use super::{Action, Torrent, TorrentEvent};
 use crate::allowed_fast::allowed_fast_set;
-use crate::candidates::Source;
 use crate::crowd::Crowd;
 use crate::payload::Payload;
 use crate::peer::{Peer, PeerEvent};
@@ -91,7 +90,9 @@ impl<P: Payload> Torrent<P> {
         if outgoing {
             self.dials = self.dials.saturating_sub(1);
         }
-        let twin_addrs = self.twin(&handshake.peer_id).map_or_else(Vec::new, |twin| {
+        let twin = self.twin(&handshake.peer_id);
+        let claimed_addr = twin.and_then(|twin| twin.claimed_addr);
+        let twin_addrs = twin.map_or_else(Vec::new, |twin| {
             twin.listen_addr.into_iter().chain(twin.twin_addrs.iter().copied()).collect()
         });
         let refused = self.refuses(now, addr, outgoing, &handshake);
@@ -107,6 +108,7 @@ impl<P: Payload> Torrent<P> {
         }
         let mut peer = Peer::new(now, conn, addr, outgoing, handshake, &self.config);
         peer.twin_addrs = twin_addrs;
+        peer.claimed_addr = claimed_addr;
         if !outgoing {
             let ours = Handshake {
                 reserved: Reserved::OURS,
@@ -248,7 +250,15 @@ impl<P: Payload> Torrent<P> {
     }
 
     fn settle_candidate(&mut self, now: Time, peer: &Peer, why: Close) {
-        let Some(addr) = peer.listen_addr else { return };
+        // What it claims passes to the twin that stays.
+        let claimed = peer.claimed_addr.filter(|_| why != Close::Duplicate);
+        let claimed = claimed.filter(|addr| self.candidates.unclaim(*addr));
+        for addr in peer.listen_addr.into_iter().chain(claimed) {
+            self.settle_addr(now, addr, peer, why);
+        }
+    }
+
+    fn settle_addr(&mut self, now: Time, addr: SocketAddr, peer: &Peer, why: Close) {
         match why {
             Close::BothSeeds => self.candidates.needless(addr),
             Close::Ourselves => self.candidates.forget(addr),
@@ -346,14 +356,13 @@ impl<P: Payload> Torrent<P> {
         Ok(())
     }
 
-    /// Where an incoming peer takes connections, as its extension handshake tells.
+    /// Where an incoming peer takes connections, as its extension handshake tells. It may be another's
+    /// port.
     pub(super) fn on_listen_port(&mut self, now: Time, conn: ConnId, port: u16) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if peer.listen_addr.is_none() && port != 0 {
+        if !peer.outgoing && peer.claimed_addr.is_none() && port != 0 {
             let addr = SocketAddr::new(peer.addr.ip(), port);
-            peer.listen_addr = Some(addr);
-            self.candidates.add(now, addr, Source::Incoming);
-            self.candidates.set_busy(addr);
+            peer.claimed_addr = self.candidates.claim(now, addr).then_some(addr);
         }
     }
 
