@@ -17,6 +17,10 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Incoming connections that have not shown a handshake yet, at most. rqbit: 256.
     pub handshakes_pending_max: usize,
+    /// How long a connection that was taken has for its handshake even while more come than there is
+    /// room for. A handshake is there a round trip after the connection, or 1 s later if its packet is
+    /// lost (RFC 6298, initial timeout).
+    pub handshake_grace: Duration,
     /// Silence after which a peer is gone. BEP 3: keep-alives come every two minutes; libtorrent:
     /// peer_timeout 120 s.
     pub silence_max: Duration,
@@ -126,6 +130,7 @@ impl Default for Config {
             dial_timeout: Duration::from_secs(8),
             handshake_timeout: Duration::from_secs(10),
             handshakes_pending_max: 256,
+            handshake_grace: Duration::from_millis(1500),
             silence_max: Duration::from_secs(150),
             keep_alive: Duration::from_secs(100),
             candidates_max: 3000,

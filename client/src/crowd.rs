@@ -20,10 +20,15 @@ impl Crowd {
         *self.0.entry(owner(ip)).or_default() += 1;
     }
 
+    /// Connections of the host of `ip`.
+    pub fn count(&self, ip: IpAddr) -> usize {
+        self.0.get(&owner(ip)).copied().unwrap_or(0)
+    }
+
     /// The host that gives one of its connections up for one of `ip`: that with the most, if it
     /// then has still as many as `ip`.
     pub fn gives_way_to(&self, ip: IpAddr) -> Option<IpAddr> {
-        let own = self.0.get(&owner(ip)).copied().unwrap_or(0);
+        let own = self.count(ip);
         let (host, most) = self.0.iter().max_by_key(|(_, count)| **count)?;
         (*most >= own + 2).then_some(*host)
     }

@@ -270,14 +270,23 @@ impl<P: Payload> Session<P> {
     }
 
     /// Somebody connected to us: the connection's name, or None if there are too many that have
-    /// not shown a handshake. Of these the host with the most makes room for one with fewer.
+    /// not shown a handshake. Of these the host with the most makes room for one with fewer, else the
+    /// oldest that had time to show one.
     pub fn handle_incoming(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
         let pending = self.pending();
         if pending.len() >= self.config.handshakes_pending_max {
             let mut hosts = Crowd::new();
-            pending.iter().for_each(|(_, addr)| hosts.add(addr.ip()));
-            let most = hosts.gives_way_to(addr.ip())?;
-            let (oldest, _) = pending.into_iter().find(|(_, addr)| owner(addr.ip()) == most)?;
+            pending.iter().for_each(|(_, addr, _)| hosts.add(addr.ip()));
+            let own = hosts.count(addr.ip());
+            let most = hosts.gives_way_to(addr.ip());
+            let gives_way = |(_, addr, since): &(ConnId, SocketAddr, Time)| match most {
+                Some(most) => owner(addr.ip()) == most,
+                None => {
+                    now.since(*since) >= self.config.handshake_grace
+                        && hosts.count(addr.ip()) >= own
+                }
+            };
+            let (oldest, ..) = pending.into_iter().find(gives_way)?;
             self.end(now, oldest, Close::NoHandshake);
         }
         let conn = self.new_conn();
@@ -452,10 +461,10 @@ impl<P: Payload> Session<P> {
         }
     }
 
-    /// Incoming connections that have not shown a handshake yet, the oldest first.
-    fn pending(&self) -> Vec<(ConnId, SocketAddr)> {
+    /// Incoming connections that have not shown a handshake yet and since when, the oldest first.
+    fn pending(&self) -> Vec<(ConnId, SocketAddr, Time)> {
         let incoming = |conn: &ConnId| match self.conns.get(conn)? {
-            Conn::Greeting { torrent: None, addr, .. } => Some((*conn, *addr)),
+            Conn::Greeting { torrent: None, addr, since, .. } => Some((*conn, *addr, *since)),
             _ => None,
         };
         self.unsettled.iter().filter_map(incoming).collect()

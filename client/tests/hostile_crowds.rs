@@ -67,6 +67,28 @@ fn a_host_with_many_silent_connections_makes_room_for_others() {
 }
 
 #[test]
+fn silent_connections_of_many_hosts_make_room_once_they_had_time_to_speak() {
+    let info = torrent();
+    let config = Config { handshakes_pending_max: 100, ..Config::default() };
+    let grace = config.handshake_grace.as_millis() as u64;
+    let mut host = Host::with_hash(&info, config);
+    host.set_info(&info);
+    let silent: Vec<ConnId> =
+        (1..=100).map(|n| host.session.handle_incoming(host.now, at(n, 1)).unwrap()).collect();
+    assert_eq!(host.session.handle_incoming(host.now, at(101, 1)), None, "they may yet speak");
+    host.pass(grace);
+    let young: Vec<ConnId> =
+        (1..=99).map(|n| host.session.handle_incoming(host.now, at(100 + n, 1)).unwrap()).collect();
+    let honest = connect(&mut host, &info, at(200, 1), name(200, 1));
+    assert!(silent.iter().all(|conn| host.closed.get(conn) == Some(&Close::NoHandshake)));
+    assert!(!host.closed.contains_key(&honest));
+    // Its place is free again, and then nobody of these has had time.
+    assert!(host.session.handle_incoming(host.now, at(201, 1)).is_some());
+    assert_eq!(host.session.handle_incoming(host.now, at(202, 1)), None);
+    assert!(!young.iter().any(|conn| host.closed.contains_key(conn)));
+}
+
+#[test]
 fn dials_take_no_place_of_incoming_connections() {
     let info = torrent();
     let config = Config { handshakes_pending_max: 4, ..Config::default() };
