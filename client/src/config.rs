@@ -8,6 +8,14 @@ pub struct Config {
     /// Peers a torrent is connected to at most. libtorrent has 200 for a session, transmission 50
     /// a torrent: 80 leaves room for dead weight in a swarm of strangers.
     pub peers_max: usize,
+    /// How long no payload goes over a connection until it gives way to a newcomer where all places are
+    /// taken; three times as long while either side wants something. An optimistic unchoke comes
+    /// every 30 s (BEP 3), and so does a first chance.
+    pub idle_max: Duration,
+    /// Time between two dials for the place of an idle peer: a leech that is full looks for better
+    /// ones, and is no burden to a swarm of which all are full. libtorrent changes 4 % each 5 minutes
+    /// (`peer_turnover`): of 80 one in 94 s; those were idle for 30 s before.
+    pub turnover_gap: Duration,
     /// Dials under way at a time, of a torrent. anacrolix has 25, libtorrent starts 30 a second.
     pub dials_max: usize,
     /// How long a dial may take. libtorrent: peer_connect_timeout 15 s; strangers that answer at
@@ -126,6 +134,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             peers_max: 80,
+            idle_max: Duration::from_secs(30),
+            turnover_gap: Duration::from_secs(10),
             dials_max: 30,
             dial_timeout: Duration::from_secs(8),
             handshake_timeout: Duration::from_secs(10),

@@ -42,6 +42,11 @@ impl Rate {
         self.total
     }
 
+    /// When bytes last went by, to 50 ms; the start if none did.
+    pub fn last(&self) -> Time {
+        Time::from_millis(self.newest * BUCKET_MS)
+    }
+
     /// Bytes within the last `span`, at most 10 s, rounded up to buckets.
     pub fn within(&self, now: Time, span: Duration) -> u64 {
         let current = now.as_millis() / BUCKET_MS;

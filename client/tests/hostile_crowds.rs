@@ -124,17 +124,76 @@ fn a_host_that_takes_all_places_gives_way_to_others() {
     assert!(host.closed.keys().all(|conn| crowd.contains(conn)));
 }
 
-#[test]
-fn many_hosts_with_one_connection_each_are_not_replaced() {
-    let info = torrent();
-    let mut host = Host::leech(&info);
+/// A leech that has all the peers it may have, each of a host of its own.
+fn full(info: &Info) -> (Host, Vec<ConnId>) {
+    let mut host = Host::leech(info);
     let max = host.session.config().peers_max as u8;
-    for n in 1..=max {
-        connect(&mut host, &info, at(n, 1), name(n, 1));
-    }
+    let conns = (1..=max).map(|n| connect(&mut host, info, at(n, 1), name(n, 1))).collect();
+    (host, conns)
+}
+
+#[test]
+fn of_many_hosts_with_one_connection_each_the_idle_give_way() {
+    let info = torrent();
+    let (mut host, conns) = full(&info);
     let late = connect(&mut host, &info, at(200, 1), name(200, 1));
-    assert_eq!(host.closed.get(&late), Some(&Close::Full));
-    assert_eq!(host.closed.len(), 1);
+    assert_eq!(host.closed.remove(&late), Some(Close::Full), "they came just now");
+    // Most want nothing; one does, and one pretends to have what we want.
+    host.say(conns[0], Message::Interested);
+    host.say(conns[1], Message::HaveAll);
+    host.pass(30_000);
+    let newcomers: Vec<ConnId> =
+        (101..=178).map(|n| connect(&mut host, &info, at(n, 1), name(n, 1))).collect();
+    let (stay, leave) = conns.split_at(2);
+    assert!(leave.iter().all(|conn| host.closed.get(conn) == Some(&Close::Full)));
+    assert!(stay.iter().chain(&newcomers).all(|conn| !host.closed.contains_key(conn)));
+    let late = connect(&mut host, &info, at(200, 1), name(200, 1));
+    assert_eq!(host.closed.get(&late), Some(&Close::Full), "the newcomers have their time too");
+    host.pass(60_000);
+    newcomers.iter().for_each(|&conn| host.say(conn, Message::Interested));
+    for (n, conn) in (201..).zip(stay) {
+        connect(&mut host, &info, at(n, 1), name(n, 1));
+        assert_eq!(host.closed.get(conn), Some(&Close::Full), "all have waited for long");
+    }
+}
+
+#[test]
+fn who_gives_or_takes_is_not_replaced_by_newcomers() {
+    let content = content(100_000);
+    let info = info(&content, BLOCK_LEN);
+    let (mut host, conns) = full(&info);
+    let seed = conns[3];
+    host.say(seed, Message::HaveAll);
+    host.say(seed, Message::Unchoke);
+    let asked = host.requests(seed);
+    for piece in 0..3 {
+        host.pass(29_000);
+        let start = (asked[piece].piece * BLOCK_LEN) as usize;
+        let end = start + asked[piece].len as usize;
+        host.send_block(seed, asked[piece], &content[start..end]);
+    }
+    host.pass(89_000);
+    for n in 1..=120 {
+        connect(&mut host, &info, at(100 + n, 1), name(n, 2));
+    }
+    assert!(!host.closed.contains_key(&seed));
+    assert_eq!(conns.iter().filter(|conn| host.closed.contains_key(conn)).count(), 79);
+}
+
+#[test]
+fn a_leech_whose_peers_are_idle_dials_others_one_at_a_time() {
+    let info = torrent();
+    let (mut host, _) = full(&info);
+    let named: Vec<SocketAddr> = (100..120).map(|n| at(n, 1)).collect();
+    host.session.add_candidates(host.now, host.key, Source::Dht, &named);
+    host.pass(29_000);
+    assert_eq!(host.dials.len(), 0);
+    host.pass(2_000);
+    assert_eq!(host.dials.len(), 1);
+    let seed = answer(&mut host, &info, name(100, 1));
+    assert_eq!((peers(&host), host.closed.contains_key(&seed)), (80, false));
+    host.pass(20_000);
+    assert_eq!(host.dials.len(), 3);
 }
 
 #[test]

@@ -357,6 +357,11 @@ impl Peer {
         payload > 0 || now.since(self.since) > GOOD_AFTER
     }
 
+    /// When payload last went over the connection, or it began.
+    pub fn used_at(&self) -> Time {
+        self.window.rate().last().max(self.sent.last())
+    }
+
     /// Whether it answers any requests now.
     pub fn may_be_asked(&self) -> bool {
         !self.chokes_us || !self.allowed_fast.is_empty()

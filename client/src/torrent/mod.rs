@@ -197,6 +197,8 @@ pub struct Torrent<P: Payload> {
     metadata: MetadataFetch,
     peers: BTreeMap<ConnId, Peer>,
     dials: usize,
+    /// When somebody may be dialled for the place of an idle peer.
+    next_turnover: Time,
     candidates: Candidates,
     choker: Choker,
     smart_ban: SmartBan,
@@ -268,6 +270,7 @@ impl<P: Payload> Torrent<P> {
             metadata: MetadataFetch::new(info_hash, &config),
             peers: BTreeMap::new(),
             dials: 0,
+            next_turnover: now,
             candidates: Candidates::new(&config, Rng::new(&child_seed(&seed, "candidates", 0))),
             choker: Choker::new(config.unchoke_slots, config.optimistic_rounds),
             smart_ban: SmartBan::new(),

@@ -43,14 +43,35 @@ impl<P: Payload> Torrent<P> {
         }
         while self.dials < self.config.dials_max {
             let full = self.dials + self.peers.len() >= self.config.peers_max;
-            let crowd = full.then(|| self.crowd());
+            let turnover = full && self.may_turn_over(now);
+            let crowd = (full && !turnover).then(|| self.crowd());
             let has_place = |addr: &SocketAddr| {
                 crowd.as_ref().is_none_or(|crowd| crowd.gives_way_to(addr.ip()).is_some())
             };
             let Some(addr) = self.candidates.next(now, has_place) else { return };
+            if turnover {
+                self.next_turnover = now + self.config.turnover_gap;
+            }
             self.dials += 1;
             self.actions.push_back(Action::Dial(addr));
         }
+    }
+
+    /// Whether somebody may be dialled for the place of an idle peer. Who has all waits to be dialled.
+    fn may_turn_over(&self, now: Time) -> bool {
+        now >= self.next_turnover && !self.is_complete() && self.idle(now).is_some()
+    }
+
+    /// The peer that is idle for the longest, of those that nobody wants anything of the first. Those
+    /// that have been useful just now are safe, as is whoever came just now.
+    fn idle(&self, now: Time) -> Option<ConnId> {
+        let wants = |peer: &Peer| peer.interested || peer.we_are_interested;
+        let is_idle = |peer: &&Peer| {
+            let patience = if wants(peer) { 3 } else { 1 };
+            now.since(peer.used_at()) >= self.config.idle_max * patience
+        };
+        let idle = self.peers.values().filter(is_idle);
+        idle.min_by_key(|peer| (wants(peer), peer.used_at())).map(|peer| peer.conn)
     }
 
     fn crowd(&self) -> Crowd {
@@ -60,12 +81,13 @@ impl<P: Payload> Torrent<P> {
     }
 
     /// All places are taken: of the host with the most the peer that was of the least use goes, if
-    /// `ip` has fewer.
+    /// `ip` has fewer, else one that is idle.
     fn make_place(&mut self, now: Time, ip: IpAddr) -> bool {
-        let Some(host) = self.crowd().gives_way_to(ip) else { return false };
+        let host = self.crowd().gives_way_to(ip);
         let use_of = |peer: &&Peer| peer.window.rate().total() + peer.sent.total();
-        let peers = self.peers.values().filter(|peer| owner(peer.addr.ip()) == host);
-        let Some(conn) = peers.min_by_key(use_of).map(|peer| peer.conn) else { return false };
+        let of_host = |peer: &&Peer| Some(owner(peer.addr.ip())) == host;
+        let least = self.peers.values().filter(of_host).min_by_key(use_of).map(|peer| peer.conn);
+        let Some(conn) = least.or_else(|| self.idle(now)) else { return false };
         self.close(now, conn, Close::Full);
         true
     }
@@ -87,15 +109,15 @@ impl<P: Payload> Torrent<P> {
         outgoing: bool,
         handshake: Handshake,
     ) -> Result<(), Close> {
-        if outgoing {
-            self.dials = self.dials.saturating_sub(1);
-        }
         let twin = self.twin(&handshake.peer_id);
         let claimed_addr = twin.and_then(|twin| twin.claimed_addr);
         let twin_addrs = twin.map_or_else(Vec::new, |twin| {
             twin.listen_addr.into_iter().chain(twin.twin_addrs.iter().copied()).collect()
         });
+        // The place that is made for it is not for somebody else to be dialled.
+        self.dials += usize::from(!outgoing);
         let refused = self.refuses(now, addr, outgoing, &handshake);
+        self.dials = self.dials.saturating_sub(1);
         if let Some(close) = refused {
             if outgoing {
                 match close {
