@@ -39,21 +39,65 @@ fn dials_of(host: &Host, port: u16) -> usize {
     host.dials.iter().filter(|(_, to)| *to == addr(port)).count()
 }
 
+/// Asks a peer that has all for a block, and has it.
+fn give(host: &mut Host, conn: ConnId) {
+    host.say(conn, Message::HaveAll);
+    host.say(conn, Message::Unchoke);
+    let asked = host.requests(conn)[0];
+    let start = (asked.piece * BLOCK_LEN) as usize;
+    let bytes = content(100_000)[start..start + asked.len as usize].to_vec();
+    host.send_block(conn, asked, &bytes);
+}
+
+#[test]
+fn who_copies_a_peer_id_and_gives_nothing_hides_nobody() {
+    let info = torrent();
+    for wait in [0, 60_000] {
+        let mut host = Host::leech(&info);
+        // A greater peer id than ours: of two connections the one is kept that it dialled.
+        let copy = host.connect(&info, 0xff);
+        host.pass(wait);
+        dial(&mut host, 7);
+        let honest = answer(&mut host, &info, 0xff);
+        assert!(!host.closed.contains_key(&copy) && !host.closed.contains_key(&honest));
+        // Another one of that host is a twin all the same.
+        dial(&mut host, 8);
+        let twin = answer(&mut host, &info, 0xff);
+        assert_eq!(host.closed.get(&twin), Some(&Close::Duplicate));
+        assert!(!host.closed.contains_key(&honest));
+    }
+}
+
 #[test]
 fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
     let info = torrent();
     let mut host = Host::leech(&info);
-    // A greater peer id than ours: of two connections the one is kept that it dialled.
     let copy = host.connect(&info, 0xff);
+    give(&mut host, copy);
     dial(&mut host, 7);
     let honest = answer(&mut host, &info, 0xff);
     assert_eq!(host.closed.get(&honest), Some(&Close::Duplicate));
-    host.pass(60_000);
+    host.pass(20_000);
     assert_eq!(dials_of(&host, 7), 1, "not while the other is there");
     host.say(copy, Message::Have(u32::MAX));
     assert!(host.closed.contains_key(&copy));
     host.pass(5_000);
     assert_eq!(dials_of(&host, 7), 2);
+}
+
+#[test]
+fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_gives_no_more() {
+    let info = torrent();
+    let mut host = Host::leech(&info);
+    let copy = host.connect(&info, 0xff);
+    give(&mut host, copy);
+    dial(&mut host, 7);
+    let honest = answer(&mut host, &info, 0xff);
+    assert_eq!(host.closed.get(&honest), Some(&Close::Duplicate));
+    host.pass(35_000);
+    assert_eq!(dials_of(&host, 7), 2);
+    let honest = answer(&mut host, &info, 0xff);
+    assert!(!host.closed.contains_key(&honest));
 }
 
 #[test]
@@ -77,7 +121,7 @@ fn the_dialled_address_of_a_connection_that_gave_way_is_not_lost() {
     let mut host = Host::leech(&info);
     dial(&mut host, 7);
     let outgoing = answer(&mut host, &info, 0xff);
-    let incoming = host.connect(&info, 0xff);
+    let incoming = claim(&mut host, &info, 5000, 0xff, 9);
     assert_eq!(host.closed.get(&outgoing), Some(&Close::Duplicate));
     assert!(!host.closed.contains_key(&incoming));
     host.pass(60_000);

@@ -362,6 +362,12 @@ impl Peer {
         self.window.rate().last().max(self.sent.last())
     }
 
+    /// Whether payload came from it, and not long ago.
+    pub fn gives(&self, now: Time, config: &Config) -> bool {
+        let given = self.window.rate();
+        given.total() > 0 && now.since(given.last()) < config.idle_max
+    }
+
     /// Whether it answers any requests now.
     pub fn may_be_asked(&self) -> bool {
         !self.chokes_us || !self.allowed_fast.is_empty()

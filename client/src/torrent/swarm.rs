@@ -28,6 +28,10 @@ pub(super) struct Unread {
     moved: Duration,
 }
 
+fn is_same_host(peer: &Peer, addr: SocketAddr) -> bool {
+    owner(peer.addr.ip()) == owner(addr.ip())
+}
+
 impl<P: Payload> Torrent<P> {
     /// How long no peer of any torrent was read in all, because hash threads and disks were behind: what
     /// peers said meanwhile is not known yet, and is not held against them.
@@ -109,7 +113,7 @@ impl<P: Payload> Torrent<P> {
         outgoing: bool,
         handshake: Handshake,
     ) -> Result<(), Close> {
-        let twin = self.twin(&handshake.peer_id);
+        let twin = self.twin(now, addr, &handshake.peer_id);
         let claimed_addr = twin.and_then(|twin| twin.claimed_addr);
         let twin_addrs = twin.map_or_else(Vec::new, |twin| {
             twin.listen_addr.into_iter().chain(twin.twin_addrs.iter().copied()).collect()
@@ -170,15 +174,13 @@ impl<P: Payload> Torrent<P> {
         if self.has_failed() || self.stopping {
             return Some(Close::Stopped);
         }
-        if let Some(twin) = self.twin(&handshake.peer_id) {
-            // Both sides keep the same one of two: the one that the greater peer id dialled. A peer
-            // id can be copied, though: who comes from elsewhere replaces nobody of proven use.
-            let same_host = owner(twin.addr.ip()) == owner(addr.ip());
+        if let Some(twin) = self.twin(now, addr, &handshake.peer_id) {
+            // Both sides keep the same one of two: the one that the greater peer id dialled.
             let (conn, keep_new) = (
                 twin.conn,
-                twin.outgoing != outgoing
-                    && outgoing == (self.our_id > handshake.peer_id)
-                    && (same_host || !twin.is_proven(now)),
+                is_same_host(twin, addr)
+                    && twin.outgoing != outgoing
+                    && outgoing == (self.our_id > handshake.peer_id),
             );
             if !keep_new {
                 return Some(Close::Duplicate);
@@ -189,15 +191,19 @@ impl<P: Payload> Torrent<P> {
         (full && !self.make_place(now, addr.ip())).then_some(Close::Full)
     }
 
-    /// The peer that calls itself so.
-    fn twin(&self, peer_id: &PeerId) -> Option<&Peer> {
-        self.peers.values().find(|peer| peer.handshake.peer_id == *peer_id)
+    /// The peer that somebody is who calls itself so at `addr`: one of the same host, or one that gives
+    /// payload. A peer id can be copied: one of elsewhere that gives nothing hides nobody.
+    fn twin(&self, now: Time, addr: SocketAddr, peer_id: &PeerId) -> Option<&Peer> {
+        let alike = || self.peers.values().filter(|peer| peer.handshake.peer_id == *peer_id);
+        let same = alike().find(|peer| is_same_host(peer, addr));
+        same.or_else(|| alike().find(|peer| peer.gives(now, &self.config)))
     }
 
-    /// Somebody at `addr` calls itself like one that we are connected to. Most likely it is the same,
-    /// and need not be dialled while that lasts; but a peer id can be copied.
+    /// Somebody at `addr` is one that we are connected to, most likely, and need not be dialled while
+    /// that lasts.
     fn add_twin(&mut self, now: Time, addr: SocketAddr, peer_id: &PeerId) {
-        let twin = self.peers.values_mut().find(|peer| peer.handshake.peer_id == *peer_id);
+        let twin = self.twin(now, addr, peer_id).map(|peer| peer.conn);
+        let twin = twin.and_then(|conn| self.peers.get_mut(&conn));
         match twin {
             Some(twin) if twin.listen_addr == Some(addr) => {}
             Some(twin) if twin.twin_addrs.len() < TWINS_MAX => twin.twin_addrs.push(addr),
@@ -388,7 +394,8 @@ impl<P: Payload> Torrent<P> {
         }
     }
 
-    /// Once a second: who is silent goes, and whose blocks do not come is not waited for.
+    /// Once a second: who is silent goes, whose blocks do not come is not waited for, and who gives
+    /// nothing hides nobody.
     pub(super) fn tick_peers(&mut self, now: Time) {
         let unread = self.unread.now.saturating_sub(self.unread.moved);
         self.unread.moved += unread;
@@ -401,6 +408,12 @@ impl<P: Payload> Torrent<P> {
             if let Err(close) = peer.tick(now, &self.config) {
                 self.close(now, conn, close);
                 continue;
+            }
+            if !peer.gives(now, &self.config) {
+                let hidden = peer
+                    .twin_addrs
+                    .extract_if(.., |addr| owner(addr.ip()) != owner(peer.addr.ip()));
+                hidden.for_each(|addr| self.candidates.twin_ended(now, addr));
             }
             if peer.window.deadline(&self.config).is_some_and(|deadline| deadline <= now) {
                 let blocks = peer.window.snub();
