@@ -274,6 +274,7 @@ impl<P: Payload> Session<P> {
     /// oldest that had time to show one.
     pub fn handle_incoming(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
         let pending = self.pending();
+        let read_until = now - self.unread(now);
         if pending.len() >= self.config.handshakes_pending_max {
             let mut hosts = Crowd::new();
             pending.iter().for_each(|(_, addr, _)| hosts.add(addr.ip()));
@@ -282,7 +283,7 @@ impl<P: Payload> Session<P> {
             let gives_way = |(_, addr, since): &(ConnId, SocketAddr, Time)| match most {
                 Some(most) => owner(addr.ip()) == most,
                 None => {
-                    now.since(*since) >= self.config.handshake_grace
+                    read_until.since(*since) >= self.config.handshake_grace
                         && hosts.count(addr.ip()) >= own
                 }
             };
@@ -290,8 +291,7 @@ impl<P: Payload> Session<P> {
             self.end(now, oldest, Close::NoHandshake);
         }
         let conn = self.new_conn();
-        let since = now - self.unread(now);
-        let greeting = Conn::Greeting { torrent: None, addr, since, out: Vec::new() };
+        let greeting = Conn::Greeting { torrent: None, addr, since: read_until, out: Vec::new() };
         self.conns.insert(conn, greeting);
         self.unsettled.insert(conn);
         Some(conn)

@@ -128,7 +128,7 @@ fn what_is_not_read_is_not_held_against_who_may_have_sent_it() {
     host.pass(1_000);
     assert!(host.requests(other).is_empty());
     host.pass(20_000);
-    assert!(host.requests(other).len() > 1, "who does not answer is not waited for");
+    assert!(!host.requests(other).is_empty(), "who does not answer is not waited for");
     let silence = Config::default().silence_max.as_millis() as u64;
     host.pass(silence);
     assert!(host.closed.contains_key(&conn) && host.closed.contains_key(&other));

@@ -432,31 +432,30 @@ fn a_failure_while_it_wakes_ends_in_a_pause_that_closes_all() {
 #[test]
 fn a_piece_whose_blocks_are_all_there_is_hashed_when_it_wakes() {
     let (content, info) = torrent();
-    // A run that was killed when it had all blocks of a piece in the file and was to read one back.
-    let mut killed = Host::leech(&info);
-    let conn = killed.connect(&info, 1);
-    killed.say(conn, Message::HaveAll);
-    killed.say(conn, Message::Unchoke);
-    let asked = killed.requests(conn);
-    killed.send_block(conn, asked[0], bytes_of(&content, asked[0]));
-    killed.pass(12_000);
-    killed.hold = true;
-    killed.send_block(conn, asked[1], bytes_of(&content, asked[1]));
-    assert_eq!(killed.held(), 1, "the first block is read back");
-    for _ in 0..30 {
-        killed.pass(1_000);
-        while killed.held() > 1 {
-            killed.work(1, false);
-        }
+    // A run that was stopped when it had all blocks of a piece in the file and was to read one back.
+    let mut stopped = Host::leech(&info);
+    let conn = stopped.connect(&info, 1);
+    stopped.say(conn, Message::HaveAll);
+    stopped.say(conn, Message::Unchoke);
+    let asked = stopped.requests(conn);
+    stopped.send_block(conn, asked[0], bytes_of(&content, asked[0]));
+    stopped.pass(12_000);
+    stopped.hold = true;
+    stopped.send_block(conn, asked[1], bytes_of(&content, asked[1]));
+    assert_eq!(stopped.held(), 1, "the first block is read back");
+    stopped.session.pause_torrent(stopped.now, stopped.key);
+    stopped.drain();
+    while stopped.held() > 1 {
+        stopped.work(1, false);
     }
     let piece = asked[0].piece;
-    assert!(!killed.events.contains(&TorrentEvent::Piece(piece)));
+    assert!(!stopped.events.contains(&TorrentEvent::Piece(piece)));
 
     let (mut host, conn) = fetched(&content, &info);
     host.session.handle_closed(host.now, conn, Close::Remote);
     host.pass(70_000);
     assert!(is_dormant(&host));
-    host.files = killed.files.clone();
+    host.files = stopped.files.clone();
     host.events.clear();
     host.connect(&info, 3);
     assert!(!host.is_complete());

@@ -166,11 +166,10 @@ fn who_gives_or_takes_is_not_replaced_by_newcomers() {
     host.say(seed, Message::HaveAll);
     host.say(seed, Message::Unchoke);
     let asked = host.requests(seed);
-    for piece in 0..3 {
+    for &block in &asked[..3] {
         host.pass(29_000);
-        let start = (asked[piece].piece * BLOCK_LEN) as usize;
-        let end = start + asked[piece].len as usize;
-        host.send_block(seed, asked[piece], &content[start..end]);
+        let start = (block.piece * BLOCK_LEN) as usize;
+        host.send_block(seed, block, &content[start..start + block.len as usize]);
     }
     host.pass(89_000);
     for n in 1..=120 {

@@ -47,9 +47,12 @@ fn body(message: Message<'_>) -> Vec<u8> {
     bytes.split_off(4)
 }
 
-/// A leech with peers that all have one piece, which one of them was asked for.
+/// A leech with peers that all have one piece, which one of them was asked for. Somebody has the
+/// others, so that there is no end game, and chokes us.
 fn crowd(info: &Info) -> (Host, Vec<ConnId>) {
     let mut host = Host::leech(info);
+    let seed = host.connect(info, 90);
+    host.say(seed, Message::HaveAll);
     let conns: Vec<ConnId> = (1..=IDLE_PEERS).map(|name| join(&mut host, info, name)).collect();
     let asked: usize = conns.iter().map(|conn| host.requests(*conn).len()).sum();
     assert_eq!(asked, 1, "the others are idle");

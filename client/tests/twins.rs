@@ -134,7 +134,7 @@ fn the_dialled_address_of_a_connection_that_gave_way_is_not_lost() {
 
 /// A peer at the address of `addr` says that it takes connections at this port.
 fn claim(host: &mut Host, info: &Info, from: u16, name: u8, port: u16) -> ConnId {
-    let conn = host.session.handle_incoming(host.now, addr(from)).unwrap();
+    let conn = host.session.handle_incoming(host.now, addr(from)).expect("room");
     let handshake =
         Handshake { reserved: Reserved::OURS, info_hash: info.info_hash, peer_id: [name; 20] };
     host.session.handle_handshake(host.now, conn, handshake);
