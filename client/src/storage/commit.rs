@@ -140,17 +140,18 @@ impl<P: Payload> Storage<P> {
             return;
         }
         let mut records = std::mem::take(&mut self.records);
+        // Before what is kept in them: it is kept there, and not in the part file.
+        records.extend(
+            std::mem::take(&mut commit.stats)
+                .into_iter()
+                .map(|(index, stat)| Record::File { index: index as u32, stat }),
+        );
         let kept = PieceSet::all(commit.pieces.iter().copied());
         records.extend(kept.into_iter().map(Record::Kept));
         for (piece, blocks) in std::mem::take(&mut commit.parts) {
             let sets = BlockSet::all(blocks).into_iter();
             records.extend(sets.map(|blocks| Record::Part { piece, blocks }));
         }
-        records.extend(
-            std::mem::take(&mut commit.stats)
-                .into_iter()
-                .map(|(index, stat)| Record::File { index: index as u32, stat }),
-        );
         if commit.is_clean {
             records.push(Record::Clean);
         }

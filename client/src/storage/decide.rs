@@ -19,6 +19,8 @@ pub(super) struct Decision {
     pub(super) lost: Vec<u32>,
     /// Blocks of unfinished pieces, unless a check finds the piece whole.
     pub(super) parts: BTreeMap<u32, Vec<u32>>,
+    /// Files that the journal knows in their place, and whose bytes are now in the part file.
+    pub(super) moved: Vec<usize>,
 }
 
 /// Decides for every piece. A file that is longer than the torrent says is an error: to cut it
@@ -52,11 +54,16 @@ pub(super) fn decide(
             _ => false,
         })
         .collect();
+    // The other way round a file has no record, which nothing explains.
+    let is_moved = |index: &usize| plan.is_in_part(*index) && replay.files[*index].is_some();
+    let moved: Vec<usize> = (0..plan.part()).filter(is_moved).collect();
+    let moved_pieces = plan.pieces_of_all(|index| moved.binary_search(&index).is_ok());
     let mut decision = Decision {
         have: Bitfield::new(plan.piece_count()),
         check: Vec::new(),
         lost: Vec::new(),
         parts: BTreeMap::new(),
+        moved,
     };
     for piece in 0..plan.piece_count() {
         let (kept, dirty) = (replay.kept.get(piece), replay.dirty.get(piece));
@@ -65,7 +72,8 @@ pub(super) fn decide(
             let stat = stats.get(file).copied().flatten();
             stat.is_some_and(|stat| stat.len >= offset + len)
         });
-        let all_explained = files.all(|(file, ..)| explained.get(file).copied().unwrap_or(false));
+        let all_explained = !moved_pieces.get(piece)
+            && files.all(|(file, ..)| explained.get(file).copied().unwrap_or(false));
         let part = replay.part(piece, plan.piece_len(piece).div_ceil(block_len));
         if !long_enough {
             if kept || dirty || !part.is_empty() {
@@ -73,12 +81,13 @@ pub(super) fn decide(
             }
             continue;
         }
-        if !part.is_empty() && all_explained {
+        let is_begun = !part.is_empty();
+        if is_begun && all_explained {
             decision.parts.insert(piece, part);
         }
         if kept && all_explained {
             decision.have.set(piece);
-        } else if kept || dirty || (!all_explained && wanted.get(piece)) {
+        } else if kept || dirty || (!all_explained && (wanted.get(piece) || is_begun)) {
             decision.check.push(piece);
         }
     }

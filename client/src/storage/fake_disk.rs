@@ -117,6 +117,19 @@ impl FakeDisk {
         self.names.remove(&path);
     }
 
+    /// When a file was last modified.
+    pub(super) fn mtime_ns(&self, path: &[&str]) -> i64 {
+        let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
+        self.stat(&path).unwrap().unwrap().mtime_ns
+    }
+
+    /// Sets a file's mtime, as whoever restores one does.
+    pub(super) fn set_mtime_ns(&mut self, path: &[&str], mtime_ns: i64) {
+        let clock_ns = std::mem::replace(&mut self.clock_ns, mtime_ns);
+        self.touch(path);
+        self.clock_ns = clock_ns;
+    }
+
     /// Sets a file's mtime to now, as a change by another program does.
     pub(super) fn touch(&mut self, path: &[&str]) {
         let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();

@@ -57,6 +57,11 @@ pub(super) enum Record {
         /// Which blocks.
         blocks: BlockSet,
     },
+    /// A file is not in its place: what is kept of it from here on lies in the part file.
+    Apart {
+        /// Its place in the info dict.
+        index: u32,
+    },
 }
 
 /// Up to 128 blocks of one piece, from `group` x 128 on.
@@ -118,6 +123,7 @@ impl Record {
                 body[16..].copy_from_slice(&blocks.group.to_le_bytes());
                 (7, piece)
             }
+            Record::Apart { index } => (8, index),
         };
         let mut out = [0; RECORD_LEN];
         out[0] = kind;
@@ -151,6 +157,7 @@ impl Record {
                 let blocks = BlockSet { group: u32_at(bytes, 24)?, bits: u128_at(bytes, 8)? };
                 Record::Part { piece: index, blocks }
             }
+            8 => Record::Apart { index },
             _ => return None,
         };
         Some((record, crc))
@@ -273,7 +280,7 @@ pub(super) struct Replay {
     pub(super) dirty: Bitfield,
     /// Blocks of unfinished pieces, by piece and group.
     pub(super) parts: BTreeMap<(u32, u32), u128>,
-    /// By file.
+    /// By file. None of a file that was left out: what was kept of it lies in the part file.
     pub(super) files: Vec<Option<FileRecord>>,
     /// The file system's clock at the last note, in nanoseconds since 1970.
     pub(super) alive_ns: Option<i64>,
@@ -351,6 +358,10 @@ impl Replay {
                 *file = Some(FileRecord { last: stat, oldest_ns: oldest });
                 true
             }
+            Record::Apart { index } => self.files.get_mut(index as usize).is_some_and(|file| {
+                *file = None;
+                true
+            }),
             Record::Alive { mtime_ns } => {
                 self.alive_ns = Some(mtime_ns);
                 true
@@ -447,6 +458,18 @@ mod tests {
         assert_eq!(replay.files[0].unwrap().oldest_ns, 2_000);
         records.push(Record::Alive { mtime_ns: 3 });
         assert!(!read(&journal(&records)).unwrap().clean);
+    }
+
+    #[test]
+    fn a_file_that_went_into_the_part_file_has_no_state_until_it_is_recorded_anew() {
+        let mut records = vec![Record::File { index: 1, stat: STAT }, Record::Apart { index: 1 }];
+        assert_eq!(read(&journal(&records)).unwrap().files, [None, None]);
+        let later = FileStat { mtime_ns: 2_000, ..STAT };
+        records.push(Record::File { index: 1, stat: later });
+        let anew = FileRecord { last: later, oldest_ns: 2_000 };
+        assert_eq!(read(&journal(&records)).unwrap().files, [None, Some(anew)]);
+        let beyond = [Record::Apart { index: 2 }, Record::Clean];
+        assert!(!read(&journal(&beyond)).unwrap().clean);
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Plan {
         }
     }
 
+    /// Whether a file's bytes lie in the part file.
+    pub(super) fn is_in_part(&self, file: usize) -> bool {
+        self.files.get(file).is_some_and(|file| file.in_part)
+    }
+
     /// Whether the part file is there or will be: `is_there`, or one of `pieces` has bytes for it.
     pub(super) fn settle_part(&mut self, is_there: bool, pieces: &Bitfield) {
         let part = self.part();

@@ -225,6 +225,9 @@ impl<P: Payload> Storage<P> {
         self.records.extend(PieceSet::all(doubtful).into_iter().map(Record::Dirty));
         let lost = decision.lost.iter().copied();
         self.records.extend(PieceSet::all(lost).into_iter().map(Record::Lost));
+        // Behind what is in doubt for it: a record is valid only behind those before it.
+        let moved = decision.moved.iter().map(|index| Record::Apart { index: *index as u32 });
+        self.records.extend(moved);
         if !self.records.is_empty() {
             steps.push(LaneStep::Append(std::mem::take(&mut self.records)));
         }

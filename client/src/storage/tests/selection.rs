@@ -1,5 +1,7 @@
 //! Files that are left out, and what the pieces have of them nevertheless.
 
+use wire::rng::{Rng, seed_from_u64};
+
 use super::world::{World, all, complete, three_files};
 use crate::storage::STATE_FOLDER;
 
@@ -98,4 +100,88 @@ fn a_short_file_that_is_not_wanted_is_left_as_it_is() {
     world.flush();
     assert_eq!(world.flushed, 1);
     assert_eq!(world.file("c"), &vec![7; 30]);
+}
+
+#[test]
+fn what_was_kept_in_a_file_is_not_claimed_of_the_part_file() {
+    for is_short in [false, true] {
+        // Of piece 3, what b has lies in the part file.
+        let mut world = selected(&[0, 3]);
+        if is_short {
+            world.file("c").truncate(30);
+        } else {
+            world.disk.remove(&["t", "c"]);
+        }
+        world.select(&[0]);
+        assert_eq!(world.start(), [0, 1, 2]);
+        world.flush();
+        world.disk.kill();
+        // Where it lies is known from now on, and what is kept there is believed.
+        world.restart();
+        assert_eq!(world.start(), [0, 1, 2]);
+        assert_eq!(world.disk.hashed, 0);
+        world.write(3);
+        world.flush();
+        world.disk.kill();
+        world.restart();
+        assert_eq!(world.start(), [0, 1, 2, 3]);
+        assert_eq!(world.disk.hashed, 0);
+    }
+}
+
+#[test]
+fn what_was_kept_in_the_part_file_is_not_claimed_of_a_file_that_comes_back() {
+    let mut world = selected(&[0, 3]);
+    let before = world.file("c").clone();
+    let mtime_ns = world.disk.mtime_ns(&["t", "c"]);
+    world.disk.remove(&["t", "c"]);
+    world.select(&[0]);
+    world.start();
+    world.write(3);
+    world.flush();
+    world.disk.kill();
+    // As it was but for a byte of piece 3, and nothing tells.
+    world.disk.put(&["t", "c"], before);
+    world.file("c")[10] ^= 1;
+    world.disk.set_mtime_ns(&["t", "c"], mtime_ns);
+    world.restart();
+    assert_eq!(world.start(), [0, 1, 2]);
+}
+
+#[test]
+fn whatever_is_selected_or_removed_or_crashes_nothing_is_claimed_falsely() {
+    for seed in 0..3_000 {
+        let mut world = World::new(three_files(), seed);
+        let mut rng = Rng::new(&seed_from_u64(seed));
+        for _ in 0..6 {
+            let files: Vec<u32> = (0..4).filter(|_| rng.below(2) == 0).collect();
+            world.select(&files);
+            for piece in world.start() {
+                world.assert_piece_is_right(piece);
+            }
+            let wanted: Vec<u32> = world.storage.wanted().ones().collect();
+            for piece in wanted {
+                match rng.below(4) {
+                    0 => {}
+                    1 => world.write_part(piece, &[0]),
+                    _ => world.write(piece),
+                }
+            }
+            for _ in 0..rng.below(60) {
+                world.step();
+            }
+            if rng.below(2) == 0 {
+                world.flush();
+            }
+            if rng.below(2) == 0 {
+                world.disk.crash(&mut rng);
+            } else {
+                world.disk.kill();
+            }
+            let name = ["a", "b", "c"][rng.index(3)];
+            if rng.below(2) == 0 {
+                world.disk.remove(&["t", name]);
+            }
+        }
+    }
 }

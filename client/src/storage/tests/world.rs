@@ -307,7 +307,9 @@ impl World {
         let mut got: Vec<u8> = Vec::new();
         for (file, offset, len) in self.info.extents(piece, 0, self.info.piece_len(piece)) {
             let path: Vec<&str> = self.info.files[file].path.iter().map(String::as_str).collect();
-            if let Some(bytes) = self.disk.bytes(&path) {
+            // One that is short was left out, and is left as it is.
+            let whole = self.info.files[file].len as usize;
+            if let Some(bytes) = self.disk.bytes(&path).filter(|bytes| bytes.len() == whole) {
                 got.extend(&bytes[offset as usize..(offset + len) as usize]);
                 continue;
             }
