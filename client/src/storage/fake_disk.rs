@@ -149,13 +149,19 @@ impl FakeDisk {
         self.kill();
         let lose_all = rng.below(3) == 0;
         let mut keep = |_: &str| !lose_all && rng.below(2) == 0;
-        let mut names = self.lasting_names.clone();
-        names.retain(|path, _| self.names.contains_key(path) || !keep("removal"));
+        let mut all = self.lasting_names.clone();
+        all.retain(|path, _| self.names.contains_key(path) || !keep("removal"));
         for (path, node) in &self.names {
+            if all.get(path) != Some(node) && keep("name") {
+                all.insert(path.clone(), *node);
+            }
+        }
+        // What a folder that is lost had in it is lost with it.
+        let mut names = BTreeMap::new();
+        for (path, node) in all {
             let parent = &path[..path.len() - 1];
-            let has_parent = parent.is_empty() || names.contains_key(parent);
-            if names.get(path) != Some(node) && has_parent && keep("name") {
-                names.insert(path.clone(), *node);
+            if parent.is_empty() || names.contains_key(parent) {
+                names.insert(path, node);
             }
         }
         self.names = names.clone();
@@ -277,6 +283,9 @@ impl FakeDisk {
             }
             DiskOp::SyncFolder { path } => {
                 let path = self.at(path);
+                if !path.is_empty() && self.names.get(&path) != Some(&Node::Folder) {
+                    return Err(DiskErrorKind::NotFound);
+                }
                 let is_in = |name: &RelPath| name[..name.len() - 1] == path;
                 self.lasting_names.retain(|name, _| !is_in(name) || self.names.contains_key(name));
                 for (name, node) in self.names.iter().filter(|(name, _)| is_in(name)) {

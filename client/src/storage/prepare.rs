@@ -119,6 +119,8 @@ impl<P: Payload> Storage<P> {
             }
             Step::Folder => self.prepare.in_flight -= 1,
             Step::Open { file } => {
+                // Only now: a commit under way since before would sync folders without its name.
+                self.doubt_names(&[file.0]);
                 let len = self.plan.files[file.0].len;
                 if len == 0 {
                     self.stat_prepared(file);
@@ -157,15 +159,12 @@ impl<P: Payload> Storage<P> {
         Ok(())
     }
 
-    /// The names of these files may not last yet, until the next commit; gives the folders that they
-    /// lie in.
-    pub(super) fn doubt_names(&mut self, files: &[usize]) -> BTreeSet<RelPath> {
-        let parents = parents(&self.plan, files);
-        for parent in &parents {
+    /// The names of these files, which are there, may not last yet, until the next commit.
+    pub(super) fn doubt_names(&mut self, files: &[usize]) {
+        for parent in parents(&self.plan, files) {
             // The folder's own name lasts when the folder above it is synced.
             self.folders.extend((0..=parent.len()).map(|depth| parent[..depth].to_vec()));
         }
-        parents
     }
 
     /// Plans the rest, if the space is still enough.
@@ -179,8 +178,8 @@ impl<P: Payload> Storage<P> {
                 self.plan.is_real(*index) && len.is_none_or(|len| len < self.plan.files[*index].len)
             })
             .collect();
-        let parents = self.doubt_names(&to_make);
-        self.prepare.folders = parents.into_iter().filter(|path| !path.is_empty()).collect();
+        let parents = parents(&self.plan, &to_make).into_iter();
+        self.prepare.folders = parents.filter(|path| !path.is_empty()).collect();
         self.prepare.files = to_make.into();
         self.prepare.stage = Stage::Folders;
     }

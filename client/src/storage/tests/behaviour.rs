@@ -71,6 +71,33 @@ fn pieces_are_kept_within_one_interval_without_a_flush() {
 }
 
 #[test]
+fn a_commit_while_files_are_made_takes_nothing_of_their_names_for_granted() {
+    for steps in 0..20 {
+        let mut world = World::new(three_files(), steps);
+        let a: Vec<u8> = (0..500).map(content).collect();
+        world.disk.put(&["t", "a"], a);
+        // Three pieces are right and wait for their commit; c and its name are made meanwhile.
+        world.start();
+        world.write(4);
+        (0..steps).for_each(|_| _ = world.step());
+        world.pass(world.storage.config.commit_interval());
+        // What the commit asks for is done first.
+        let mut ops = std::mem::take(&mut world.ops);
+        ops.sort_by_key(|(_, op)| !matches!(op, DiskOp::SyncFolder { .. }));
+        for (ticket, op) in ops {
+            let result = world.disk.run(op);
+            world.storage.handle_disk(world.now, ticket, result);
+        }
+        world.wait(Duration::from_secs(6));
+        assert_eq!(world.failed, None, "after {steps}");
+        assert_eq!(world.kept.iter().copied().collect::<Vec<_>>(), [0, 1, 2, 4]);
+        world.disk.crash(&mut Rng::new(&seed_from_u64(steps)));
+        world.restart();
+        assert_eq!(world.start(), [0, 1, 2, 4], "after {steps}");
+    }
+}
+
+#[test]
 fn many_bytes_are_committed_at_once() {
     let mut world = World::new(three_files(), 1);
     world.storage.config.commit_bytes = 300;

@@ -8,7 +8,7 @@ use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
 
 use super::world::{BLOCK_LEN, World, all, three_files};
-use crate::storage::fixture::info;
+use crate::storage::fixture::{content, info};
 
 #[test]
 fn after_a_power_cut_no_more_is_read_than_was_being_written() {
@@ -68,6 +68,9 @@ struct Plan {
     kill_only: bool,
     /// One operation in so many hangs.
     stalls: Option<u32>,
+    /// A file is there already, and operations take so long that the commit of what is right in it
+    /// falls between any two of those that make the others.
+    is_slow: bool,
     /// Of a thousand operations so many fail.
     faults: u32,
     /// The planted fault.
@@ -88,6 +91,7 @@ fn plan(info: Info, seed: u64, crashes: &[usize]) -> Plan {
         crashes,
         kill_only: false,
         stalls: None,
+        is_slow: false,
         faults: 0,
         syncs_late: false,
     }
@@ -103,7 +107,9 @@ struct Certain {
 impl Certain {
     /// What the world told of as kept, or wrote longer ago than an interval.
     fn add(&mut self, world: &World, kill_only: bool) {
-        let interval = world.storage.config.commit_interval() + Duration::from_secs(1);
+        // A commit has a few dozen operations at most.
+        let late = Duration::from_secs(1) + 100 * world.op_time;
+        let interval = world.storage.config.commit_interval() + late;
         let is_old = |at: &Time| kill_only || *at + interval < world.now;
         // After a failure only what was told as kept is.
         let is_well = world.failed.is_none();
@@ -140,12 +146,19 @@ impl Certain {
 fn crash_run(plan: &Plan) -> bool {
     let mut world = World::new(plan.info.clone(), plan.seed);
     world.selection = plan.selection.clone();
+    if plan.is_slow {
+        let file = &plan.info.files[0];
+        world.disk.put(&["t", "a"], (0..file.len).map(content).collect());
+    }
     world.restart();
     let mut rng = Rng::new(&seed_from_u64(plan.seed ^ 0xdead));
     let mut crashed_all = true;
     let mut certain = Certain::default();
     for &crash in &plan.crashes {
         (world.stalls, world.syncs_late) = (plan.stalls, plan.syncs_late);
+        if plan.is_slow {
+            world.op_time = Duration::from_millis(700);
+        }
         world.disk.faults = (plan.faults > 0).then(|| (rng.clone(), plan.faults));
         let end = world.ops_done + crash;
         download_until(&mut world, end);
@@ -261,6 +274,13 @@ fn crash_after_crash_does_no_more_harm() {
     for seed in 0..4_000 {
         let crashes: Vec<usize> = (0..3).map(|_| rng.below(120) as usize).collect();
         crash_run(&plan(three_files(), seed, &crashes));
+    }
+}
+
+#[test]
+fn a_commit_at_any_moment_of_the_making_of_files_survives_every_crash() {
+    for seed in 0..20 {
+        every_crash(Plan { is_slow: true, ..plan(three_files(), 600 + seed, &[]) });
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct World {
     /// Operations taken and not executed.
     pub(super) ops: Vec<(Ticket, DiskOp<Block>)>,
     pub(super) ops_done: usize,
+    /// What an operation takes.
+    pub(super) op_time: Duration,
     /// One operation in so many hangs until nothing else is left to do.
     pub(super) stalls: Option<u32>,
     stalled: Vec<(Ticket, DiskOp<Block>)>,
@@ -79,6 +81,7 @@ impl World {
             rng: Rng::new(&seed_from_u64(seed)),
             ops: Vec::new(),
             ops_done: 0,
+            op_time: STEP,
             stalls: None,
             stalled: Vec::new(),
             syncs_late: false,
@@ -169,7 +172,7 @@ impl World {
     /// there is none.
     pub(super) fn step(&mut self) -> bool {
         self.drain();
-        self.pass(STEP);
+        self.pass(self.op_time);
         if self.ops.is_empty() {
             self.ops.append(&mut self.stalled);
         }
