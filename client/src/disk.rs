@@ -159,6 +159,9 @@ pub struct FileStat {
     pub len: u64,
     /// Last modification, nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// Bytes of the disk that it takes: fewer than `len` where it has holes, more where they come by
+    /// the block. (stat(2), `st_blocks`.)
+    pub allocated: u64,
 }
 
 /// Work for a hash thread: the next blocks of a piece, in order.

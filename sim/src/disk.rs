@@ -70,6 +70,14 @@ struct File {
     bytes: Vec<u8>,
 }
 
+impl File {
+    fn stat(&self) -> FileStat {
+        let payload: u64 = self.runs.0.values().map(|run| run.len).sum();
+        let allocated = payload + self.bytes.len() as u64;
+        FileStat { len: self.len, mtime_ns: self.mtime_ns, allocated }
+    }
+}
+
 /// The disk of one host.
 #[derive(Debug, Default)]
 pub struct Disk {
@@ -125,11 +133,7 @@ impl Disk {
             blocks: Vec::new(),
         };
         match op {
-            DiskOp::Stat { path } => DiskResult::Stat(
-                self.files
-                    .get(&path)
-                    .map(|file| FileStat { len: file.len, mtime_ns: file.mtime_ns }),
-            ),
+            DiskOp::Stat { path } => DiskResult::Stat(self.files.get(&path).map(File::stat)),
             DiskOp::FreeSpace => DiskResult::FreeSpace(u64::MAX),
             DiskOp::MakeFolder { .. } | DiskOp::Sync { .. } | DiskOp::SyncFolder { .. } => {
                 DiskResult::Done

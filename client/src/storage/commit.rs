@@ -144,7 +144,7 @@ impl<P: Payload> Storage<P> {
         records.extend(
             std::mem::take(&mut commit.stats)
                 .into_iter()
-                .map(|(index, stat)| Record::File { index: index as u32, stat }),
+                .map(|(index, stat)| Record::File { index: index as u32, stamp: stat.into() }),
         );
         let kept = PieceSet::all(commit.pieces.iter().copied());
         records.extend(kept.into_iter().map(Record::Kept));

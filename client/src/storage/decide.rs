@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wire::bitfield::Bitfield;
 
-use super::journal::{FileRecord, Replay};
+use super::journal::{FileRecord, Replay, Stamp};
 use super::plan::Plan;
 use crate::disk::{DiskError, DiskErrorKind, FileStat};
 
@@ -102,7 +102,7 @@ fn is_explained(
     alive_ns: Option<i64>,
     slack_ns: i64,
 ) -> bool {
-    if *stat == record.last {
+    if Stamp::from(*stat) == record.last {
         return true;
     }
     // Writes since the last record changed it, or it lost its last mtime in a crash.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn stat(len: u64, mtime_ns: i64) -> Option<FileStat> {
-        Some(FileStat { len, mtime_ns })
+        Some(FileStat { len, mtime_ns, allocated: len })
     }
 
     fn replay(kept: &[u32], dirty: &[u32], clean: bool) -> Replay {
@@ -147,7 +147,7 @@ mod tests {
         kept.iter().for_each(|piece| replay.kept.set(*piece));
         dirty.iter().for_each(|piece| replay.dirty.set(*piece));
         let record = |len| {
-            let last = FileStat { len, mtime_ns: 100 };
+            let last = Stamp { len, mtime_ns: 100 };
             Some(FileRecord { last, oldest_ns: 90 })
         };
         replay.files = vec![record(32), record(24), None];

@@ -40,6 +40,8 @@ struct Inode {
     lasting: State,
     /// Sectors that may or may not be as programs see them.
     unsynced: BTreeSet<usize>,
+    /// Sectors that it has on the disk; the others are holes.
+    allocated: BTreeSet<usize>,
     is_locked: bool,
 }
 
@@ -106,8 +108,10 @@ impl FakeDisk {
         for depth in 1..path.len() {
             self.names.insert(path[..depth].to_vec(), Node::Folder);
         }
+        let allocated = (0..bytes.len().div_ceil(SECTOR)).collect();
         let state = State { bytes, mtime_ns: self.clock_ns };
-        self.inodes.push(Inode { now: state.clone(), lasting: state, ..Inode::default() });
+        let lasting = state.clone();
+        self.inodes.push(Inode { now: state, lasting, allocated, ..Inode::default() });
         self.names.insert(path, Node::File(self.inodes.len() - 1));
         self.lasting_names = self.names.clone();
     }
@@ -246,10 +250,16 @@ impl FakeDisk {
                 self.inodes[inode].is_locked = false;
             }
             DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
+                let is_allocate = matches!(op, DiskOp::Allocate { .. });
                 let clock_ns = self.clock_ns;
                 let inode = self.inode(file);
                 inode.now.bytes.resize(len as usize, 0);
                 inode.now.mtime_ns = clock_ns;
+                let sectors = (len as usize).div_ceil(SECTOR);
+                inode.allocated.retain(|sector| *sector < sectors);
+                if is_allocate {
+                    inode.allocated.extend(0..sectors);
+                }
             }
             DiskOp::Read { extent } => return Ok(DiskResult::Bytes(self.read(extent))),
             DiskOp::Write { file, offset, bytes } => self.write(file, offset, &bytes)?,
@@ -346,7 +356,8 @@ impl FakeDisk {
             Some(Node::File(inode)) => {
                 let state = &self.inodes[*inode].now;
                 let len = state.bytes.len() as u64;
-                Ok(Some(FileStat { len, mtime_ns: state.mtime_ns }))
+                let allocated = (self.inodes[*inode].allocated.len() * SECTOR) as u64;
+                Ok(Some(FileStat { len, mtime_ns: state.mtime_ns, allocated }))
             }
         }
     }
@@ -409,17 +420,21 @@ impl FakeDisk {
         let clock_ns = self.clock_ns;
         let free = self.free;
         let inode = self.inode(file);
-        // A full disk takes the beginning.
-        let taken = bytes.len().min(free as usize);
-        let (start, end) = (offset as usize, offset as usize + taken);
+        // A full disk takes the beginning, and what has its room already.
+        let start = offset as usize;
+        let is_new = |at: &usize| !inode.allocated.contains(&(at / SECTOR));
+        let cut = (start..start + bytes.len()).filter(is_new).nth(free as usize);
+        let end = cut.unwrap_or(start + bytes.len());
+        let (taken, charged) = (end - start, (start..end).filter(is_new).count());
         if inode.now.bytes.len() < end {
             inode.now.bytes.resize(end, 0);
         }
         inode.now.bytes[start..end].copy_from_slice(&bytes[..taken]);
         inode.now.mtime_ns = clock_ns;
         inode.unsynced.extend(start / SECTOR..end.div_ceil(SECTOR));
+        inode.allocated.extend(start / SECTOR..end.div_ceil(SECTOR));
         if free != u64::MAX {
-            self.free -= taken as u64;
+            self.free -= charged as u64;
         }
         if taken < bytes.len() { Err(DiskErrorKind::Full) } else { Ok(()) }
     }

@@ -40,7 +40,7 @@ pub(super) enum Record {
         /// Its place in the info dict.
         index: u32,
         /// Its state.
-        stat: FileStat,
+        stamp: Stamp,
     },
     /// The file system's clock, by the journal's own mtime, shortly before pieces are written.
     Alive {
@@ -62,6 +62,21 @@ pub(super) enum Record {
         /// Its place in the info dict.
         index: u32,
     },
+}
+
+/// What of a file's state tells whether somebody changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Bytes.
+    pub(super) len: u64,
+    /// Nanoseconds since 1970.
+    pub(super) mtime_ns: i64,
+}
+
+impl From<FileStat> for Stamp {
+    fn from(stat: FileStat) -> Stamp {
+        Stamp { len: stat.len, mtime_ns: stat.mtime_ns }
+    }
 }
 
 /// Up to 128 blocks of one piece, from `group` x 128 on.
@@ -108,9 +123,9 @@ impl Record {
                 };
                 (kind, set.group)
             }
-            Record::File { index, stat } => {
-                body[..8].copy_from_slice(&stat.len.to_le_bytes());
-                body[8..16].copy_from_slice(&stat.mtime_ns.to_le_bytes());
+            Record::File { index, stamp } => {
+                body[..8].copy_from_slice(&stamp.len.to_le_bytes());
+                body[8..16].copy_from_slice(&stamp.mtime_ns.to_le_bytes());
                 (4, index)
             }
             Record::Alive { mtime_ns } => {
@@ -148,8 +163,8 @@ impl Record {
             2 => Record::Kept(set()?),
             3 => Record::Lost(set()?),
             4 => {
-                let stat = FileStat { len: u64_at(bytes, 8)?, mtime_ns: i64_at(bytes, 16)? };
-                Record::File { index, stat }
+                let stamp = Stamp { len: u64_at(bytes, 8)?, mtime_ns: i64_at(bytes, 16)? };
+                Record::File { index, stamp }
             }
             5 => Record::Alive { mtime_ns: i64_at(bytes, 8)? },
             6 => Record::Clean,
@@ -266,7 +281,7 @@ impl Tail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileRecord {
     /// The last.
-    pub(super) last: FileStat,
+    pub(super) last: Stamp,
     /// The lowest mtime since the journal was last clean, in nanoseconds since 1970.
     pub(super) oldest_ns: i64,
 }
@@ -352,10 +367,10 @@ impl Replay {
                 }
                 is_there
             }
-            Record::File { index, stat } => {
+            Record::File { index, stamp } => {
                 let Some(file) = self.files.get_mut(index as usize) else { return false };
-                let oldest = file.map_or(i64::MAX, |file| file.oldest_ns).min(stat.mtime_ns);
-                *file = Some(FileRecord { last: stat, oldest_ns: oldest });
+                let oldest = file.map_or(i64::MAX, |file| file.oldest_ns).min(stamp.mtime_ns);
+                *file = Some(FileRecord { last: stamp, oldest_ns: oldest });
                 true
             }
             Record::Apart { index } => self.files.get_mut(index as usize).is_some_and(|file| {
@@ -407,7 +422,7 @@ mod tests {
     use super::*;
 
     const HASH: Id = Id([7; 20]);
-    const STAT: FileStat = FileStat { len: 9, mtime_ns: 1_000 };
+    const STAMP: Stamp = Stamp { len: 9, mtime_ns: 1_000 };
 
     fn sets(pieces: &[u32]) -> Vec<PieceSet> {
         PieceSet::all(pieces.iter().copied())
@@ -429,7 +444,7 @@ mod tests {
         let mut records = vec![Record::Alive { mtime_ns: 5 }];
         records.extend(sets(&[1, 2, 299]).into_iter().map(Record::Dirty));
         records.extend(sets(&[2]).into_iter().map(Record::Kept));
-        records.push(Record::File { index: 1, stat: STAT });
+        records.push(Record::File { index: 1, stamp: STAMP });
         records.extend(sets(&[299]).into_iter().map(Record::Lost));
         journal(&records)
     }
@@ -439,7 +454,7 @@ mod tests {
         let replay = read(&sample()).unwrap();
         assert_eq!(replay.kept.ones().collect::<Vec<_>>(), [2]);
         assert_eq!(replay.dirty.ones().collect::<Vec<_>>(), [1]);
-        assert_eq!(replay.files, [None, Some(FileRecord { last: STAT, oldest_ns: 1_000 })]);
+        assert_eq!(replay.files, [None, Some(FileRecord { last: STAMP, oldest_ns: 1_000 })]);
         assert_eq!(replay.alive_ns, Some(5));
         assert!(!replay.clean);
         assert_eq!(replay.tail.end, sample().len() as u64);
@@ -450,8 +465,8 @@ mod tests {
     #[test]
     fn a_clean_stop_leaves_nothing_dirty_and_the_next_record_undoes_it() {
         let mut records: Vec<_> = sets(&[1]).into_iter().map(Record::Dirty).collect();
-        records.push(Record::File { index: 0, stat: STAT });
-        records.push(Record::File { index: 0, stat: FileStat { mtime_ns: 2_000, ..STAT } });
+        records.push(Record::File { index: 0, stamp: STAMP });
+        records.push(Record::File { index: 0, stamp: Stamp { mtime_ns: 2_000, ..STAMP } });
         records.push(Record::Clean);
         let replay = read(&journal(&records)).unwrap();
         assert!(replay.clean && replay.dirty.count() == 0);
@@ -462,10 +477,10 @@ mod tests {
 
     #[test]
     fn a_file_that_went_into_the_part_file_has_no_state_until_it_is_recorded_anew() {
-        let mut records = vec![Record::File { index: 1, stat: STAT }, Record::Apart { index: 1 }];
+        let mut records = vec![Record::File { index: 1, stamp: STAMP }, Record::Apart { index: 1 }];
         assert_eq!(read(&journal(&records)).unwrap().files, [None, None]);
-        let later = FileStat { mtime_ns: 2_000, ..STAT };
-        records.push(Record::File { index: 1, stat: later });
+        let later = Stamp { mtime_ns: 2_000, ..STAMP };
+        records.push(Record::File { index: 1, stamp: later });
         let anew = FileRecord { last: later, oldest_ns: 2_000 };
         assert_eq!(read(&journal(&records)).unwrap().files, [None, Some(anew)]);
         let beyond = [Record::Apart { index: 2 }, Record::Clean];
@@ -522,7 +537,7 @@ mod tests {
     fn what_the_torrent_does_not_have_ends_the_journal() {
         let records: Vec<_> = sets(&[300]).into_iter().map(Record::Kept).collect();
         assert_eq!(read(&journal(&records)).unwrap().kept.count(), 0);
-        let records = [Record::File { index: 2, stat: STAT }, Record::Clean];
+        let records = [Record::File { index: 2, stamp: STAMP }, Record::Clean];
         assert!(!read(&journal(&records)).unwrap().clean);
         assert!(Replay::read(&sample(), &Id([8; 20]), 300, 2).is_none());
     }

@@ -137,7 +137,7 @@ impl<P: Payload> Storage<P> {
                 if let DiskResult::Stat(Some(stat)) = result {
                     self.stats[file.0] = Some(stat);
                     let index = file.0 as u32;
-                    self.records.push(Record::File { index, stat });
+                    self.records.push(Record::File { index, stamp: stat.into() });
                 }
                 self.unsettled.insert(file.0);
             }
@@ -149,10 +149,21 @@ impl<P: Payload> Storage<P> {
         self.submit_prepare(DiskOp::Stat { path }, Step::Stat { file });
     }
 
-    /// Whether what is missing fits into `free` bytes.
+    /// Whether what is missing fits into `free` bytes and the room that the files have for it.
     pub(super) fn check_space(&self, free: u64) -> Result<(), DiskError> {
-        let missing = self.wanted.ones().filter(|piece| !self.have.get(*piece));
-        let needed: u64 = missing.map(|piece| self.plan.real_len(piece)).sum();
+        let mut missing = vec![0; self.plan.files.len()];
+        for piece in self.wanted.ones().filter(|piece| !self.have.get(*piece)) {
+            self.plan.real_extents(piece).for_each(|(file, _, len)| missing[file] += len);
+        }
+        let files = self.plan.files.iter().zip(&self.stats).zip(missing);
+        let needed: u64 = files
+            .map(|((file, stat), missing)| {
+                // Of a file's room, what is not missing has as much as it is long at most. What is
+                // allocated behind the end may be for something else.
+                let room = stat.map_or(0, |stat| stat.allocated.min(stat.len));
+                missing.saturating_sub(room.saturating_sub(file.len.saturating_sub(missing)))
+            })
+            .sum();
         if needed > free {
             return Err(not_enough_space(needed, free));
         }

@@ -4,7 +4,7 @@ use wire::bitfield::Bitfield;
 
 use super::decide::{Decision, decide};
 use super::io::Pending;
-use super::journal::{PieceSet, Record, Replay, Tail};
+use super::journal::{PieceSet, Record, Replay, Stamp, Tail};
 use super::lane::{Lane, Step as LaneStep, Then};
 use super::{Phase, STATE_FOLDER, Storage, StorageEvent, journal_path};
 use crate::disk::{
@@ -164,7 +164,8 @@ impl<P: Payload> Storage<P> {
         }
         self.open_lane(&replay, is_new, &decision);
         for (index, (stat, record)) in self.stats.iter().zip(&replay.files).enumerate() {
-            if self.plan.is_real(index) && *stat != record.map(|record| record.last) {
+            if self.plan.is_real(index) && stat.map(Stamp::from) != record.map(|record| record.last)
+            {
                 self.unsettled.insert(index);
             }
         }

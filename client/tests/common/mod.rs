@@ -388,11 +388,14 @@ impl Host {
 
     fn run(&mut self, op: DiskOp<Bytes>) -> DiskResult<Bytes> {
         match op {
-            DiskOp::Stat { path } => DiskResult::Stat(
-                self.files
-                    .get(&path.join("/"))
-                    .map(|bytes| FileStat { len: bytes.len() as u64, mtime_ns: 1 }),
-            ),
+            DiskOp::Stat { path } => {
+                DiskResult::Stat(self.files.get(&path.join("/")).map(|bytes| FileStat {
+                    len: bytes.len() as u64,
+                    mtime_ns: 1,
+                    // Zeros are holes.
+                    allocated: bytes.iter().filter(|byte| **byte != 0).count() as u64,
+                }))
+            }
             DiskOp::FreeSpace => DiskResult::FreeSpace(1 << 40),
             DiskOp::Open { file, path, .. } => {
                 let path = path.join("/");

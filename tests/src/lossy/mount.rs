@@ -11,7 +11,7 @@ use fuser::{
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
-use super::state::{Chance, Node, Tree};
+use super::state::{Chance, Content, Node, Tree};
 use super::{Honesty, Reads};
 
 /// Nothing is remembered by the kernel: each question comes to us.
@@ -98,17 +98,18 @@ impl Shared {
 
 impl State {
     fn attr(&self, number: u64) -> Result<FileAttr, Errno> {
-        let (kind, perm, size, mtime_ns) = match self.tree.node(number).ok_or(Errno::ENOENT)? {
-            Node::File(file) => {
-                (FileType::RegularFile, 0o644, file.now.bytes.len() as u64, file.now.mtime_ns)
-            }
-            Node::Folder(_) => (FileType::Directory, 0o755, 0, 0),
+        let (kind, perm, now) = match self.tree.node(number).ok_or(Errno::ENOENT)? {
+            Node::File(file) => (FileType::RegularFile, 0o644, &file.now),
+            Node::Folder(_) => (FileType::Directory, 0o755, &Content::default()),
         };
+        let (size, mtime_ns) = (now.bytes.len() as u64, now.mtime_ns);
+        // Zeros are holes.
+        let is_held = |block: &&[u8]| block.iter().any(|byte| *byte != 0);
         let mtime = UNIX_EPOCH + Duration::from_nanos(mtime_ns);
         Ok(FileAttr {
             ino: INodeNo(number),
             size,
-            blocks: size.div_ceil(512),
+            blocks: now.bytes.chunks(512).filter(is_held).count() as u64,
             atime: mtime,
             mtime,
             ctime: mtime,

@@ -171,7 +171,12 @@ pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<
     }
     let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
     let mtime_ns = mtime_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
-    Ok(Some(FileStat { len: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }))
+    Ok(Some(FileStat {
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns,
+        // Of 512 bytes, whatever the file system has.
+        allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+    }))
 }
 
 pub(super) fn is_missing(error: &io::Error) -> bool {

@@ -285,6 +285,9 @@ fn files_are_sparse_unless_their_room_is_to_be_taken_at_once() {
         let file = fs::metadata(folder.path().join("top/c")).unwrap();
         assert_eq!(file.len(), 199_999);
         assert_eq!(file.blocks() * 512 >= 199_999, preallocate, "{} blocks", file.blocks());
+        let root = Root::open(folder.path().to_owned()).unwrap();
+        let told = stat(&root, &["top", "c"].map(String::from).to_vec()).unwrap().unwrap();
+        assert_eq!((told.len, told.allocated), (file.len(), file.blocks() * 512));
     }
 }
 
