@@ -412,7 +412,11 @@ impl<P: Payload> Storage<P> {
             }
             Pending::Journal => self.on_journal_failed(error),
             Pending::Commit(step) => self.on_commit_failed(now, step, error),
-            Pending::Start(_) | Pending::Prepare(_) => self.fail(error),
+            Pending::Start(_) => self.fail(error),
+            Pending::Prepare(step) => {
+                self.close_prepared(&step, false);
+                self.fail(error);
+            }
         }
     }
 
@@ -464,11 +468,7 @@ impl<P: Payload> Storage<P> {
             Pending::Start(start::Step::OpenJournal(file)) if is_done => {
                 self.start.journal = Some(file);
             }
-            Pending::Prepare(step) => {
-                if let Some(file) = step.file().filter(|_| is_done || !step.is_open()) {
-                    self.io.submit(DiskOp::Close { file }, Pending::Ignored);
-                }
-            }
+            Pending::Prepare(step) => self.close_prepared(&step, is_done),
             _ => {}
         }
         self.close_idle();

@@ -144,6 +144,13 @@ impl<P: Payload> Storage<P> {
         }
     }
 
+    /// Closes the file of a step that none follows, if it is open.
+    pub(super) fn close_prepared(&mut self, step: &Step, is_done: bool) {
+        if let Some(file) = step.file().filter(|_| is_done || !step.is_open()) {
+            self.io.submit(DiskOp::Close { file }, Pending::Ignored);
+        }
+    }
+
     fn stat_prepared(&mut self, file: (usize, FileId)) {
         let path = self.plan.files[file.0].path.clone();
         self.submit_prepare(DiskOp::Stat { path }, Step::Stat { file });

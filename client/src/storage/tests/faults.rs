@@ -128,6 +128,29 @@ fn room_behind_a_files_end_or_for_what_is_there_is_none_for_what_is_missing() {
 }
 
 #[test]
+fn a_file_that_cannot_be_made_at_its_length_does_not_stay_open() {
+    let fails: [Matches; 3] = [
+        |op| matches!(op, DiskOp::SetLen { .. }),
+        |op| matches!(op, DiskOp::Stat { path } if path[0] == "t"),
+        |op| matches!(op, DiskOp::Open { path, .. } if path[0] == "t"),
+    ];
+    for fails in fails {
+        for seed in 0..10 {
+            let mut world = World::new(three_files(), seed);
+            world.start();
+            world.disk.fail_next = Some((fails, DiskErrorKind::Full));
+            world.write(0);
+            world.run();
+            assert!(world.failed.is_some());
+            assert_eq!(world.disk.open_count(), 1, "the journal");
+            world.storage.close();
+            world.run();
+            assert_eq!(world.disk.open_count(), 0);
+        }
+    }
+}
+
+#[test]
 fn what_was_kept_before_the_disk_was_full_stays_kept() {
     let mut world = World::new(three_files(), 1);
     world.start();
