@@ -116,6 +116,12 @@ impl FakeDisk {
         self.lasting_names = self.names.clone();
     }
 
+    /// Puts a file of zeros there, of which the disk has nothing.
+    pub(super) fn put_holes(&mut self, path: &[&str], len: usize) {
+        self.put(path, vec![0; len]);
+        self.inodes.last_mut().unwrap().allocated.clear();
+    }
+
     pub(super) fn remove(&mut self, path: &[&str]) {
         let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
         self.names.remove(&path);

@@ -62,6 +62,8 @@ pub(super) enum Record {
         /// Its place in the info dict.
         index: u32,
     },
+    /// From here on files are made and written.
+    Begun,
 }
 
 /// What of a file's state tells whether somebody changed it.
@@ -139,6 +141,7 @@ impl Record {
                 (7, piece)
             }
             Record::Apart { index } => (8, index),
+            Record::Begun => (9, 0),
         };
         let mut out = [0; RECORD_LEN];
         out[0] = kind;
@@ -173,6 +176,7 @@ impl Record {
                 Record::Part { piece: index, blocks }
             }
             8 => Record::Apart { index },
+            9 => Record::Begun,
             _ => return None,
         };
         Some((record, crc))
@@ -301,6 +305,8 @@ pub(super) struct Replay {
     pub(super) alive_ns: Option<i64>,
     /// Whether it ends with a clean stop.
     pub(super) clean: bool,
+    /// Whether what lies in the files may be ours, by any of its records.
+    pub(super) is_begun: bool,
     /// Where it goes on.
     pub(super) tail: Tail,
 }
@@ -315,6 +321,7 @@ impl Replay {
             files: vec![None; files],
             alive_ns: None,
             clean: false,
+            is_begun: false,
             tail,
         }
     }
@@ -345,6 +352,8 @@ impl Replay {
     /// False if the record speaks of what the torrent does not have.
     fn apply(&mut self, record: Record) -> bool {
         self.clean = record == Record::Clean;
+        // Journals of earlier versions have no record of its own for that.
+        self.is_begun |= matches!(record, Record::Begun | Record::Kept(_) | Record::Alive { .. });
         match record {
             Record::Dirty(set) => self.each(set, |replay, piece| {
                 replay.kept.clear(piece);
@@ -377,6 +386,7 @@ impl Replay {
                 *file = None;
                 true
             }),
+            Record::Begun => true,
             Record::Alive { mtime_ns } => {
                 self.alive_ns = Some(mtime_ns);
                 true

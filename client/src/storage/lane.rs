@@ -9,7 +9,7 @@ use super::io::Pending;
 use super::jobs::Span;
 use super::journal::{Record, Tail};
 use super::{Phase, Storage, journal_path};
-use crate::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId};
+use crate::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, RelPath};
 use crate::payload::Payload;
 
 /// One operation on the journal.
@@ -24,6 +24,8 @@ pub(super) enum Step {
     Alive,
     /// Brings it to stable storage.
     Sync,
+    /// Brings the names in a folder there.
+    SyncFolder(RelPath),
 }
 
 /// What waits for the steps of a task.
@@ -94,6 +96,7 @@ impl<P: Payload> Storage<P> {
                 }
                 Step::Alive => DiskOp::Stat { path: journal_path(&self.info_hash) },
                 Step::Sync => DiskOp::Sync { file, metadata: false },
+                Step::SyncFolder(path) => DiskOp::SyncFolder { path: path.clone() },
             };
             lane.current = Some(step);
             self.io.submit(op, Pending::Journal);
@@ -120,7 +123,7 @@ impl<P: Payload> Storage<P> {
                     task.steps.push_front(Step::Append(vec![record]));
                 }
             }
-            Some(Step::Cut | Step::Sync) | None => {}
+            Some(Step::Cut | Step::Sync | Step::SyncFolder(_)) | None => {}
         }
         self.pump_lane(now);
     }

@@ -4,7 +4,8 @@
 //! [`STATE_FOLDER`], it keeps a journal per torrent ([`journal`]) that says which pieces are on
 //! stable storage. A piece goes this way:
 //!
-//! 1. The journal is told that it will be written, and the write waits for that.
+//! 1. The journal is told that it will be written, and the write waits for that. Before the first
+//!    file is made, the journal and its name are brought to stable storage.
 //! 2. It is written: [`StorageEvent::Written`], readable from here on.
 //! 3. At most `commit_interval_ms` later all files written to are brought to stable storage
 //!    together, then the journal is told that the piece is kept, and is brought there too:
@@ -127,6 +128,8 @@ pub struct Storage<P: Payload> {
     /// Whether the journal's last word is that all is as it says.
     clean: bool,
     last_alive: Option<Time>,
+    /// What lies in the files may be ours, as the journal says.
+    is_begun: bool,
     prepare: Prepare,
     /// Folders with names that may not last yet.
     folders: BTreeSet<RelPath>,
@@ -186,6 +189,7 @@ impl<P: Payload> Storage<P> {
             records: Vec::new(),
             clean: false,
             last_alive: None,
+            is_begun: false,
             prepare: Prepare::default(),
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),

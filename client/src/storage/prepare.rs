@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::io::Pending;
 use super::journal::Record;
-use super::{Storage, plan::Plan};
+use super::lane::{Step as LaneStep, Then};
+use super::{STATE_FOLDER, Storage, plan::Plan};
 use crate::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, OpenMode, RelPath};
 use crate::payload::Payload;
 
@@ -71,6 +72,13 @@ impl<P: Payload> Storage<P> {
         self.prepare.stage = Stage::Space;
         self.prepare.in_flight = 1;
         self.submit_prepare(DiskOp::FreeSpace, Step::Space);
+        if let Some(lane) = self.lane.as_mut().filter(|_| !self.is_begun) {
+            // Whatever becomes of this run, the next is to know whose the files are.
+            let names = [Vec::new(), vec![STATE_FOLDER.to_owned()]].map(LaneStep::SyncFolder);
+            let begun = [LaneStep::Append(vec![Record::Begun]), LaneStep::Sync];
+            lane.push(names.into_iter().chain(begun), Then::Nothing);
+            self.is_begun = true;
+        }
     }
 
     fn submit_prepare(&mut self, op: DiskOp<P>, step: Step) {
@@ -93,7 +101,8 @@ impl<P: Payload> Storage<P> {
                 self.prepare.stage = Stage::Files;
             }
         }
-        if self.prepare.stage == Stage::Files {
+        let is_lane_idle = self.lane.as_ref().is_none_or(|lane| lane.is_idle());
+        if self.prepare.stage == Stage::Files && is_lane_idle {
             while self.prepare.in_flight < max
                 && let Some(index) = self.prepare.files.pop_front()
             {

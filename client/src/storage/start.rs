@@ -138,6 +138,9 @@ impl<P: Payload> Storage<P> {
     fn start_download(&mut self) {
         let replay = self.start.replay.take();
         let is_new = replay.is_none();
+        // A damaged one is ours as well.
+        self.is_begun =
+            replay.as_ref().map_or(self.start.journal_len > 0, |replay| replay.is_begun);
         let replay = replay.unwrap_or_else(|| {
             let (_, tail) = Tail::start(&self.info_hash, &[]);
             Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
@@ -204,9 +207,32 @@ impl<P: Payload> Storage<P> {
     pub(super) fn on_known(&mut self) {
         if self.have.contains(&self.wanted) {
             self.set_ready();
+        } else if let Err(error) = self.refuse_strangers() {
+            self.fail(error);
         } else {
             self.submit_start(DiskOp::FreeSpace, Step::Space);
         }
+    }
+
+    /// A file that no run of ours wrote, and of which nothing is right, may be somebody's own.
+    fn refuse_strangers(&self) -> Result<(), DiskError> {
+        if self.is_begun || self.have.count() > 0 {
+            return Ok(());
+        }
+        for (index, file) in self.plan.files.iter().enumerate().take(self.plan.part()) {
+            let is_wanted = self.selected.as_ref().is_none_or(|selected| selected[index]);
+            let Some(stat) = self.stats[index].filter(|stat| stat.len > 0 && is_wanted) else {
+                continue;
+            };
+            // As other programs make it before they write.
+            let is_hole = stat.allocated == 0 && stat.len == file.len;
+            if self.plan.is_real(index) && !is_hole {
+                let path = file.path.join("/");
+                let message = format!("{path} is there and holds nothing of this torrent");
+                return Err(DiskError { kind: DiskErrorKind::Conflict, message });
+            }
+        }
+        Ok(())
     }
 
     /// Prepares the journal for new records, and first takes back what is in doubt.

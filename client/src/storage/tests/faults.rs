@@ -24,6 +24,80 @@ fn a_longer_file_is_left_alone_with_an_error() {
 }
 
 #[test]
+fn a_file_that_holds_nothing_of_the_torrent_is_left_alone_with_an_error() {
+    // The second is too short for any piece.
+    for len in [500, 30] {
+        let mut world = World::new(three_files(), 1);
+        world.disk.put(&["t", "a"], vec![7; len]);
+        // However often it is tried, and though a check was left in the middle.
+        for steps in [12, 1_000, 1_000] {
+            world.storage.start(world.now);
+            (0..steps).for_each(|_| _ = world.step());
+            world.flush();
+            assert_eq!(world.flushed, 1);
+            if steps == 1_000 {
+                let error = world.failed.clone().unwrap();
+                assert_eq!((error.kind, &world.have), (DiskErrorKind::Conflict, &None));
+                let words = "t/a is there and holds nothing of this torrent";
+                assert!(error.message.contains(words), "{error}");
+            }
+            assert_eq!(world.file("a"), &vec![7; len]);
+            world.disk.kill();
+            world.restart();
+        }
+        world.disk.remove(&["t", "a"]);
+        assert!(world.start().is_empty());
+        world.write_all();
+        world.flush();
+        world.assert_complete();
+    }
+}
+
+#[test]
+fn what_another_program_began_is_gone_on_with() {
+    // One piece is right, of another file.
+    let mut world = World::new(three_files(), 1);
+    let mut c = vec![7; 1_100];
+    c[70..230].copy_from_slice(&world.piece(4));
+    world.disk.put(&["t", "a"], vec![7; 500]);
+    world.disk.put(&["t", "c"], c);
+    assert_eq!(world.start(), [4]);
+    // Nothing is right, and nothing was written.
+    let mut world = World::new(three_files(), 1);
+    world.disk.put_holes(&["t", "a"], 500);
+    world.disk.put(&["t", "b"], Vec::new());
+    assert!(world.start().is_empty());
+    assert_eq!(world.failed, None);
+}
+
+#[test]
+fn what_is_not_wanted_is_in_nobodys_way() {
+    let mut world = World::new(three_files(), 1);
+    world.disk.put(&["t", "c"], vec![7; 1_100]);
+    world.select(&[0]);
+    assert!(world.start().is_empty());
+    assert_eq!(world.failed, None);
+}
+
+#[test]
+fn files_that_a_killed_run_made_or_wrote_are_gone_on_with() {
+    for stop in 0.. {
+        let mut world = World::new(three_files(), stop);
+        world.storage.config.preallocate = true;
+        world.start();
+        world.write_part(0, &[0]);
+        let is_over = !(0..stop).all(|_| world.step());
+        world.disk.crash(&mut Rng::new(&seed_from_u64(stop)));
+        world.restart();
+        world.start();
+        assert_eq!(world.failed, None, "after {stop} operations");
+        if is_over {
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_second_process_is_told_that_the_torrent_is_in_use() {
     let mut world = World::new(three_files(), 1);
     world.start();
