@@ -184,3 +184,35 @@ fn an_interrupt_ends_it_in_the_middle_of_a_read() {
     run.wait_error("interrupted; nothing was written");
     assert_eq!(run.wait_child_code(), 130);
 }
+
+#[test]
+fn a_byte_that_changed_unseen_is_mended_by_the_command_that_verify_names() {
+    let place = Place::new(124);
+    let path = single_file(&place.root(), "a.bin", 5 * PIECE + 7, 124);
+    let seed = place.seed_with(1, &path, ["--no-dht", "--piece-length", "16384"]);
+    let torrent = place.create(&path, &["--piece-length", "16384"]);
+    let get = |more: &[&str]| {
+        let mut command = place.command(["get", "--no-dht", "-o", "got"]);
+        command.args(["--bind", &place.any_port(2), "--peer", &seed.address.to_string()]);
+        place.run_command({
+            command.args(more).arg(&torrent);
+            command
+        })
+    };
+    get(&[]).assert_code(0);
+
+    let copy = place.path("got/a.bin");
+    let before = fs::metadata(&copy).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&copy).unwrap();
+    bytes[2 * PIECE as usize] ^= 1;
+    fs::write(&copy, bytes).unwrap();
+    File::options().write(true).open(&copy).unwrap().set_modified(before).unwrap();
+    let run = verify(&place, &torrent, &place.path("got"), &[]);
+    run.assert_code(3).assert_error(&["5 of 6 pieces right", "get", "--recheck", "mends it"]);
+
+    get(&[]).assert_code(0);
+    assert_ne!(fs::read(&copy).unwrap(), fs::read(&path).unwrap(), "nothing tells");
+    get(&["--recheck"]).assert_code(0);
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(&path).unwrap());
+    verify(&place, &torrent, &place.path("got"), &[]).assert_code(0);
+}

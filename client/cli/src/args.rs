@@ -100,6 +100,9 @@ pub struct Get {
     /// Take the room for all files at the start, so that the disk cannot be full later
     #[arg(long)]
     pub preallocate: bool,
+    /// Read all that is there, also what an earlier run has found right
+    #[arg(long, conflicts_with = "list")]
+    pub recheck: bool,
     /// Stay and serve when all is there
     #[arg(long)]
     pub seed: bool,

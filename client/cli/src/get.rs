@@ -139,6 +139,9 @@ impl Run<'_> {
         if self.args.preallocate {
             add = add.preallocate();
         }
+        if self.args.recheck {
+            add = add.recheck();
+        }
         add
     }
 

@@ -57,7 +57,9 @@ async fn hold(args: &Verify, report: &mut Report) -> Result<(), Failure> {
     let path = args.torrent.display();
     let rest = match verified.files.iter().any(|file| matches!(file.state, FileState::Long(_))) {
         true => "a file that is longer is to be moved away".to_owned(),
-        false => format!("`trackerless get {path} -o {}` mends it", args.folder.display()),
+        false => {
+            format!("`trackerless get {path} -o {} --recheck` mends it", args.folder.display())
+        }
     };
     Err(Failure::NotFound(format!("{}; {rest}", summary(&info, &verified))))
 }

@@ -17,6 +17,9 @@ pub struct Config {
     /// they are in fewer parts. Default no, sparse: nothing is written twice (transmission has both,
     /// and aria2).
     pub preallocate: bool,
+    /// Whether all that is there is read, whatever the journal says: who restores an mtime, or a disk
+    /// that errs, changes bytes unseen. Default no.
+    pub recheck: bool,
     /// Pieces read for checking at the same time. Default 8: two for each of two processors, which hash
     /// two at once, and as many that wait; of each, 128 KiB at a time.
     pub checks_in_flight_max: usize,
@@ -47,6 +50,7 @@ impl Default for Config {
             commit_bytes: 64 << 20,
             block_len: wire::peer::BLOCK_LEN,
             preallocate: false,
+            recheck: false,
             checks_in_flight_max: 8,
             writes_in_flight_max: 1,
             file_ops_in_flight_max: 32,

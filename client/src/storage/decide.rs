@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use wire::bitfield::Bitfield;
 
+use super::Config;
 use super::journal::{FileRecord, Replay, Stamp};
 use super::plan::Plan;
 use crate::disk::{DiskError, DiskErrorKind, FileStat};
@@ -31,8 +32,7 @@ pub(super) fn decide(
     replay: &Replay,
     stats: &[Option<FileStat>],
     wanted: &Bitfield,
-    block_len: u32,
-    slack_ns: i64,
+    config: &Config,
 ) -> Result<Decision, DiskError> {
     refuse_longer(plan, stats)?;
     let explained: Vec<bool> = plan
@@ -43,11 +43,18 @@ pub(super) fn decide(
         .enumerate()
         .map(|(index, ((file, stat), record))| match (stat, record) {
             _ if file.pad || file.len == 0 => true,
+            _ if config.recheck => false,
             (Some(stat), Some(record)) if stat.len == file.len => {
                 // The part file is never whole.
                 let done = index != plan.part()
                     && plan.pieces_of(index).all(|piece| replay.kept.get(piece));
-                is_explained(stat, record, done || replay.clean, replay.alive_ns, slack_ns)
+                is_explained(
+                    stat,
+                    record,
+                    done || replay.clean,
+                    replay.alive_ns,
+                    config.mtime_slack_ns(),
+                )
             }
             // Not there before and not there now.
             (None, None) => true,
@@ -74,7 +81,7 @@ pub(super) fn decide(
         });
         let all_explained = !moved_pieces.get(piece)
             && files.all(|(file, ..)| explained.get(file).copied().unwrap_or(false));
-        let part = replay.part(piece, plan.piece_len(piece).div_ceil(block_len));
+        let part = replay.part(piece, plan.piece_len(piece).div_ceil(config.block_len));
         if !long_enough {
             if kept || dirty || !part.is_empty() {
                 decision.lost.push(piece);
@@ -130,7 +137,9 @@ mod tests {
     use crate::storage::fixture::info;
     use crate::storage::journal::Tail;
 
-    const SLACK: i64 = 10;
+    fn config() -> Config {
+        Config { block_len: 4, mtime_slack_ms: 0, ..Config::default() }
+    }
 
     /// Files of 32 and 24 bytes in pieces of 16: the second file has pieces 2 and 3.
     fn plan() -> Plan {
@@ -159,7 +168,7 @@ mod tests {
     /// Pieces there, to check, lost.
     fn run(replay: &Replay, a: Option<FileStat>, b: Option<FileStat>) -> [Vec<u32>; 3] {
         let decision =
-            decide(&plan(), replay, &[a, b, None], &Bitfield::full(4), 4, SLACK).unwrap();
+            decide(&plan(), replay, &[a, b, None], &Bitfield::full(4), &config()).unwrap();
         [decision.have.ones().collect(), decision.check, decision.lost]
     }
 
@@ -171,13 +180,13 @@ mod tests {
 
     #[test]
     fn after_an_unclean_stop_only_what_was_being_written_is_checked() {
-        let got = run(&replay(&[0, 3], &[1], false), stat(32, 119), stat(24, 100));
+        let got = run(&replay(&[0, 3], &[1], false), stat(32, 109), stat(24, 100));
         assert_eq!(got, [vec![0, 3], vec![1], vec![]]);
     }
 
     #[test]
     fn a_file_changed_by_others_is_checked_whole() {
-        for (clean, mtime) in [(true, 101), (true, 99), (false, 121), (false, 89)] {
+        for (clean, mtime) in [(true, 101), (true, 99), (false, 111), (false, 89)] {
             let got = run(&replay(&[0, 3], &[], clean), stat(32, mtime), stat(24, 100));
             assert_eq!(got, [vec![3], vec![0, 1], vec![]], "{clean} {mtime}");
         }
@@ -204,7 +213,7 @@ mod tests {
     fn a_longer_file_is_left_alone() {
         let none = replay(&[], &[], true);
         let error =
-            decide(&plan(), &none, &[stat(33, 1), None, None], &Bitfield::full(4), 4, SLACK)
+            decide(&plan(), &none, &[stat(33, 1), None, None], &Bitfield::full(4), &config())
                 .unwrap_err();
         assert_eq!(error.kind, DiskErrorKind::Conflict);
         assert!(error.message.contains("t/a has 33 bytes, but 32"), "{error}");

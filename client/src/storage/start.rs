@@ -146,15 +146,8 @@ impl<P: Payload> Storage<P> {
             Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
         });
         self.settle_selection(&replay);
-        let slack = self.config.mtime_slack_ns();
-        let decision = match decide(
-            &self.plan,
-            &replay,
-            &self.stats,
-            &self.wanted,
-            self.config.block_len,
-            slack,
-        ) {
+        let decided = decide(&self.plan, &replay, &self.stats, &self.wanted, &self.config);
+        let decision = match decided {
             Ok(decision) => decision,
             Err(error) => return self.fail(error),
         };

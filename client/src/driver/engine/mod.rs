@@ -87,6 +87,8 @@ struct Added {
     /// The files that are wanted; None: all.
     files: Option<Vec<u32>>,
     preallocate: bool,
+    /// When it begins.
+    recheck: bool,
     seed: bool,
     info: Known,
     /// It is being read.
@@ -162,6 +164,7 @@ impl Engine {
             metadata_only: add.metadata_only,
             files: add.files,
             preallocate: add.preallocate,
+            recheck: add.recheck,
             info: Known::No,
             is_loading: false,
             asking: Vec::new(),
@@ -213,7 +216,7 @@ impl Engine {
     }
 
     fn start_files(&mut self, key: TorrentKey) {
-        let Some(added) = self.added.get(&key) else { return self.starts.end(key) };
+        let Some(added) = self.added.get_mut(&key) else { return self.starts.end(key) };
         let info = match &added.info {
             Known::No => return self.starts.end(key),
             Known::Saved => return self.load(key),
@@ -224,8 +227,11 @@ impl Engine {
             let failure = Failure::NoSuchFile { file, files };
             return self.reactor.input(|session, now| session.give_up(now, key, failure));
         }
-        let config =
-            storage::Config { preallocate: added.preallocate, ..storage::Config::default() };
+        let config = storage::Config {
+            preallocate: added.preallocate,
+            recheck: std::mem::take(&mut added.recheck),
+            ..storage::Config::default()
+        };
         let storage = match &added.files {
             _ if added.seed => Storage::seed(&info, config, key.0),
             Some(files) => Storage::new(&info, config, key.0).with_selection(files.clone()),

@@ -36,6 +36,7 @@ pub struct Add {
     pub(in crate::driver) metadata_only: bool,
     pub(in crate::driver) files: Option<Vec<u32>>,
     pub(in crate::driver) preallocate: bool,
+    pub(in crate::driver) recheck: bool,
 }
 
 impl Add {
@@ -47,6 +48,7 @@ impl Add {
             metadata_only: false,
             files: None,
             preallocate: false,
+            recheck: false,
         }
     }
 
@@ -91,6 +93,13 @@ impl Add {
     /// journal; other files that are there are used, and served. Default: all.
     pub fn files(mut self, files: impl IntoIterator<Item = u32>) -> Add {
         self.files = Some(files.into_iter().collect());
+        self
+    }
+
+    /// Reads all that is there of what is wanted, whatever an earlier run recorded; once, when it
+    /// begins. What is wrong is fetched again. Default: only what may have changed is read.
+    pub fn recheck(mut self) -> Add {
+        self.recheck = true;
         self
     }
 

@@ -180,6 +180,43 @@ fn a_file_changed_by_others_is_read_again() {
 }
 
 #[test]
+fn a_recheck_believes_nothing_of_the_journal() {
+    let mut world = complete();
+    world.file("c")[400] ^= 0xff;
+    world.restart();
+    assert_eq!(world.start(), all(), "nothing tells");
+    world.disk.kill();
+    world.restart();
+    world.storage.config.recheck = true;
+    let mut left = all();
+    left.remove(6);
+    assert_eq!(world.start(), left);
+    assert_eq!(world.disk.hashed, 11);
+    // Only once.
+    world.flush();
+    world.disk.kill();
+    world.restart();
+    assert_eq!(world.start(), left);
+    assert_eq!(world.disk.hashed, 0);
+    world.write(6);
+    world.flush();
+    world.assert_complete();
+}
+
+#[test]
+fn a_recheck_reads_blocks_of_unfinished_pieces_no_more() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.write_part(4, &[0, 1]);
+    world.flush();
+    world.disk.kill();
+    world.restart();
+    world.storage.config.recheck = true;
+    assert!(world.start().is_empty());
+    assert!(world.parts.is_empty());
+}
+
+#[test]
 fn what_was_cut_off_or_removed_is_fetched_again() {
     let mut world = complete();
     world.file("a").truncate(300);
