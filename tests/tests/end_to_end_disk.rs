@@ -11,7 +11,7 @@ use harness::hand_made::HandMade;
 use harness::ports::free_address;
 use harness::relay::Relay;
 use harness::small_disk::SmallDisk;
-use harness::strace::{run_counting_reads, with_fault, with_fault_at};
+use harness::strace::{run_counting_reads, with_fault_at};
 use harness::wait::{secs, wait_until};
 
 const PIECE: usize = 65_536;
@@ -129,9 +129,9 @@ fn an_interrupt_does_not_say_saved_when_the_disk_fails() {
     let relay = Relay::start(place.ip(2), seed.address);
     let mut command = place.command(["get", "--no-dht", "--json", "-o", "got"]);
     command.args(["--bind", &place.any_port(3), "--peer", &relay.address().to_string()]);
-    let get = place.start_command(with_fault(command.arg(&torrent), "fsync:error=EIO"));
-    relay.allow(600_000);
     let copy = place.path("got/a.bin");
+    let get = place.start_command(with_fault_at(command.arg(&torrent), "fsync:error=EIO", &copy));
+    relay.allow(600_000);
     wait_until("pieces in the file", secs(30), || right_pieces(&path, &copy, PIECE).len() >= 4);
     get.signal_child("INT");
     let run = get.finish();
@@ -150,9 +150,9 @@ fn a_second_interrupt_ends_what_hangs_on_the_disk() {
     command.args(["--bind", &place.any_port(3), "--peer", &relay.address().to_string()]);
     // Ten minutes.
     let fault = "fsync:delay_enter=600000000";
-    let get = place.start_command(with_fault(command.arg(&torrent), fault));
-    relay.allow(600_000);
     let copy = place.path("got/a.bin");
+    let get = place.start_command(with_fault_at(command.arg(&torrent), fault, &copy));
+    relay.allow(600_000);
     wait_until("pieces in the file", secs(30), || right_pieces(&path, &copy, PIECE).len() >= 4);
     get.signal_child("INT");
     get.wait_error("once more to end at once");
@@ -262,4 +262,41 @@ fn a_file_that_is_cut_after_it_was_fetched_is_told_by_who_serves_it_on() {
     let words = ["got/a.bin", "ends too early", "changed meanwhile", "same command again"];
     get.finish().assert_code(5).assert_error(&words);
     third.finish().assert_code(3);
+}
+
+#[test]
+fn a_whole_torrent_on_a_read_only_disk_is_served_and_a_broken_one_is_told() {
+    let place = Place::new(65);
+    let path = single_file(&place.root(), "a.bin", 1 << 20, 65);
+    let torrent = place.create(&path, &["--piece-length", "65536"]);
+    let disk = SmallDisk::new(&place.folder("fixed"), 4 << 20, &place.root());
+    let remount = |how: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-o", how]).arg(place.path("fixed"));
+        assert!(disk.inside(&command).status().unwrap().success());
+    };
+    let copy = disk.path().join("a.bin");
+    fs::copy(&path, &copy).unwrap();
+    remount("remount,ro");
+    let address = free_address(place.ip(1));
+    let mut command = place.command(["get", "--no-dht", "--seed", "--json", "-o", "fixed"]);
+    command.args(["--bind", &address.to_string()]).arg(&torrent);
+    let mut seed = place.start_command(disk.inside(&command));
+    seed.wait_event("done");
+    let mut command = place.command(["get", "--no-dht", "-o", "got"]);
+    command.args(["--bind", &place.any_port(2), "--peer", &address.to_string()]).arg(&torrent);
+    place.run_command(command).assert_code(0);
+    assert_same(&path, &place.path("got/a.bin"));
+    seed.end_by("INT");
+    assert!(!disk.path().join(".trackerless").exists());
+
+    remount("remount,rw");
+    let mut bytes = fs::read(&copy).unwrap();
+    bytes[PIECE + 1] ^= 1;
+    fs::write(&copy, bytes).unwrap();
+    remount("remount,ro");
+    let mut command = place.command(["get", "--no-dht", "-o", "fixed", "--timeout", "20"]);
+    command.args(["--bind", &place.any_port(3)]).arg(&torrent);
+    let run = place.run_command(disk.inside(&command));
+    run.assert_code(5).assert_error(&[".trackerless", "Read-only file system", "another folder"]);
 }

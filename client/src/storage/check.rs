@@ -31,7 +31,13 @@ impl<P: Payload> Storage<P> {
         digest: Option<[u8; 20]>,
     ) {
         self.checks_in_flight -= 1;
-        if digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize) {
+        let is_right = digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize);
+        if self.seed {
+            self.open.unpin_all(&mut self.io, handles);
+            if is_right {
+                self.have.set(piece);
+            }
+        } else if is_right {
             // It may be in memory only; its commit will tell.
             self.add_uncommitted(now, piece);
             self.hold_dirty(self.plan.real_len(piece), handles);

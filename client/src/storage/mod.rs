@@ -103,7 +103,7 @@ pub struct Storage<P: Payload> {
     /// The info dict, until it is in the journal.
     raw_info: Vec<u8>,
     piece_hashes: Vec<[u8; 20]>,
-    /// The files are there, whole, and never written to.
+    /// The files are there, whole or about to be found so, and never written to.
     seed: bool,
     /// Which files are wanted; None: all.
     selected: Option<Vec<bool>>,
@@ -360,6 +360,11 @@ impl<P: Payload> Storage<P> {
         self.unwritten.is_empty() && !self.has_uncommitted() && self.commit.is_none()
     }
 
+    /// Whether a start reads all that is there, because there can be no journal.
+    pub fn is_costly_to_start(&self) -> bool {
+        self.start.denied.is_some()
+    }
+
     fn on_done(&mut self, now: Time, pending: Pending, result: DiskResult<P>) {
         match pending {
             Pending::Ignored => {}
@@ -416,6 +421,11 @@ impl<P: Payload> Storage<P> {
             }
             Pending::Journal => self.on_journal_failed(error),
             Pending::Commit(step) => self.on_commit_failed(now, step, error),
+            Pending::Start(start::Step::Folder | start::Step::OpenJournal(_))
+                if error.kind == crate::disk::DiskErrorKind::Denied =>
+            {
+                self.start_without_journal(error);
+            }
             Pending::Start(_) => self.fail(error),
             Pending::Prepare(step) => {
                 self.close_prepared(&step, false);

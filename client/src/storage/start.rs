@@ -29,6 +29,8 @@ pub(super) struct Start {
     /// The journal, open and locked.
     pub(super) journal: Option<FileId>,
     journal_len: u64,
+    /// Why there can be no journal. What is whole is served without one, and never written.
+    pub(super) denied: Option<DiskError>,
     replay: Option<Replay>,
     /// The journal has been looked at.
     is_read: bool,
@@ -97,6 +99,12 @@ impl<P: Payload> Storage<P> {
         }
     }
 
+    /// There may be all that is wanted, in a folder that is not ours to write to.
+    pub(super) fn start_without_journal(&mut self, error: DiskError) {
+        self.start.denied = Some(error);
+        self.start.is_read = true;
+    }
+
     pub(super) fn pump_start(&mut self) {
         if self.phase != Phase::Starting || !self.start.is_read || self.failed {
             return;
@@ -159,6 +167,7 @@ impl<P: Payload> Storage<P> {
             self.doubt_names(&there);
         }
         self.open_lane(&replay, is_new, &decision);
+        self.seed = self.start.denied.is_some();
         for (index, (stat, record)) in self.stats.iter().zip(&replay.files).enumerate() {
             if self.plan.is_real(index) && stat.map(Stamp::from) != record.map(|record| record.last)
             {
@@ -198,7 +207,11 @@ impl<P: Payload> Storage<P> {
 
     /// All that is there is known. What is missing must have room before anybody is asked for it.
     pub(super) fn on_known(&mut self) {
-        if self.have.contains(&self.wanted) {
+        let is_whole = self.have.contains(&self.wanted);
+        let is_final = is_whole && !self.lacks_files();
+        if let Some(error) = self.start.denied.clone().filter(|_| !is_final) {
+            self.fail(error);
+        } else if is_whole {
             self.set_ready();
         } else if let Err(error) = self.refuse_strangers() {
             self.fail(error);
@@ -262,11 +275,14 @@ impl<P: Payload> Storage<P> {
         let parts = std::mem::take(&mut self.parts);
         self.events.push_back(StorageEvent::Started { have: self.have.clone(), parts });
         // A torrent with nothing to fetch may still have empty files to make.
-        let missing =
-            |(file, stat): (usize, &Option<FileStat>)| stat.is_none() && self.plan.is_real(file);
-        let is_whole = self.have.contains(&self.wanted);
-        if !self.seed && is_whole && self.stats.iter().enumerate().any(missing) {
+        if !self.seed && self.have.contains(&self.wanted) && self.lacks_files() {
             self.begin_prepare();
         }
+    }
+
+    fn lacks_files(&self) -> bool {
+        let missing =
+            |(file, stat): (usize, &Option<FileStat>)| stat.is_none() && self.plan.is_real(file);
+        self.stats.iter().enumerate().any(missing)
     }
 }

@@ -78,7 +78,11 @@ impl<P: Payload> Torrent<P> {
         if !self.busy_at.is_none_or(is_idle) || self.ops_in_flight > 0 || self.flush_wanted {
             return;
         }
-        let is_done = |content: &&mut Content<P>| content.complete && content.storage.is_settled();
+        // Who comes is not to wait until all is read.
+        let is_done = |content: &&mut Content<P>| {
+            let storage = &content.storage;
+            content.complete && storage.is_settled() && !storage.is_costly_to_start()
+        };
         let Some(content) = self.content.as_mut().filter(is_done) else { return };
         self.dormant = Some(Dormant::new(content));
         content.storage.close();

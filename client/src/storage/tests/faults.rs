@@ -97,6 +97,62 @@ fn files_that_a_killed_run_made_or_wrote_are_gone_on_with() {
     }
 }
 
+/// A finished download without its journal, in a folder where no new one can be.
+fn denied(fails: Matches) -> World {
+    let mut world = complete();
+    let path = journal_path(&world.info.info_hash);
+    world.disk.remove(&[&path[0], &path[1]]);
+    world.disk.fail_next = Some((fails, DiskErrorKind::Denied));
+    world.restart();
+    world
+}
+
+const DENIALS: [Matches; 2] = [
+    |op| matches!(op, DiskOp::MakeFolder { .. }),
+    |op| matches!(op, DiskOp::Open { path, .. } if path[0] == crate::storage::STATE_FOLDER),
+];
+
+#[test]
+fn what_is_whole_and_cannot_be_written_is_checked_and_served() {
+    for fails in DENIALS {
+        let mut world = denied(fails);
+        assert_eq!(world.start(), all());
+        assert_eq!((world.disk.hashed, world.failed.clone()), (11, None));
+        assert!(world.storage.is_settled() && world.storage.is_costly_to_start());
+        world.write(0);
+        world.flush();
+        assert_eq!((world.flushed, world.written.len(), world.kept.len()), (1, 0, 0));
+        world.storage.read_block(world.now, 0, 0, 10);
+        world.run();
+        assert!(world.storage.read_block(world.now, 0, 0, 10).is_some());
+        let path = journal_path(&world.info.info_hash);
+        assert!(world.disk.bytes(&[&path[0], &path[1]]).is_none());
+        world.storage.close();
+        world.run();
+        assert_eq!(world.disk.open_count(), 0);
+    }
+}
+
+#[test]
+fn what_is_not_whole_and_cannot_be_written_is_told_with_what_the_disk_said() {
+    for fails in DENIALS {
+        for is_wrong in [false, true] {
+            let mut world = denied(fails);
+            if is_wrong {
+                world.file("c")[400] ^= 1;
+            } else {
+                world.disk.remove(&["t", "empty"]);
+            }
+            world.start();
+            let error = world.failed.clone().unwrap();
+            assert_eq!((error.kind, error.message.as_str()), (DiskErrorKind::Denied, "planned"));
+            assert_eq!(world.have, None);
+            world.flush();
+            assert_eq!(world.flushed, 1);
+        }
+    }
+}
+
 #[test]
 fn a_second_process_is_told_that_the_torrent_is_in_use() {
     let mut world = World::new(three_files(), 1);
