@@ -255,17 +255,10 @@ impl FakeDisk {
                 let inode = self.open.remove(&file).expect("only open files are closed");
                 self.inodes[inode].is_locked = false;
             }
-            DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
-                let is_allocate = matches!(op, DiskOp::Allocate { .. });
-                let clock_ns = self.clock_ns;
-                let inode = self.inode(file);
-                inode.now.bytes.resize(len as usize, 0);
-                inode.now.mtime_ns = clock_ns;
-                let sectors = (len as usize).div_ceil(SECTOR);
-                inode.allocated.retain(|sector| *sector < sectors);
-                if is_allocate {
-                    inode.allocated.extend(0..sectors);
-                }
+            DiskOp::SetLen { file, len } => self.set_len(file, len as usize),
+            DiskOp::Allocate { file, len } => {
+                self.set_len(file, len as usize);
+                self.inode(file).allocated.extend(0..(len as usize).div_ceil(SECTOR));
             }
             DiskOp::Read { extent } => return Ok(DiskResult::Bytes(self.read(extent))),
             DiskOp::Write { file, offset, bytes } => self.write(file, offset, &bytes)?,
@@ -399,6 +392,14 @@ impl FakeDisk {
         }
         assert!(self.open.insert(file, inode).is_none(), "{file:?} is open already");
         Ok(())
+    }
+
+    fn set_len(&mut self, file: FileId, len: usize) {
+        let clock_ns = self.clock_ns;
+        let inode = self.inode(file);
+        inode.now.bytes.resize(len, 0);
+        inode.now.mtime_ns = clock_ns;
+        inode.allocated.retain(|sector| *sector < len.div_ceil(SECTOR));
     }
 
     fn inode(&mut self, file: FileId) -> &mut Inode {

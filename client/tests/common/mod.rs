@@ -386,16 +386,18 @@ impl Host {
         self.drain();
     }
 
+    fn stat(&self, path: &str) -> Option<FileStat> {
+        self.files.get(path).map(|bytes| FileStat {
+            len: bytes.len() as u64,
+            mtime_ns: 1,
+            // Zeros are holes.
+            allocated: bytes.iter().filter(|byte| **byte != 0).count() as u64,
+        })
+    }
+
     fn run(&mut self, op: DiskOp<Bytes>) -> DiskResult<Bytes> {
         match op {
-            DiskOp::Stat { path } => {
-                DiskResult::Stat(self.files.get(&path.join("/")).map(|bytes| FileStat {
-                    len: bytes.len() as u64,
-                    mtime_ns: 1,
-                    // Zeros are holes.
-                    allocated: bytes.iter().filter(|byte| **byte != 0).count() as u64,
-                }))
-            }
+            DiskOp::Stat { path } => DiskResult::Stat(self.stat(&path.join("/"))),
             DiskOp::FreeSpace => DiskResult::FreeSpace(1 << 40),
             DiskOp::Open { file, path, .. } => {
                 let path = path.join("/");
