@@ -99,7 +99,8 @@ impl Plan {
 
     /// The same of a whole piece, without pad files.
     pub(super) fn real_extents(&self, piece: u32) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
-        self.extents(piece, 0, self.piece_len(piece)).filter(|(file, ..)| self.is_real(*file))
+        // A part file that is not there lacks what it should hold.
+        self.extents(piece, 0, self.piece_len(piece)).filter(|(file, ..)| !self.files[*file].pad)
     }
 
     /// Bytes of a piece that are on a disk.
