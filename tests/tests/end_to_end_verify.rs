@@ -169,6 +169,67 @@ fn what_the_disk_refuses_is_told_as_such() {
 }
 
 #[test]
+fn what_cannot_be_read_keeps_nothing_else_from_being_told() {
+    let place = Place::new(124);
+    let lies = place.folder("lies");
+    let root = lies.join("t");
+    for (n, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        write_file(&root.join(name), 4 * PIECE, n as u64);
+    }
+    write_file(&root.join("f"), PIECE / 2, 5);
+    write_file(&root.join("g"), PIECE / 2, 6);
+    let made = place.create(&root, &["--piece-length", "16384"]);
+    let torrent = place.path("t.torrent");
+    fs::rename(made, &torrent).unwrap();
+    // One that may not be read, one that leads out, a folder, and a bad sector in one's third piece.
+    for name in ["a", "f"] {
+        fs::set_permissions(root.join(name), Permissions::from_mode(0o000)).unwrap();
+    }
+    fs::rename(root.join("b"), place.path("b")).unwrap();
+    symlink(place.path("b"), root.join("b")).unwrap();
+    fs::remove_file(root.join("c")).unwrap();
+    fs::create_dir(root.join("c")).unwrap();
+    let mut command = place.command(["verify", "--json"]);
+    command.arg(&torrent).arg(&lies);
+    let caps = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    let run = place.run_command(prefixed(caps, &command));
+    let words = ["t: 8 of 21 pieces right", "4 files cannot be read", "t/a: Permission denied"];
+    run.assert_code(5).assert_error(&words);
+    let verified = run.event("verified");
+    for (at, state, right, error) in [
+        (0, "unreadable", 0, "Permission denied"),
+        (1, "unreadable", 0, "symbolic link leads out"),
+        (2, "unreadable", 0, "something else in the file's place"),
+        (3, "whole", 4, ""),
+        (4, "whole", 4, ""),
+        (5, "unreadable", 0, "Permission denied"),
+        (6, "unsure", 0, ""),
+    ] {
+        let file = &verified["files"][at];
+        assert_eq!((&file["state"], &file["pieces_right"]), (&state.into(), &right.into()));
+        let said = file["error"].as_str();
+        assert!(said.map_or(error.is_empty(), |said| said.contains(error)), "{file}");
+    }
+    let run =
+        place.run_command(with_fault_at(&command, "pread64:error=EIO:when=2", &root.join("d")));
+    run.assert_code(5).assert_error(&["t/d: Input/output error"]);
+    let verified = run.event("verified");
+    assert_eq!(verified["files"][3]["state"], "unreadable");
+    assert_eq!(verified["files"][4]["state"], "whole");
+}
+
+#[test]
+fn the_torrents_own_folder_is_told_from_the_one_above() {
+    let place = Place::new(125);
+    let tree = folder(&place.root(), "tree", 125);
+    let torrent = place.create(&tree, &[]);
+    let run = verify(&place, &torrent, &tree, &[]);
+    run.assert_code(3).assert_error(&["tree looks like the torrent's own folder", "verify", "/.."]);
+    let run = verify(&place, &torrent, &place.folder("tree of others"), &[]);
+    assert!(!run.assert_code(3).stderr.contains("own folder"), "{run}");
+}
+
+#[test]
 fn an_interrupt_ends_it_in_the_middle_of_a_read() {
     let place = Place::new(123);
     let lies = place.folder("lies");

@@ -158,17 +158,20 @@ Examples:
   trackerless verify image.torrent . --json
 
 Each file is told with its right pieces and all that have bytes of it:
-  whole    all of it is right
-  wrong    something in it is not
-  short    it ends too early
-  long     it goes on beyond its end
-  missing  it is not there
-  unsure   what can be told of it is right; the rest shares a piece with one missing or short")]
+  whole       all of it is right
+  wrong       something in it is not
+  short       it ends too early
+  long        it goes on beyond its end
+  missing     it is not there
+  unreadable  the disk refuses it, or something else lies in its place
+  unsure      what can be told of it is right; the rest shares a piece with one that is missing,
+              short or unreadable")]
 pub struct Verify {
     /// The .torrent file
     #[arg(value_name = "FILE.torrent")]
     pub torrent: PathBuf,
-    /// The folder that the torrent's files lie beneath, as of `get -o`
+    /// The folder that the torrent's files lie beneath, as of `get -o`: of a torrent of several files
+    /// the one that its own folder lies in
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
     /// Print events, one JSON object a line

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::driver::{FileState, Verified, verify};
+use client::driver::{FileState, Verified, VerifiedFile, verify};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -54,14 +54,39 @@ async fn hold(args: &Verify, report: &mut Report) -> Result<(), Failure> {
     if verified.is_whole() {
         return Ok(());
     }
+    Err(not_whole(args, &info, &verified))
+}
+
+fn not_whole(args: &Verify, info: &Info, verified: &Verified) -> Failure {
+    let summary = summary(info, verified);
+    let errors: Vec<_> = verified.files.iter().filter_map(|file| file.error.as_ref()).collect();
+    if !errors.is_empty() {
+        /// Of more than these the states tell.
+        const TOLD_MAX: usize = 5;
+        let words = errors.iter().take(TOLD_MAX).map(|error| error.message.as_str());
+        let words = words.collect::<Vec<_>>().join("; ");
+        let count = text::count(errors.len(), "file");
+        return Failure::Disk(format!("{summary}; {count} cannot be read: {words}"));
+    }
     let path = args.torrent.display();
+    let is_missing = |file: &VerifiedFile| file.state == FileState::Missing;
+    let own_name = args.folder.canonicalize().is_ok_and(|dir| dir.ends_with(&info.name));
+    if verified.files.iter().all(is_missing) && own_name && !info.single_file {
+        let parent = args.folder.join("..");
+        return Failure::NotFound(format!(
+            "{summary}; {} looks like the torrent's own folder, and the one above it is wanted: \
+             `trackerless verify {path} {}`",
+            args.folder.display(),
+            parent.display()
+        ));
+    }
     let rest = match verified.files.iter().any(|file| matches!(file.state, FileState::Long(_))) {
         true => "a file that is longer is to be moved away".to_owned(),
         false => {
             format!("`trackerless get {path} -o {} --recheck` mends it", args.folder.display())
         }
     };
-    Err(Failure::NotFound(format!("{}; {rest}", summary(&info, &verified))))
+    Failure::NotFound(format!("{summary}; {rest}"))
 }
 
 fn summary(info: &Info, verified: &Verified) -> String {
@@ -81,6 +106,9 @@ fn print(info: &Info, verified: &Verified, report: &Report) {
                 "pieces": file.pieces,
                 "pieces_right": file.pieces_right,
             });
+            if let Some(error) = &file.error {
+                fields["error"] = json!(error.message);
+            }
             if let FileState::Short(len) | FileState::Long(len) = file.state {
                 fields["found_len"] = json!(len);
             }
@@ -101,7 +129,8 @@ fn print(info: &Info, verified: &Verified, report: &Report) {
     for file in &verified.files {
         let pieces = format!("{}/{}", file.pieces_right, file.pieces);
         let path = file.path.join("/");
-        report.answer(&format!("{:<8} {pieces:>13} {:>14}  {path}", word(file.state), file.len));
+        let word = word(file.state);
+        report.answer(&format!("{word:<10} {pieces:>13} {:>14}  {path}", file.len));
     }
     if verified.is_whole() {
         report.note(&summary(info, verified));
@@ -116,5 +145,6 @@ fn word(state: FileState) -> &'static str {
         FileState::Long(_) => "long",
         FileState::Wrong => "wrong",
         FileState::Unsure => "unsure",
+        FileState::Unreadable => "unreadable",
     }
 }

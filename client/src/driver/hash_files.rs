@@ -28,10 +28,16 @@ pub(super) trait Files: Sync {
 
     /// One of them cannot be read on.
     fn failed(&self, index: usize, error: io::Error) -> Self::Error;
+
+    /// A piece cannot be read: `Ok` passes it over, else all ends.
+    fn pass_over(&self, error: Self::Error) -> Result<(), Self::Error> {
+        Err(error)
+    }
 }
 
 /// Hands the SHA-1 of each of `pieces` to `each`, in any order, and tells `progress` of bytes done
-/// and in all. Threads take the next two pieces each until none is left, or something goes wrong.
+/// and in all. Threads take the next two pieces each until none is left, or something goes wrong
+/// that is not passed over.
 pub(super) fn hash_files<F: Files + ?Sized>(
     files: &F,
     geometry: Geometry,
@@ -108,19 +114,27 @@ impl<F: Files + ?Sized> Shared<'_, F> {
             let at = self.next.fetch_add(2, Ordering::Relaxed);
             let two = self.pieces.get(at..self.pieces.len().min(at + 2)).unwrap_or_default();
             let len = |piece: &u32| self.geometry.piece_len(*piece) as usize;
-            match two {
-                [] => break,
-                [a, b] if len(a) == len(b) => {
-                    let both = self.hash_two(&mut readers, [*a, *b], &mut bufs)?;
-                    for (piece, hash) in [*a, *b].into_iter().zip(both) {
-                        let _ = hashes.send(Ok((piece, hash)));
+            if two.is_empty() {
+                break;
+            }
+            if let [a, b] = two
+                && len(a) == len(b)
+            {
+                match self.hash_two(&mut readers, [*a, *b], &mut bufs) {
+                    Ok(both) => {
+                        for (piece, hash) in [*a, *b].into_iter().zip(both) {
+                            let _ = hashes.send(Ok((piece, hash)));
+                        }
+                        continue;
                     }
+                    // One of them may be read all the same.
+                    Err(error) => self.files.pass_over(error)?,
                 }
-                _ => {
-                    for piece in two {
-                        let hash = self.hash_one(&mut readers[0], *piece, &mut bufs[0])?;
-                        let _ = hashes.send(Ok((*piece, hash)));
-                    }
+            }
+            for piece in two {
+                match self.hash_one(&mut readers[0], *piece, &mut bufs[0]) {
+                    Ok(hash) => _ = hashes.send(Ok((*piece, hash))),
+                    Err(error) => self.files.pass_over(error)?,
                 }
             }
         }

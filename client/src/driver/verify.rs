@@ -1,14 +1,16 @@
 //! Holds what lies in a folder against a torrent, and writes nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wire::metainfo::{FileEntry, Info};
 
 use super::disk::{Root, ends_too_early, error_at, open_to_read, renamed_paths, stat};
 use super::hash_files::{Files, hash_files};
-use crate::disk::{DiskError, FileStat};
+use crate::disk::{DiskError, FileStat, RelPath};
 use crate::geometry::Geometry;
 
 /// What became of one file.
@@ -24,8 +26,11 @@ pub enum FileState {
     Long(u64),
     /// Something in it is wrong.
     Wrong,
-    /// What can be told of it is right; the rest shares a piece with a file that is missing or short.
+    /// What can be told of it is right; the rest shares a piece with a file that is missing, short or
+    /// cannot be read.
     Unsure,
+    /// Not all of it can be read, or something else lies in its place.
+    Unreadable,
 }
 
 /// One file, held against the torrent.
@@ -41,6 +46,8 @@ pub struct VerifiedFile {
     pub pieces: u32,
     /// Of these, pieces that are right.
     pub pieces_right: u32,
+    /// Why it cannot be read.
+    pub error: Option<DiskError>,
 }
 
 /// A folder, held against a torrent.
@@ -66,7 +73,8 @@ impl Verified {
 /// where it is now. It blocks, and writes nothing at all: no journal either.
 ///
 /// # Errors
-/// What the disk says. That a file is missing, or of another length, is none.
+/// What the disk says of the folder. That a file is missing, of another length, or cannot be read, is
+/// none.
 pub fn verify(
     info: &Info,
     root: impl Into<PathBuf>,
@@ -78,7 +86,7 @@ pub fn verify(
     for (file, path) in info.files.iter_mut().zip(paths) {
         file.path = path;
     }
-    let found = Found::look(&info, &root)?;
+    let found = Found::look(&info, &root);
     let geometry = Geometry { total_len: info.total_len, piece_length: info.piece_length };
     let mut states = vec![Piece::Unknown; geometry.piece_count() as usize];
     let pieces: Vec<u32> = (0..geometry.piece_count())
@@ -109,19 +117,39 @@ enum Piece {
 struct Found<'a> {
     info: &'a Info,
     root: &'a Root,
+    /// Where they lie: by their names as the info dict has them where those that were mended are not there,
+    /// as whoever made the torrent has them.
+    paths: Vec<RelPath>,
     stats: Vec<Option<FileStat>>,
+    /// What cannot be read, and the first reason.
+    errors: Mutex<BTreeMap<usize, DiskError>>,
 }
 
 impl<'a> Found<'a> {
-    fn look(info: &'a Info, root: &'a Root) -> Result<Found<'a>, DiskError> {
-        let look = |file: &FileEntry| match file.pad {
-            true => Ok(None),
-            false => {
-                stat(root, &file.path).map_err(|error| error_at(&root.display(&file.path), &error))
-            }
-        };
-        let stats = info.files.iter().map(look).collect::<Result<_, _>>()?;
-        Ok(Found { info, root, stats })
+    fn look(info: &'a Info, root: &'a Root) -> Found<'a> {
+        let (paths, stats, errors) = Default::default();
+        let mut found = Found { info, root, paths, stats, errors };
+        let raw = info.raw_paths();
+        for (index, file) in info.files.iter().enumerate() {
+            let looked = if file.pad { Ok(None) } else { stat(root, &file.path) };
+            let raw = raw.get(index).filter(|raw| matches!(looked, Ok(None)) && **raw != file.path);
+            let other = raw.and_then(|raw| Some((raw, stat(root, raw).ok()??)));
+            let path = other.map_or(&file.path, |(raw, _)| raw);
+            found.paths.push(path.clone());
+            found.stats.push(other.map(|(_, stat)| stat).or_else(|| match looked {
+                Ok(stat) => stat,
+                Err(error) => {
+                    found.note(index, error_at(&root.display(path), &error));
+                    None
+                }
+            }));
+        }
+        found
+    }
+
+    /// A file cannot be read.
+    fn note(&self, index: usize, error: DiskError) -> DiskError {
+        lock(&self.errors).entry(index).or_insert(error).clone()
     }
 
     /// Whether all files reach as far as a piece of so many bytes needs them.
@@ -134,11 +162,14 @@ impl<'a> Found<'a> {
     }
 
     fn judge(&self, pieces: &[Piece], piece_length: u64) -> Vec<VerifiedFile> {
-        let judge = |(file, stat): (&FileEntry, &Option<FileStat>)| {
+        let mut errors = lock(&self.errors);
+        let judge = |(index, (file, stat)): (usize, (&FileEntry, &Option<FileStat>))| {
+            let error = errors.remove(&index);
             let first = (file.offset / piece_length) as usize;
             let end = (file.offset + file.len).div_ceil(piece_length) as usize;
             let its = if file.len == 0 { &[] } else { pieces.get(first..end).unwrap_or_default() };
             let state = match stat.map(|stat| stat.len) {
+                _ if error.is_some() => FileState::Unreadable,
                 None => FileState::Missing,
                 Some(len) if len < file.len => FileState::Short(len),
                 Some(len) if len > file.len => FileState::Long(len),
@@ -152,14 +183,15 @@ impl<'a> Found<'a> {
                 state,
                 pieces: its.len() as u32,
                 pieces_right: its.iter().filter(|state| **state == Piece::Right).count() as u32,
+                error,
             }
         };
-        let files = self.info.files.iter().zip(&self.stats);
-        files.filter(|(file, _)| !file.pad).map(judge).collect()
+        let files = self.info.files.iter().zip(&self.stats).enumerate();
+        files.filter(|(_, (file, _))| !file.pad).map(judge).collect()
     }
 
     fn path(&self, index: usize) -> PathBuf {
-        self.info.files.get(index).map_or_else(PathBuf::new, |file| self.root.display(&file.path))
+        self.paths.get(index).map_or_else(PathBuf::new, |path| self.root.display(path))
     }
 }
 
@@ -172,16 +204,27 @@ impl Files for Found<'_> {
 
     fn open(&self, index: usize) -> Result<Option<File>, DiskError> {
         match self.info.files.get(index).filter(|file| !file.pad) {
-            Some(file) => open_to_read(self.root, &file.path).map(Some),
+            Some(_) => open_to_read(self.root, &self.paths[index])
+                .map(Some)
+                .map_err(|error| self.note(index, error)),
             None => Ok(None),
         }
     }
 
     fn failed(&self, index: usize, error: io::Error) -> DiskError {
         let path: &Path = &self.path(index);
-        match error.kind() {
+        let error = match error.kind() {
             io::ErrorKind::UnexpectedEof => ends_too_early(path),
             _ => error_at(path, &error),
-        }
+        };
+        self.note(index, error)
     }
+
+    fn pass_over(&self, _: DiskError) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use sha1::{Digest, Sha1};
 
 use super::MetainfoError;
 use super::paths::{self, Paths};
-use crate::bencode::{Limits, Value};
+use crate::bencode::{Limits, List, Value};
 use crate::id::{Id, InfoHash};
 
 /// Longest piece: 32,767 blocks of 16 KiB, rounded up (libtorrent, torrent_info.cpp).
@@ -101,6 +101,23 @@ impl Info {
         })
     }
 
+    /// The paths of the files as the dict has them, with nothing mended: names only to look for, no
+    /// path of them is safe to join.
+    pub fn raw_paths(&self) -> Vec<Vec<String>> {
+        let Ok(info) = Value::parse(&self.raw, Limits::METAINFO) else { return Vec::new() };
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let name = text(&info, b"name.utf-8", b"name").map(lossy).unwrap_or_default();
+        let Some(files) = info.get(b"files").and_then(|files| files.as_list()) else {
+            return vec![vec![name]];
+        };
+        let path = |file: Value<'_>| {
+            let elements = path_of(&file).into_iter().flatten();
+            let elements = elements.filter_map(|element| element.as_bytes().map(lossy));
+            std::iter::once(name.clone()).chain(elements).collect()
+        };
+        files.map(path).collect()
+    }
+
     /// Number of pieces.
     pub fn piece_count(&self) -> u32 {
         self.piece_hashes.len() as u32
@@ -151,11 +168,7 @@ fn read_files(info: &Value<'_>, name: &str) -> Result<(Vec<FileEntry>, bool), Me
             .get(b"attr")
             .and_then(|attr| attr.as_bytes())
             .is_some_and(|attr| attr.contains(&b'p'));
-        let elements = file
-            .get(b"path.utf-8")
-            .and_then(|path| path.as_list())
-            .or_else(|| file.get(b"path").and_then(|path| path.as_list()));
-        let path = match elements {
+        let path = match path_of(&file) {
             Some(elements) => paths::elements(name, elements)?,
             None if pad => vec![name.to_string(), ".pad".to_string()],
             None => return Err(MetainfoError::Missing("path")),
@@ -172,6 +185,11 @@ fn read_files(info: &Value<'_>, name: &str) -> Result<(Vec<FileEntry>, bool), Me
     }
     files.shrink_to_fit();
     Ok((files, false))
+}
+
+fn path_of<'a>(file: &Value<'a>) -> Option<List<'a>> {
+    let better = file.get(b"path.utf-8").and_then(|path| path.as_list());
+    better.or_else(|| file.get(b"path")?.as_list())
 }
 
 fn length(file: &Value<'_>) -> Result<u64, MetainfoError> {
