@@ -42,7 +42,10 @@ async fn host(len: usize, seed: bool) -> Host {
     }
     let root = folder.path().to_owned();
     let add = match seed {
-        true => Add::seed(HashedPath { info: info.clone(), root }),
+        true => {
+            let (paths, skipped) = Default::default();
+            Add::seed(HashedPath { info: info.clone(), root, paths, skipped })
+        }
         false => Add::info(info.clone(), root),
     };
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));

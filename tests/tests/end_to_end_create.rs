@@ -1,12 +1,12 @@
 //! `trackerless create`, judged by libtorrent, and beside `trackerless seed`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use harness::cli::{Place, info_hash, prefixed};
-use harness::content::{folder, single_file};
+use harness::content::{assert_same, folder, single_file};
 use harness::process::output_of;
 use harness::programs::peers_python;
 
@@ -69,4 +69,113 @@ fn the_file_may_be_read_by_whom_the_umask_lets() {
     let names: Vec<_> =
         fs::read_dir(place.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn what_is_shared_and_what_is_no_file_is_never_replaced() {
+    let place = Place::new(93);
+    let (tree, file) = (folder(&place.root(), "tree", 94), place.path("one"));
+    fs::write(&file, "all that there is").unwrap();
+    symlink(&file, place.path("link")).unwrap();
+    symlink(&tree, place.path("to tree")).unwrap();
+    let pipe = place.path("pipe");
+    output_of({
+        let mut mkfifo = Command::new("mkfifo");
+        mkfifo.arg(&pipe);
+        mkfifo
+    });
+    place.folder("taken");
+    let shared = "is, or lies in, what is to be shared";
+    let other = "something else than a file";
+    for (source, output, words) in [
+        ("one", "one", shared),
+        ("one", "./tree/../one", shared),
+        ("link", "one", shared),
+        ("tree", "tree/x.torrent", shared),
+        ("tree", "to tree/x.torrent", shared),
+        ("to tree", "tree/empty.dat", shared),
+        ("one", "link", other),
+        ("one", "pipe", other),
+        ("one", "taken", other),
+        ("one", "/dev/full", other),
+        ("one", "..", "names no file"),
+    ] {
+        let before = fs::symlink_metadata(place.root().join(output)).ok();
+        let run = place.run(["create", source, "-o", output]);
+        run.assert_code(2).assert_error(&[output, words, "another place with -o"]);
+        assert_eq!(run.stdout, "");
+        let after = fs::symlink_metadata(place.root().join(output)).ok();
+        let kind = |there: &Option<fs::Metadata>| there.as_ref().map(fs::Metadata::file_type);
+        assert_eq!(kind(&before), kind(&after), "{output}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"all that there is");
+    assert!(!tree.join("x.torrent").exists());
+    let run = place.run(["create", "one", "-o", "no/folder/x.torrent"]);
+    run.assert_code(5).assert_error(&["trackerless: no/folder: No such file", "with -o"]);
+    // One that is there is replaced, as an earlier run may have made it.
+    for _ in 0..2 {
+        place.run(["create", "one", "-o", "one.torrent"]).assert_code(0);
+    }
+}
+
+#[test]
+fn names_that_other_systems_do_not_take_are_shared_all_the_same() {
+    let place = Place::new(94);
+    let tree = place.folder("t\ttree");
+    let long = "x".repeat(250);
+    let names = ["README", "readme", "a\\b", "a_b", "a\tb", "sub/.Trackerless", "sub/x\ny", &long];
+    fs::create_dir(tree.join("sub")).unwrap();
+    for (n, name) in names.into_iter().enumerate() {
+        fs::write(tree.join(name), format!("this is {n}")).unwrap();
+    }
+    place.run(["create", "t\ttree", "-o", "t.torrent"]).assert_code(0);
+    let seed = place.seed(1, &tree);
+    let (bind, peer) = (place.any_port(2), seed.address.to_string());
+    let more = ["--no-dht", "-o", "got", "--bind", &bind, "--peer", &peer];
+    let run = place.run([&["get", "t.torrent"], &more[..]].concat());
+    assert_eq!(run.assert_code(0).stdout, "got/t_tree\n");
+    let short = "x".repeat(240);
+    let mended =
+        ["README", "readme.1", "a_b", "a_b.1", "a_b.2", "sub/_.Trackerless", "sub/x_y", &short];
+    let read = |root: &Path, names: &[&str]| {
+        let mut all: Vec<_> =
+            names.iter().map(|name| fs::read_to_string(root.join(name)).expect(name)).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(read(&place.path("got/t_tree"), &mended), read(&tree, &names));
+    // Both are whole: as it was made, and as it was fetched.
+    for folder in [".", "got"] {
+        place.run(["verify", "t.torrent", folder]).assert_code(0);
+    }
+
+    let single = place.path("sin\\gle");
+    fs::write(&single, "alone").unwrap();
+    let seed = place.seed(3, &single);
+    let (bind, peer) = (place.any_port(4), seed.address.to_string());
+    let more = ["--no-dht", "-o", "got", "--bind", &bind, "--peer", &peer];
+    place.run([&["get", seed.info_hash()], &more[..]].concat()).assert_code(0);
+    assert_same(&single, &place.path("got/sin_gle"));
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let place = Place::new(95);
+    let tree = folder(&place.root(), "tree", 95);
+    let names = ["l1", "l2", "l3", "l4", "nested/l5", "zz"];
+    for name in names {
+        symlink("empty.dat", tree.join(name)).unwrap();
+    }
+    let create = ["create", "tree", "-o", "x.torrent"];
+    let run = place.run(create);
+    run.assert_code(0).assert_error(&["left out: 6", "symbolic links", "tree/l1", "l5, ..."]);
+    let skipped = place.run([&create[..], &["--json"]].concat()).event("skipped");
+    assert_eq!(
+        (&skipped["count"], &skipped["first"][4]),
+        (&6.into(), &{ tree.canonicalize().unwrap().join("nested/l5").to_str().unwrap().into() })
+    );
+    let seed = place.seed(1, &tree);
+    assert_eq!(seed.program.events().iter().filter(|e| e["event"] == "skipped").count(), 1);
+    names.iter().for_each(|name| fs::remove_file(tree.join(name)).unwrap());
+    assert_eq!(place.run(create).assert_code(0).stderr, "");
 }

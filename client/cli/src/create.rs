@@ -13,6 +13,9 @@ use crate::args::Create;
 use crate::exit::Failure;
 use crate::report::Report;
 
+/// What to do about a place that cannot be written to.
+const ELSEWHERE: &str = "choose another place with -o";
+
 /// Hashes `args.path` and writes the .torrent file.
 pub fn run(args: &Create, quiet: bool) -> Result<(), Failure> {
     let report = Report::new(args.json, quiet);
@@ -20,12 +23,14 @@ pub fn run(args: &Create, quiet: bool) -> Result<(), Failure> {
 }
 
 fn create(args: &Create, report: &Report) -> Result<(), Failure> {
+    may_write(&args.output, &args.path)?;
     let hashed = hash_path(&args.path, args.piece_length, |_, _| {})
         .map_err(|error| Failure::Disk(error.to_string()))?;
+    crate::seed::tell_skipped(&hashed, report);
     let bytes = Metainfo::encode(&hashed.info.raw, &args.node);
     write(&args.output, &bytes).map_err(|error| {
         let path = args.output.display();
-        Failure::Disk(format!("{path}: {}; choose another place with -o", plain(&error)))
+        Failure::Disk(format!("{path}: {}; {ELSEWHERE}", plain(&error)))
     })?;
     let magnet = crate::seed::magnet(&hashed.info);
     report.event(
@@ -40,12 +45,34 @@ fn create(args: &Create, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The file is put in the place of what is there: that must be neither a part of what is shared nor
+/// a device, a pipe or a link.
+fn may_write(output: &Path, source: &Path) -> Result<(), Failure> {
+    let refused = |why: &str| Failure::Usage(format!("{}: {why}; {ELSEWHERE}", output.display()));
+    let name = output.file_name().ok_or_else(|| refused("it names no file"))?;
+    let folder = folder_of(output);
+    let real = folder
+        .canonicalize()
+        .map_err(|error| Failure::Disk(format!("{}: {error}; {ELSEWHERE}", folder.display())))?;
+    // One that is not there is told of by who reads it.
+    if source.canonicalize().is_ok_and(|source| real.join(name).starts_with(source)) {
+        return Err(refused("it is, or lies in, what is to be shared"));
+    }
+    match output.symlink_metadata() {
+        Ok(there) if !there.is_file() => Err(refused("there is something else than a file")),
+        _ => Ok(()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Written beside and renamed over, so that a reader never sees half of it.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A torrent file is no secret: the umask decides who reads it.
     let mode = Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder_of(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

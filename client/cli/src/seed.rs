@@ -140,6 +140,7 @@ fn hash(path: &Path, piece_length: Option<u32>, report: &Report) -> Result<Hashe
     })
     .map_err(|error| Failure::Disk(error.to_string()))?;
     bar.finish_and_clear();
+    tell_skipped(&hashed, report);
     let info = &hashed.info;
     report.event(
         "hashed",
@@ -158,6 +159,26 @@ fn hash(path: &Path, piece_length: Option<u32>, report: &Report) -> Result<Hashe
         text::bytes(u64::from(info.piece_length)),
     ));
     Ok(hashed)
+}
+
+/// Tells what of a folder is not shared.
+pub fn tell_skipped(hashed: &HashedPath, report: &Report) {
+    /// Names that are told.
+    const NAMES_MAX: usize = 5;
+    if hashed.skipped.is_empty() {
+        return;
+    }
+    let first = hashed.skipped.iter().take(NAMES_MAX);
+    let names: Vec<String> = first.map(|path| path.display().to_string()).collect();
+    let count = hashed.skipped.len();
+    let more = if count > names.len() { ", ..." } else { "" };
+    report.note(&format!(
+        "left out: {count} that are neither files nor folders (symbolic links are not followed): \
+         {}{more}",
+        names.join(", ")
+    ));
+    let info_hash = hashed.info.info_hash.to_string();
+    report.event("skipped", json!({ "info_hash": info_hash, "count": count, "first": names }));
 }
 
 /// The magnet link of a torrent.

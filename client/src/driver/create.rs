@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use wire::metainfo::{self, Info};
 
 use super::hash_files::{Files, hash_files};
+use crate::disk::RelPath;
 use crate::geometry::Geometry;
 
 /// What a path holds, as a torrent.
@@ -16,6 +17,11 @@ pub struct HashedPath {
     pub info: Info,
     /// The folder that the torrent's paths lie beneath.
     pub root: PathBuf,
+    /// The files' real paths beneath it, in their order, where reading the info dict mends any of
+    /// them (names that other systems do not take); else none.
+    pub paths: Vec<RelPath>,
+    /// What was left out, as it is neither a file nor a folder: symbolic links, pipes and the like.
+    pub skipped: Vec<PathBuf>,
 }
 
 /// One file, as found.
@@ -27,7 +33,7 @@ struct Found {
 }
 
 /// Hashes a file, or a folder with all beneath it in the order of its paths, and tells `progress`
-/// of bytes done and in all. Symbolic links are not followed; names must be UTF-8.
+/// of bytes done and in all. Symbolic links are not followed, but told of; names must be UTF-8.
 ///
 /// # Errors
 /// What the disk says, a folder without a byte in it, or a piece length that is no power of two: with
@@ -40,13 +46,14 @@ pub fn hash_path(
     let real = path.canonicalize().map_err(named(path))?;
     let name = name_of(&real)?;
     let root = real.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let mut found = Vec::new();
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
     let metadata = real.metadata().map_err(named(path))?;
     if metadata.is_file() {
         found.push(Found { path: Vec::new(), len: metadata.len(), real: real.clone() });
     } else if metadata.is_dir() {
-        walk(&real, &mut Vec::new(), &mut found)?;
+        walk(&real, &mut Vec::new(), &mut found, &mut skipped)?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
+        skipped.sort();
     } else {
         return Err(named(path)(invalid("it is neither a file nor a folder")));
     }
@@ -63,7 +70,12 @@ pub fn hash_path(
         found.into_iter().map(|file| (file.path, file.len)).collect();
     let raw = metainfo::build_info(&name, &files, piece_length, &hashes);
     let info = Info::parse(&raw).map_err(|error| named(path)(invalid(&error.to_string())))?;
-    Ok(HashedPath { info, root })
+    let real = files.into_iter().map(|(path, _)| [vec![name.clone()], path].concat());
+    let mut paths: Vec<RelPath> = real.collect();
+    if paths.iter().eq(info.files.iter().map(|file| &file.path)) {
+        paths = Vec::new();
+    }
+    Ok(HashedPath { info, root, paths, skipped })
 }
 
 fn name_of(path: &Path) -> io::Result<String> {
@@ -73,10 +85,19 @@ fn name_of(path: &Path) -> io::Result<String> {
         .ok_or_else(|| named(path)(invalid("its name is not UTF-8, or it has none")))
 }
 
-fn walk(folder: &Path, prefix: &mut Vec<String>, found: &mut Vec<Found>) -> io::Result<()> {
+fn walk(
+    folder: &Path,
+    prefix: &mut Vec<String>,
+    found: &mut Vec<Found>,
+    skipped: &mut Vec<PathBuf>,
+) -> io::Result<()> {
     for entry in std::fs::read_dir(folder).map_err(named(folder))? {
         let entry = entry.map_err(named(folder))?;
         let kind = entry.file_type().map_err(named(&entry.path()))?;
+        if !kind.is_dir() && !kind.is_file() {
+            skipped.push(entry.path());
+            continue;
+        }
         let name = name_of(&entry.path())?;
         // Our own state is no part of what is shared.
         if name == crate::storage::STATE_FOLDER && kind.is_dir() {
@@ -84,8 +105,8 @@ fn walk(folder: &Path, prefix: &mut Vec<String>, found: &mut Vec<Found>) -> io::
         }
         prefix.push(name);
         if kind.is_dir() {
-            walk(&entry.path(), prefix, found)?;
-        } else if kind.is_file() {
+            walk(&entry.path(), prefix, found, skipped)?;
+        } else {
             let len = entry.metadata().map_err(named(&entry.path()))?.len();
             found.push(Found { path: prefix.clone(), real: entry.path(), len });
         }
