@@ -71,6 +71,8 @@ pub struct Candidates {
     /// Local ones: many peers may share one such host.
     banned: BTreeSet<SocketAddr>,
     max: usize,
+    dials_v4: bool,
+    dials_v6: bool,
     redial_after: Duration,
     redial_after_max: Duration,
     failures_max: u32,
@@ -87,6 +89,8 @@ impl Candidates {
             banned_hosts: BTreeSet::new(),
             banned: BTreeSet::new(),
             max: config.candidates_max,
+            dials_v4: config.dials_v4,
+            dials_v6: config.dials_v6,
             redial_after: config.redial_after,
             redial_after_max: config.redial_after_max,
             failures_max: config.dial_failures_max,
@@ -109,7 +113,8 @@ impl Candidates {
     /// failed, else one of the worst source: of a better source than its own only one that failed,
     /// and only where that source has most of the list.
     pub fn add(&mut self, now: Time, addr: SocketAddr, source: Source) -> bool {
-        if !is_unicast(addr) || self.is_banned(&addr) {
+        let may_dial = if addr.is_ipv4() { self.dials_v4 } else { self.dials_v6 };
+        if !may_dial || !is_unicast(addr) || self.is_banned(&addr) {
             return false;
         }
         if let Some(known) = self.known.get_mut(&addr) {
@@ -219,6 +224,14 @@ impl Candidates {
         }
     }
 
+    /// We could not dial it now, for which it cannot help.
+    pub fn put_off(&mut self, now: Time, addr: SocketAddr) {
+        if let Some(candidate) = usable(&mut self.known, addr) {
+            candidate.state = State::Idle;
+            candidate.not_before = now + self.redial_after;
+        }
+    }
+
     /// A working connection ended; it may be dialled again soon.
     pub fn ended(&mut self, now: Time, addr: SocketAddr) {
         if let Some(candidate) = usable(&mut self.known, addr) {
@@ -318,6 +331,34 @@ mod tests {
             c.failed(now, addr(1));
         }
         assert_eq!(waits, [0, 2, 4, 8, 16, 32, 64, 128]);
+    }
+
+    #[test]
+    fn what_we_could_not_dial_counts_against_nobody() {
+        let mut c = candidates(10);
+        c.add(Time::ZERO, addr(1), Source::Pex);
+        let mut now = Time::ZERO;
+        for _ in 0..50 {
+            now = c.next_at().unwrap();
+            assert_eq!(c.next(now, |_| true), Some(addr(1)));
+            c.put_off(now, addr(1));
+        }
+        assert_eq!(c.next_at().unwrap().since(now).as_secs(), 2);
+        c.ban(addr(1));
+        c.put_off(now, addr(1));
+        assert_eq!(c.next_at(), None);
+    }
+
+    #[test]
+    fn a_family_that_is_not_dialled_has_no_candidates() {
+        let (v4, v6) = (addr(1), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 6881)));
+        for (dials_v4, dials_v6) in [(true, false), (false, true)] {
+            let config = crate::Config { dials_v4, dials_v6, ..crate::Config::default() };
+            let mut c = Candidates::new(&config, Rng::new(&[1; 32]));
+            assert_eq!(c.add(Time::ZERO, v4, Source::User), dials_v4);
+            assert_eq!(c.add(Time::ZERO, v6, Source::Pex), dials_v6);
+            assert_eq!(c.len(), 1);
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Close {
     /// The dial failed or took too long.
     DialFailed,
+    /// The process has no file descriptor left for it.
+    NoDescriptor,
     /// The other side closed it, or the network did.
     Remote,
     /// No handshake in time, or one of another protocol.
@@ -38,6 +40,7 @@ impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Close::DialFailed => "it cannot be reached",
+            Close::NoDescriptor => "too many open files",
             Close::Remote => "it closed the connection",
             Close::NoHandshake => "no handshake",
             Close::UnknownTorrent => "it asked for an unknown torrent",

@@ -16,6 +16,11 @@ pub struct Config {
     /// ones, and is no burden to a swarm of which all are full. libtorrent changes 4 % each 5 minutes
     /// (`peer_turnover`): of 80 one in 94 s; those were idle for 30 s before.
     pub turnover_gap: Duration,
+    /// Whether IPv4 addresses are candidates. The driver says no where it is bound to given addresses,
+    /// of IPv6 alone: a dial from any other would show what the user did not want to show.
+    pub dials_v4: bool,
+    /// Whether IPv6 addresses are, likewise.
+    pub dials_v6: bool,
     /// Dials under way at a time, of a torrent. anacrolix has 25, libtorrent starts 30 a second.
     pub dials_max: usize,
     /// How long a dial may take. libtorrent: peer_connect_timeout 15 s; strangers that answer at
@@ -136,6 +141,8 @@ impl Default for Config {
             peers_max: 80,
             idle_max: Duration::from_secs(30),
             turnover_gap: Duration::from_secs(10),
+            dials_v4: true,
+            dials_v6: true,
             dials_max: 30,
             dial_timeout: Duration::from_secs(8),
             handshake_timeout: Duration::from_secs(10),

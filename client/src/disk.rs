@@ -212,6 +212,8 @@ pub enum DiskErrorKind {
     /// What lies there is not ours to change: a file longer than the torrent's, a folder in its
     /// place.
     Conflict,
+    /// The process, or the system, has no file descriptor left.
+    OutOfFiles,
     /// Anything else.
     Other,
 }

@@ -369,7 +369,10 @@ impl<P: Payload> Session<P> {
             Some(
                 Conn::Dialing { torrent: key, addr, .. }
                 | Conn::Greeting { torrent: Some(key), addr, .. },
-            ) => self.with(now, key, |torrent| torrent.handle_dial_failed(now, addr)),
+            ) => self.with(now, key, |torrent| match why {
+                Close::NoDescriptor => torrent.handle_not_dialled(now, addr),
+                _ => torrent.handle_dial_failed(now, addr),
+            }),
             Some(Conn::Greeting { torrent: None, .. }) | None => {}
         }
         self.unsettled.remove(&conn);

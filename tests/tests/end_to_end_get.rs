@@ -1,10 +1,10 @@
 //! `trackerless get` by everything that names a torrent.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
-use harness::cli::{Place, Program};
+use harness::cli::{Place, Program, prefixed};
 use harness::content::{assert_same, digests, folder, single_file};
 use harness::hand_made::HandMade;
 use harness::ports::free_address;
@@ -310,4 +310,72 @@ fn a_magnet_link_may_choose_files_and_their_room_is_taken_at_once() {
     assert_eq!(digests(&place.path("got/tree")).len(), 1);
     let file = std::fs::metadata(place.path("got/tree/zz last/big.bin")).unwrap();
     assert!(file.blocks() * 512 >= file.len());
+}
+
+#[test]
+fn a_family_that_is_not_bound_is_not_dialled() {
+    let place = Place::new(28);
+    let path = single_file(&place.root(), "a.bin", 100_000, 28);
+    let seed = place.seed(1, &path);
+    let v6 = TcpListener::bind("[::1]:0").unwrap();
+    v6.set_nonblocking(true).unwrap();
+    let (v4_peer, v6_peer) = (seed.address.to_string(), v6.local_addr().unwrap().to_string());
+    let hash = seed.info_hash();
+    let get = |bind: &str, peers: &[&str], code: i32| {
+        let mut command = place.command(["get", hash, "--no-dht", "-o", "got", "--timeout", "5"]);
+        command.args(["--bind", bind]);
+        peers.iter().for_each(|peer| _ = command.args(["--peer", peer]));
+        let run = place.run_command(command);
+        run.assert_code(code);
+        run
+    };
+    // The v6 peer was named first, and would have been dialled with the other.
+    let run = get(&place.any_port(2), &[&v6_peer, &v4_peer], 0);
+    run.assert_error(&["not dialled", &v6_peer]);
+    assert!(v6.accept().is_err(), "it was dialled");
+    let run = get("[::1]:0", &[&v4_peer], 3);
+    run.assert_error(&["not dialled", &v4_peer, "no peer is known"]);
+    // A wildcard says nothing of whence one may dial.
+    get("0.0.0.0:0", &[&v6_peer, "[::1]:1"], 3);
+    assert!(v6.accept().is_ok());
+}
+
+/// The soft and the hard limit of a process's open files.
+fn open_files_limits(id: u32) -> [String; 2] {
+    let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut words = line.split_whitespace().skip(3).map(String::from);
+    [words.next().unwrap(), words.next().unwrap()]
+}
+
+#[test]
+fn as_many_files_may_be_open_as_the_system_lets() {
+    let place = Place::new(29);
+    let path = single_file(&place.root(), "a.bin", 100_000, 29);
+    let mut command = place.command(["seed", "--json", "--no-dht", "--bind", &place.any_port(1)]);
+    command.arg(&path);
+    let script = "ulimit -Hn 4000 && ulimit -Sn 64 && exec \"$0\" \"$@\"";
+    let mut seed = place.start_command(prefixed(["bash", "-c", script], &command));
+    seed.wait_event("serving");
+    assert_eq!(open_files_limits(seed.process().id()), ["4000", "4000"]);
+}
+
+#[test]
+fn what_finds_no_file_descriptor_is_tried_again() {
+    let place = Place::new(30);
+    let path = single_file(&place.root(), "a.bin", 300_000, 30);
+    let torrent = place.create(&path, &[]);
+    let seed = place.seed(1, &path);
+    // They take connections, and say nothing over them.
+    let silent: Vec<_> = (0..60).map(|_| TcpListener::bind((place.ip(3), 0)).unwrap()).collect();
+    let mut command = place.command(["get", "-vv", "--no-dht", "--json", "-o", "got"]);
+    command.args(["--bind", &place.any_port(2), "--peer", &seed.address.to_string()]).arg(&torrent);
+    for peer in &silent {
+        command.args(["--peer", &peer.local_addr().unwrap().to_string()]);
+    }
+    let script = "ulimit -n 32 && exec \"$0\" \"$@\"";
+    let run = place.run_command(prefixed(["bash", "-c", script], &command));
+    run.assert_code(0).assert_error(&["cannot dial", "Too many open files"]);
+    assert!(!run.stderr.contains("dial failed"), "{run}");
+    assert_same(&path, &place.path("got/a.bin"));
 }

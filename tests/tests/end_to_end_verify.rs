@@ -170,7 +170,7 @@ fn what_the_disk_refuses_is_told_as_such() {
 
 #[test]
 fn what_cannot_be_read_keeps_nothing_else_from_being_told() {
-    let place = Place::new(124);
+    let place = Place::new(126);
     let lies = place.folder("lies");
     let root = lies.join("t");
     for (n, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
@@ -220,7 +220,7 @@ fn what_cannot_be_read_keeps_nothing_else_from_being_told() {
 
 #[test]
 fn the_torrents_own_folder_is_told_from_the_one_above() {
-    let place = Place::new(125);
+    let place = Place::new(127);
     let tree = folder(&place.root(), "tree", 125);
     let torrent = place.create(&tree, &[]);
     let run = verify(&place, &torrent, &tree, &[]);

@@ -112,6 +112,7 @@ impl From<DiskError> for Failure {
             }
             DiskErrorKind::Conflict => "; move it away, or choose another folder with -o",
             DiskErrorKind::NotFound => ": it was changed meanwhile; run the same command again",
+            DiskErrorKind::OutOfFiles => "; raise the limit of open files (ulimit -n)",
             DiskErrorKind::Other => "",
         };
         Failure::Disk(format!("{}{hint}", error.message))

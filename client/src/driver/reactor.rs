@@ -18,7 +18,7 @@ use wire::peer::Frame;
 use wire::time::Time;
 
 use super::connection::{Connection, FileRun, Writing, Wrote};
-use super::disk::{Completion, DiskPool, Slot, WarmPages};
+use super::disk::{self, Completion, DiskPool, Slot, WarmPages};
 use crate::disk::FileId;
 use crate::session::{Action, Event, Session};
 use crate::torrent::{Output, TorrentEvent};
@@ -26,6 +26,8 @@ use crate::{Close, ConnId, TorrentKey};
 
 /// Reads of one connection before the others have their turn: 4 of 256 KiB are 1 MiB.
 const READS_PER_TURN: usize = 4;
+/// How long a dial without a file descriptor waits until another may be tried.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_secs(1);
 /// Outputs of one connection before the others have their turn: 64 blocks are 1 MiB.
 const WRITES_PER_TURN: usize = 64;
 
@@ -323,6 +325,12 @@ impl Reactor {
             Ok(Ok(stream)) => {
                 self.add_connection(conn, stream, addr);
                 self.input(|session, now| session.handle_connected(now, conn));
+            }
+            Ok(Err(error)) if disk::is_out_of_files(&error) => {
+                tracing::debug!(%addr, %error, "cannot dial");
+                // The place is kept meanwhile, or all others would be tried as well, for nothing.
+                tokio::time::sleep(DESCRIPTOR_PAUSE).await;
+                self.input(|session, now| session.handle_closed(now, conn, Close::NoDescriptor));
             }
             Ok(Err(error)) => {
                 tracing::debug!(%addr, %error, "dial failed");

@@ -103,6 +103,12 @@ impl<P: Payload> Torrent<P> {
         self.dial_more(now);
     }
 
+    /// We could not dial, and will not be able to dial another: that is left to the next tick.
+    pub fn handle_not_dialled(&mut self, now: Time, addr: SocketAddr) {
+        self.dials = self.dials.saturating_sub(1);
+        self.candidates.put_off(now, addr);
+    }
+
     /// A handshake for this torrent came over `conn`. On success the connection is this torrent's;
     /// our own handshake was sent already if we dialled. An error says why it is to be closed.
     pub fn handle_handshake(

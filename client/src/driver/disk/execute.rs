@@ -428,6 +428,12 @@ pub(super) fn not_open() -> DiskError {
     DiskError { kind: DiskErrorKind::Other, message: "a file is not open".to_owned() }
 }
 
+/// Whether it is for want of a file descriptor, which somebody may close.
+pub(in crate::driver) fn is_out_of_files(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// What the system said about a path, sorted.
 pub fn error_at(path: &Path, error: &io::Error) -> DiskError {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -438,6 +444,7 @@ pub fn error_at(path: &Path, error: &io::Error) -> DiskError {
             DiskErrorKind::Denied
         }
         Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NXIO) => DiskErrorKind::Conflict,
+        _ if is_out_of_files(error) => DiskErrorKind::OutOfFiles,
         _ => DiskErrorKind::Other,
     };
     let path = path.display();

@@ -17,21 +17,30 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use wire::metainfo::Info;
 
-use crate::disk::{DiskError, DiskOp, DiskResult, Extent, FileId, HashWork, RelPath};
+use crate::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, HashWork, RelPath,
+};
 use crate::session::JobId;
 use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
 use execute::{Files, execute, hash, hash_both, not_open};
-pub(super) use execute::{OpenFile, ends_too_early, open_to_read, stat};
+pub(super) use execute::{OpenFile, ends_too_early, is_out_of_files, open_to_read, stat};
 pub(super) use relocate::{RelocateError, move_storage, rename_file, renamed_paths};
 pub(super) use root::Root;
 pub use slot::Slot;
 pub use warm::WarmPages;
 
 pub use super::sha1::Hasher;
+
+/// How long a file that there is no descriptor for is tried again: handshakes of silent peers, which
+/// hold theirs, end within 10 s.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+/// Wait before that.
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many threads.
 #[derive(Clone, Debug)]
@@ -86,6 +95,8 @@ enum Job {
         root: Arc<Root>,
         op: DiskOp<Slot>,
         files: Files,
+        /// Since when there is no file descriptor for it.
+        waits_since: Option<Instant>,
     },
     Hash {
         job: JobId,
@@ -112,6 +123,16 @@ enum Job {
 struct Finished {
     completion: Completion,
     opened: Option<(FileId, OpenFile)>,
+}
+
+impl Finished {
+    fn is_out_of_files(&self) -> bool {
+        let Completion::Op { result: DiskResult::Failed { error, .. }, .. } = &self.completion
+        else {
+            return false;
+        };
+        error.kind == DiskErrorKind::OutOfFiles
+    }
 }
 
 /// Jobs for threads of one sort.
@@ -228,7 +249,7 @@ impl DiskPool {
         let entry = match (op, self.roots.get(&job.torrent)) {
             (DiskOp::Close { file }, _) => Job::Close { job, file: self.files.remove(&file) },
             (op, Some(root)) => match self.files_of(&op) {
-                Some(files) => Job::Op { job, root: root.clone(), op, files },
+                Some(files) => Job::Op { job, root: root.clone(), op, files, waits_since: None },
                 None => refuse(job, op),
             },
             (op, None) => refuse(job, op),
@@ -374,7 +395,19 @@ fn work(queue: &Queue, shared: &Shared) {
     while let Some((job, other)) = queue.next() {
         match other {
             Some(other) => do_both(job, other, &mut scratch, &mut done),
-            None => done.push(do_one(job, &mut scratch)),
+            None => {
+                let again = to_open(&job);
+                let finished = do_one(job, &mut scratch);
+                match again.filter(|_| finished.is_out_of_files()) {
+                    Some(again) => {
+                        thread::sleep(OPEN_PAUSE);
+                        // What closes files has its turn first.
+                        queue.lock().jobs.push_back(again);
+                        continue;
+                    }
+                    None => done.push(finished),
+                }
+            }
         }
         let mut finished = lock(&shared.finished);
         let is_first = finished.is_empty();
@@ -384,6 +417,22 @@ fn work(queue: &Queue, shared: &Shared) {
             (shared.wake)();
         }
     }
+}
+
+/// A file to open, once more if it may be tried again.
+fn to_open(job: &Job) -> Option<Job> {
+    let Job::Op { job, root, op: DiskOp::Open { file, path, mode }, files, waits_since } = job
+    else {
+        return None;
+    };
+    let waits_since = waits_since.unwrap_or_else(Instant::now);
+    (waits_since.elapsed() < OPEN_PATIENCE).then(|| Job::Op {
+        job: *job,
+        root: root.clone(),
+        op: DiskOp::Open { file: *file, path: path.clone(), mode: *mode },
+        files: files.clone(),
+        waits_since: Some(waits_since),
+    })
 }
 
 fn do_both(one: Job, other: Job, scratch: &mut Vec<u8>, done: &mut Vec<Finished>) {
@@ -424,7 +473,7 @@ fn hashed(job: JobId, work: HashWork<Slot>, digest: Option<[u8; 20]>) -> Finishe
 
 fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
     let (completion, opened) = match job {
-        Job::Op { job, root, op, files } => {
+        Job::Op { job, root, op, files, .. } => {
             let (result, opened) = execute(&root, op, &files, scratch);
             (Completion::Op { job, result }, opened)
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wire::InfoHash;
@@ -12,6 +13,9 @@ use crate::TorrentKey;
 use crate::disk::DiskError;
 use crate::driver::SessionError;
 use crate::torrent::Failure;
+
+/// Wait until a folder is opened that there is no file descriptor for.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of a torrent's info dict.
 #[derive(Clone)]
@@ -92,6 +96,14 @@ impl Engine {
         let root = added.root.clone();
         let Some(info_hash) = self.info_hash(key) else { return };
         self.loading.spawn_blocking(move || (key, saved_info(&root, &info_hash)));
+    }
+
+    /// There is no file descriptor for a torrent's folder: it begins a little later.
+    pub(super) fn put_off(&mut self, key: TorrentKey, info: Info) {
+        self.loading.spawn(async move {
+            tokio::time::sleep(PAUSE).await;
+            (key, Ok(info))
+        });
     }
 
     /// An info dict was read.

@@ -139,7 +139,12 @@ impl Engine {
         });
         let dial_from: Vec<IpAddr> =
             options.bind.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect();
-        let session = Session::new(options.config, us, seed);
+        let mut config = options.config;
+        let dials =
+            |v4| dial_from.is_empty() || options.bind.iter().any(|addr| addr.is_ipv4() == v4);
+        config.dials_v4 &= dials(true);
+        config.dials_v6 &= dials(false);
+        let session = Session::new(config, us, seed);
         let reactor = Reactor::start(session, disk, wake, dial_from);
         for listener in listeners {
             reactor.listen(listener);
@@ -248,6 +253,9 @@ impl Engine {
             let rooted = disk.set_root(key, added.root.clone());
             rooted.and_then(|()| disk.renamed_paths(key, &info))
         };
+        if matches!(&paths, Err(error) if error.kind == DiskErrorKind::OutOfFiles) {
+            return self.put_off(key, (*info).clone());
+        }
         let begins = self.reactor.input(|session, now| match paths {
             Ok(paths) => session.set_info(now, key, (*info).clone(), storage.with_paths(paths)),
             Err(error) => {
@@ -546,9 +554,15 @@ async fn resolve_peer(reactor: Reactor, key: TorrentKey, peer: String) {
     match tokio::net::lookup_host(&peer).await {
         Ok(addrs) => {
             let addrs: Vec<SocketAddr> = addrs.collect();
-            reactor.input(|session, now| {
+            let known = reactor.input(|session, now| {
                 session.add_candidates(now, key, Source::User, &addrs);
+                session.config().clone()
             });
+            let may_dial =
+                |a: &SocketAddr| if a.is_ipv4() { known.dials_v4 } else { known.dials_v6 };
+            if !addrs.iter().any(may_dial) {
+                tracing::warn!(%peer, "not dialled: it has no address of a family that is bound");
+            }
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot resolve the peer"),
     }

@@ -40,8 +40,8 @@ impl Builder {
 
     /// Listens at this address, for peers (TCP) and the DHT (UDP of the same port); repeatable, for
     /// IPv4 and IPv6, or for each address of a host. With port 0 the system chooses one, the same for
-    /// all. Dials leave from these addresses, where they are no wildcards. Default: any port of all
-    /// IPv4 addresses.
+    /// all. Dials leave from these addresses, where they are no wildcards; where one is none, addresses of
+    /// a family that is not among them are not dialled. Default: any port of all IPv4 addresses.
     pub fn bind(mut self, addr: SocketAddr) -> Builder {
         self.bind.push(addr);
         self

@@ -119,6 +119,7 @@ fn disk_hint(kind: DiskErrorKind) -> &'static str {
         DiskErrorKind::Denied => "; mend its permissions, or choose another folder",
         DiskErrorKind::Locked => ", which fetches this torrent into this folder",
         DiskErrorKind::Conflict => "; move it away, or choose another folder",
+        DiskErrorKind::OutOfFiles => "; raise the limit of open files (ulimit -n)",
         DiskErrorKind::NotFound | DiskErrorKind::Other => "",
     }
 }
