@@ -13,6 +13,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::json_page;
+use crate::ports::free_address;
 use crate::process::{Process, output_of};
 use crate::programs::our_binary;
 use crate::wait::{secs, wait_for};
@@ -109,7 +111,11 @@ impl Place {
         let name = command.get_args().next().map(|arg| arg.to_string_lossy().into_owned());
         let name = name.filter(|name| !name.contains('/')).unwrap_or_default();
         let logs = self.scratch.path().join("logs");
-        Program { process: Process::spawn(&format!("{number}-{name}"), command, &logs) }
+        let is_documented = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .any(|word| Path::new(word).ends_with("trackerless"));
+        let process = Process::spawn(&format!("{number}-{name}"), command, &logs);
+        Program { process, is_documented }
     }
 
     /// Serves `path` on this address without a DHT.
@@ -172,6 +178,8 @@ pub fn info_hash(magnet: &str) -> &str {
 /// A program that runs.
 pub struct Program {
     process: Process,
+    /// It is one whose events docs/json.md tells of.
+    is_documented: bool,
 }
 
 impl Program {
@@ -247,6 +255,9 @@ impl Program {
     /// Waits for its end.
     pub fn finish(mut self) -> Run {
         let status = self.process.wait(RUN_LIMIT);
+        if self.is_documented {
+            self.events().iter().for_each(json_page::assert_has);
+        }
         Run { status, stdout: self.process.stdout(), stderr: self.process.stderr() }
     }
 
@@ -255,6 +266,19 @@ impl Program {
         self.process.signal(signal);
         self.finish()
     }
+}
+
+/// A DHT node that knows `others`, once it has joined them.
+pub fn dht_node(place: &Place, host: u8, others: &[SocketAddr]) -> (Program, SocketAddr) {
+    let address = free_address(place.ip(host));
+    let mut command = Command::new(our_binary("dht-node"));
+    command.args(["bootstrap", "--json", "--bind", &address.to_string()]);
+    for other in others {
+        command.args(["--bootstrap", &other.to_string()]);
+    }
+    let mut node = place.start_command(command);
+    node.wait_words(if others.is_empty() { "\"ready\"" } else { "\"joined\"" });
+    (node, address)
 }
 
 /// How a program ended, and what it said.

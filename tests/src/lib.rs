@@ -14,6 +14,7 @@ pub mod driven;
 pub mod hand_made;
 pub mod http;
 pub mod journal;
+pub mod json_page;
 pub mod lan;
 pub mod libtorrent;
 pub mod lossy;

@@ -2,26 +2,11 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 
-use harness::cli::{Place, Program, prefixed};
+use harness::cli::{Place, dht_node, prefixed};
 use harness::content::{assert_same, digests, folder, single_file};
 use harness::hand_made::HandMade;
 use harness::ports::free_address;
-use harness::programs::our_binary;
-
-/// A DHT node that knows `others`, once it has joined them.
-fn dht_node(place: &Place, host: u8, others: &[SocketAddr]) -> (Program, SocketAddr) {
-    let address = free_address(place.ip(host));
-    let mut command = Command::new(our_binary("dht-node"));
-    command.args(["bootstrap", "--json", "--bind", &address.to_string()]);
-    for other in others {
-        command.args(["--bootstrap", &other.to_string()]);
-    }
-    let mut node = place.start_command(command);
-    node.wait_words(if others.is_empty() { "\"ready\"" } else { "\"joined\"" });
-    (node, address)
-}
 
 #[test]
 fn by_torrent_file_and_peer_alone() {
@@ -322,6 +307,7 @@ fn a_family_that_is_not_bound_is_not_dialled() {
     let (v4_peer, v6_peer) = (seed.address.to_string(), v6.local_addr().unwrap().to_string());
     let hash = seed.info_hash();
     let get = |bind: &str, peers: &[&str], code: i32| {
+        let _ = fs::remove_dir_all(place.path("got"));
         let mut command = place.command(["get", hash, "--no-dht", "-o", "got", "--timeout", "5"]);
         command.args(["--bind", bind]);
         peers.iter().for_each(|peer| _ = command.args(["--peer", peer]));
@@ -354,7 +340,7 @@ fn as_many_files_may_be_open_as_the_system_lets() {
     let path = single_file(&place.root(), "a.bin", 100_000, 29);
     let mut command = place.command(["seed", "--json", "--no-dht", "--bind", &place.any_port(1)]);
     command.arg(&path);
-    let script = "ulimit -Hn 4000 && ulimit -Sn 64 && exec \"$0\" \"$@\"";
+    let script = "ulimit -Sn 64 && ulimit -Hn 4000 && exec \"$0\" \"$@\"";
     let mut seed = place.start_command(prefixed(["bash", "-c", script], &command));
     seed.wait_event("serving");
     assert_eq!(open_files_limits(seed.process().id()), ["4000", "4000"]);
@@ -367,13 +353,13 @@ fn what_finds_no_file_descriptor_is_tried_again() {
     let torrent = place.create(&path, &[]);
     let seed = place.seed(1, &path);
     // They take connections, and say nothing over them.
-    let silent: Vec<_> = (0..60).map(|_| TcpListener::bind((place.ip(3), 0)).unwrap()).collect();
+    let silent: Vec<_> = (0..25).map(|_| TcpListener::bind((place.ip(3), 0)).unwrap()).collect();
     let mut command = place.command(["get", "-vv", "--no-dht", "--json", "-o", "got"]);
     command.args(["--bind", &place.any_port(2), "--peer", &seed.address.to_string()]).arg(&torrent);
     for peer in &silent {
         command.args(["--peer", &peer.local_addr().unwrap().to_string()]);
     }
-    let script = "ulimit -n 32 && exec \"$0\" \"$@\"";
+    let script = "ulimit -n 34 && exec \"$0\" \"$@\"";
     let run = place.run_command(prefixed(["bash", "-c", script], &command));
     run.assert_code(0).assert_error(&["cannot dial", "Too many open files"]);
     assert!(!run.stderr.contains("dial failed"), "{run}");

@@ -8,9 +8,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -303,6 +306,10 @@ impl Reactor {
     async fn run_listener(self, listener: TcpListener) {
         loop {
             match listener.accept().await {
+                // Who is turned away may come again.
+                Ok((stream, _)) if !leaves_room(&stream) => {
+                    tracing::debug!("too many open files for another connection");
+                }
                 Ok((stream, addr)) => {
                     let conn = self.input(|session, now| session.handle_incoming(now, addr));
                     if let Some(conn) = conn {
@@ -344,6 +351,9 @@ impl Reactor {
 
     async fn dial(&self, addr: SocketAddr) -> io::Result<TcpStream> {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if !leaves_room(&socket) {
+            return Err(Errno::MFILE.into());
+        }
         if let Some(ip) = self.dial_from.iter().find(|ip| ip.is_ipv4() == addr.is_ipv4()) {
             socket.bind(SocketAddr::new(*ip, 0))?;
         }
@@ -456,4 +466,14 @@ impl Reactor {
             }
         }
     }
+}
+
+/// Whether a new socket leaves file descriptors for the files: connections, which take each that gets
+/// free, would starve them. The least that is free is given, so its number says how many are in use.
+fn leaves_room(socket: &impl AsRawFd) -> bool {
+    /// Files and folders of a torrent or two, and of the threads that open them.
+    const RESERVE_MAX: u64 = 64;
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let number = u64::try_from(socket.as_raw_fd()).unwrap_or_default();
+    number < most - (most / 8).min(RESERVE_MAX)
 }

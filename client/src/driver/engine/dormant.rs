@@ -10,12 +10,14 @@ use wire::metainfo::Info;
 
 use super::{Engine, saved_info};
 use crate::TorrentKey;
-use crate::disk::DiskError;
+use crate::disk::{DiskError, DiskErrorKind};
 use crate::driver::SessionError;
 use crate::torrent::Failure;
 
-/// Wait until a folder is opened that there is no file descriptor for.
+/// Wait until a folder or a journal is opened that there is no file descriptor for.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a journal is tried again.
+const LOADS_MAX: usize = 30;
 
 /// What is known of a torrent's info dict.
 #[derive(Clone)]
@@ -95,7 +97,20 @@ impl Engine {
         }
         let root = added.root.clone();
         let Some(info_hash) = self.info_hash(key) else { return };
-        self.loading.spawn_blocking(move || (key, saved_info(&root, &info_hash)));
+        self.loading.spawn_blocking(move || {
+            let mut loaded = saved_info(&root, &info_hash);
+            let is_out = |loaded: &Result<Info, DiskError>| {
+                loaded.as_ref().is_err_and(|error| error.kind == DiskErrorKind::OutOfFiles)
+            };
+            for _ in 0..LOADS_MAX {
+                if !is_out(&loaded) {
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+                loaded = saved_info(&root, &info_hash);
+            }
+            (key, loaded)
+        });
     }
 
     /// There is no file descriptor for a torrent's folder: it begins a little later.
