@@ -3,8 +3,9 @@
 use std::fs;
 use std::process::Stdio;
 
-use harness::cli::{Place, Run, prefixed};
+use harness::cli::{Place, Run, dht_node, prefixed};
 use harness::content::{assert_same, single_file};
+use harness::ports::free_address;
 use harness::relay::Relay;
 
 #[test]
@@ -167,6 +168,114 @@ fn exit_codes_are_those_of_the_help() {
         get.wait_event("started");
         assert_eq!(get.end_by(signal).status.code(), code(listed, words));
     }
+}
+
+#[test]
+fn an_answer_that_is_lost_is_a_failure() {
+    let place = Place::new(89);
+    let path = single_file(&place.root(), "a.bin", 100_000, 89);
+    let torrent = place.create(&path, &[]);
+    let torrent = torrent.to_str().unwrap();
+    let lost = |arguments: &[&str], to: &str| {
+        let script = format!("\"$0\" \"$@\" >{to}");
+        let command = place.command(arguments);
+        place.run_command(prefixed(["bash", "-c", &script], &command))
+    };
+    for arguments in [
+        &["show", torrent][..],
+        &["show", torrent, "--json"],
+        &["get", torrent, "--list"],
+        &["verify", torrent, "."],
+        &["create", "a.bin", "-o", "x.torrent"],
+        &["--help"],
+        &["get", "--help"],
+        &["--version"],
+    ] {
+        let run = lost(arguments, "/dev/full");
+        run.assert_code(5).assert_error(&["standard output: No space left"]);
+        // Who reads no further has what it wanted.
+        lost(arguments, " >(exec true)").assert_code(0);
+    }
+}
+
+#[test]
+fn what_is_no_target_is_told_with_what_it_is() {
+    let place = Place::new(96);
+    let run = place.run(["get", "HTTPS://x.example/a.torrent"]);
+    run.assert_code(2).assert_error(&["a.torrent", "URLs are not fetched", "name it here"]);
+    let path = single_file(&place.root(), "a.bin", 100_000, 96);
+    place.folder("other");
+    let twin = place.path("other/a.bin");
+    fs::copy(&path, &twin).unwrap();
+    let run = place.run(["seed", "--no-dht", "a.bin", "other/a.bin"]);
+    run.assert_code(2).assert_error(&["a.bin and other/a.bin hold the same"]);
+    let hash = "4a533d47ec9c7d95b1ad75f576cffc641853b750";
+    let run = place.run(["get", "--no-dht", "--bind", &place.any_port(1), hash, hash]);
+    run.assert_code(2).assert_error(&[hash, "named twice"]);
+}
+
+#[test]
+fn a_seed_says_whether_it_can_be_found() {
+    let place = Place::new(97);
+    let path = single_file(&place.root(), "a.bin", 100_000, 97);
+    let seed = |bootstrap: &[&str]| {
+        let mut command = place.command(["seed", "--bind", &place.any_port(1)]);
+        command.arg(&path).args(bootstrap);
+        command
+    };
+    let nobody = free_address(place.ip(2)).to_string();
+    let alone = ["--bootstrap", &nobody, "--bootstrap", "no-such-host.invalid:1"];
+    let mut json = seed(&alone);
+    let (alone, mut json) = (place.start_command(seed(&alone)), {
+        json.arg("--json");
+        place.start_command(json)
+    });
+    let (_first, entry) = dht_node(&place, 3, &[]);
+    let (_second, other) = dht_node(&place, 4, &[entry]);
+    let found = place.start_command(seed(&["--bootstrap", &other.to_string()]));
+    found.wait_error("a.bin: announced, kept by ");
+    found.end_by("INT").assert_code(0).assert_error(&["listening on 127.40.97.1:"]);
+
+    alone.wait_error("no DHT node has answered within 10 s");
+    alone.end_by("INT").assert_code(0).assert_error(&["no-such-host.invalid:1: ", "tried on"]);
+    let silent = json.wait_event("dht_silent");
+    assert_eq!(silent["unresolved"][0]["host"], "no-such-host.invalid:1", "{silent}");
+    json.end_by("INT").assert_code(0);
+}
+
+#[test]
+fn one_of_several_seeds_that_fails_ends_none_of_the_others() {
+    let place = Place::new(98);
+    let names = ["a.bin", "b.bin"];
+    let paths: Vec<_> =
+        (98..).zip(names).map(|(n, name)| single_file(&place.root(), name, 3 << 20, n)).collect();
+    let bind = place.any_port(1);
+    let mut seed = place.start(["seed", "--no-dht", "--json", "--bind", &bind, "a.bin", "b.bin"]);
+    let hash = seed.wait_event("hashed")["info_hash"].as_str().unwrap().to_owned();
+    let serving = seed.wait_event("serving");
+    let peer = serving["listen"][0].as_str().unwrap().to_owned();
+    let get = |path: &std::path::Path, more: &[&str]| {
+        let made = place.run(["create", path.to_str().unwrap(), "-o", "x.torrent"]);
+        let magnet = made.assert_code(0).stdout.trim().to_owned();
+        let bind = place.any_port(2);
+        let get = ["get", &magnet, "--no-dht", "-o", "got", "--bind", &bind, "--peer", &peer];
+        place.run([&get[..], more].concat())
+    };
+    // A leech's link is made of what is there: that comes before it is cut.
+    let magnets = paths.iter().map(|path| get(path, &["--list"])).collect::<Vec<_>>();
+    magnets.iter().for_each(|run| _ = run.assert_code(0));
+    fs::File::options().write(true).open(&paths[0]).unwrap().set_len(1 << 20).unwrap();
+    let (bind, more) = (place.any_port(3), ["--no-dht", "-o", "lost", "--timeout", "20"]);
+    let lost = ["get", &hash, "--bind", &bind, "--peer", &peer];
+    let lost = place.start([&lost[..], &more].concat());
+    let failed = seed.wait_event("failed");
+    assert_eq!((&failed["info_hash"], &failed["code"]), (&hash.into(), &5.into()), "{failed}");
+    get(&paths[1], &[]).assert_code(0);
+    assert_same(&paths[1], &place.path("got/b.bin"));
+    seed.process().assert_running();
+    let run = seed.end_by("INT");
+    run.assert_code(5).assert_error(&["a.bin", "ends too early", "1 of 2 torrents failed"]);
+    lost.end_by("INT");
 }
 
 /// The number that stands before `words`.

@@ -35,7 +35,8 @@ Examples:
 
 Exit codes:
   0 done   1 internal error   2 wrong usage   3 not found or out of time
-  4 network   5 disk   6 torrent refused   130 interrupted   143 terminated";
+  4 network   5 disk   6 torrent refused   130 interrupted   143 terminated
+Ctrl-C is how one ends `seed`, and `get --seed` once all is there: they end with 0 then.";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -57,7 +58,7 @@ pub enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct Network {
     /// Listen here, for peers (TCP) and the DHT (UDP); repeatable, for IPv4 and IPv6. Port 0 is
-    /// any free one
+    /// any free one. Peers of a family that is not named are not dialled
     #[arg(long, value_name = "ADDR:PORT")]
     pub bind: Vec<SocketAddr>,
     /// Enter the DHT by this node; repeatable; replaces the public ones
@@ -76,6 +77,7 @@ pub struct Network {
 Examples:
   trackerless get 4a533d47ec9c7d95b1ad75f576cffc641853b750
   trackerless get image.torrent -o /srv/images --seed
+  trackerless get image.torrent --seed -o DIR   serve what lies in DIR by a torrent that you have
   trackerless get HASH --no-dht --peer 192.168.1.5:6881
   trackerless get MAGNET --list            numbers, sizes and names of its files, no download
   trackerless get MAGNET --select 0,3-5    these files, and no others")]
@@ -97,7 +99,7 @@ pub struct Get {
     /// Fetch these files alone, by the numbers of --list
     #[arg(long, value_name = "NUMBERS", value_parser = selection, conflicts_with = "list")]
     pub select: Option<Selection>,
-    /// Take the room for all files at the start, so that the disk cannot be full later
+    /// Take the room for the files at the start; what is kept beside them still grows
     #[arg(long)]
     pub preallocate: bool,
     /// Read all that is there, also what an earlier run has found right
@@ -117,7 +119,7 @@ Examples:
   trackerless seed debian.iso
   trackerless seed photos/ --bind 0.0.0.0:6881")]
 pub struct Seed {
-    /// Files or folders
+    /// Files or folders; symbolic links in a folder are left out
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]

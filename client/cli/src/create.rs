@@ -18,7 +18,8 @@ const ELSEWHERE: &str = "choose another place with -o";
 
 /// Hashes `args.path` and writes the .torrent file.
 pub fn run(args: &Create, quiet: bool) -> Result<(), Failure> {
-    let report = Report::new(args.json, quiet);
+    let mut report = Report::new(args.json, quiet);
+    report.must_answer();
     report.close(create(args, &report))
 }
 
@@ -51,9 +52,10 @@ fn may_write(output: &Path, source: &Path) -> Result<(), Failure> {
     let refused = |why: &str| Failure::Usage(format!("{}: {why}; {ELSEWHERE}", output.display()));
     let name = output.file_name().ok_or_else(|| refused("it names no file"))?;
     let folder = folder_of(output);
-    let real = folder
-        .canonicalize()
-        .map_err(|error| Failure::Disk(format!("{}: {error}; {ELSEWHERE}", folder.display())))?;
+    let real = folder.canonicalize().map_err(|error| {
+        let (output, folder) = (output.display(), folder.display());
+        Failure::Disk(format!("{output}: the folder {folder}: {error}; {ELSEWHERE}"))
+    })?;
     // One that is not there is told of by who reads it.
     if source.canonicalize().is_ok_and(|source| real.join(name).starts_with(source)) {
         return Err(refused("it is, or lies in, what is to be shared"));

@@ -108,7 +108,8 @@ fn no_place(error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn say(line: &str) {
-    print_line(line);
+    // A reader that is gone ends nothing.
+    let _ = print_line(line);
 }
 
 async fn step<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

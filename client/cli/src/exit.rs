@@ -92,7 +92,9 @@ impl From<SessionError> for Failure {
                 Failure::Network(format!("cannot listen on {addr} (TCP): {error}; {HINT}"))
             }
             SessionError::Dht(error) => Failure::Network(format!("the DHT: {error}; {HINT}")),
-            SessionError::Twice(_) => Failure::Usage("a torrent is named twice".into()),
+            SessionError::Twice(info_hash) => {
+                Failure::Usage(format!("the torrent {info_hash} is named twice"))
+            }
             SessionError::Private => client::Failure::Private.into(),
             SessionError::Disk(error) => error.into(),
             SessionError::Failed(failure) => failure.into(),

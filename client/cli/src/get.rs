@@ -10,6 +10,7 @@ use client::{TorrentEvent, TorrentKey, TorrentStats};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use wire::InfoHash;
 use wire::metainfo::Info;
 
 use crate::args::Get;
@@ -38,7 +39,11 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let targets =
         args.targets.iter().map(|text| target::read(text)).collect::<Result<Vec<_>, _>>()?;
     targets.iter().flat_map(|target| &target.notes).for_each(|note| report.note(note));
+    if let [target] = &targets[..] {
+        report.is_about(*target.info_hash());
+    }
     if args.list {
+        report.must_answer();
         let asking = Asking { network: &args.network, peers: &args.peer, timeout: args.timeout };
         let list = |info: &Info, _: &[String], report: &Report| show::list(info, report);
         return metadata::fetch(asking, targets, report, list).await;
@@ -46,15 +51,10 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let nodes = targets.iter().flat_map(|target| target.nodes.clone()).collect();
     let session = start::session(&args.network, nodes, targets.len())?;
-    let mut run = Run {
-        events: session.events(),
-        session,
-        args,
-        states: BTreeMap::new(),
-        counts: [0; 3],
-        paths: BTreeMap::new(),
-        code: None,
-    };
+    let (hashes, states, paths) = Default::default();
+    let events = session.events();
+    let mut run =
+        Run { events, session, args, hashes, states, counts: [0; 3], paths, code: None };
     run.add_all(targets).await?;
     let result = run.until_done(&mut signals, report).await;
     let saved = save(run.session, &mut signals, report).await;
@@ -92,7 +92,7 @@ async fn save(session: Session, signals: &mut Signals, report: &Report) -> Resul
 }
 
 /// What came of adding a torrent.
-type Added = Result<Result<TorrentKey, SessionError>, JoinError>;
+type Added = Result<(InfoHash, Result<TorrentKey, SessionError>), JoinError>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -105,6 +105,7 @@ struct Run<'a> {
     session: Session,
     events: Events,
     args: &'a Get,
+    hashes: BTreeMap<TorrentKey, InfoHash>,
     states: BTreeMap<TorrentKey, State>,
     /// How many are in each state.
     counts: [usize; 3],
@@ -122,8 +123,9 @@ impl Run<'_> {
             if adding.len() >= ADDING_MAX {
                 self.on_added(adding.join_next().await)?;
             }
-            let (session, add) = (self.session.clone(), self.add(target));
-            adding.spawn(async move { session.add(add).await });
+            let (session, info_hash) = (self.session.clone(), *target.info_hash());
+            let add = self.add(target);
+            adding.spawn(async move { (info_hash, session.add(add).await) });
         }
         while !adding.is_empty() {
             self.on_added(adding.join_next().await)?;
@@ -146,13 +148,14 @@ impl Run<'_> {
     }
 
     fn on_added(&mut self, added: Option<Added>) -> Result<(), Failure> {
-        let Some(Ok(added)) = added else { return Err(Failure::ended()) };
+        let Some(Ok((info_hash, added))) = added else { return Err(Failure::ended()) };
         let key = added.map_err(|error| match error {
             SessionError::Disk(error) => {
                 Failure::Disk(format!("{error}; choose another folder with -o"))
             }
             error => error.into(),
         })?;
+        self.hashes.insert(key, info_hash);
         self.set(key, State::Fetching);
         Ok(())
     }
@@ -247,6 +250,7 @@ impl Run<'_> {
         event: TorrentEvent,
         report: &mut Report,
     ) -> Result<(), Failure> {
+        let info_hash = self.hashes.get(&key).map(ToString::to_string);
         match event {
             TorrentEvent::Metadata(info) => report.event("metadata", known(&info, 0)),
             TorrentEvent::Started => self.on_started(key, report).await?,
@@ -255,13 +259,13 @@ impl Run<'_> {
                 return self.on_failed(key, failure.into(), report).await;
             }
             TorrentEvent::Connected(addr) => {
-                report.event("peer", json!({ "addr": addr.to_string() }));
+                report.event("peer", json!({ "info_hash": info_hash, "addr": addr.to_string() }));
             }
             TorrentEvent::HashFailed(piece) => {
-                report.event("hash_failed", json!({ "piece": piece }));
+                report.event("hash_failed", json!({ "info_hash": info_hash, "piece": piece }));
             }
             TorrentEvent::Banned(addr) => {
-                report.event("banned", json!({ "addr": addr.to_string() }));
+                report.event("banned", json!({ "info_hash": info_hash, "addr": addr.to_string() }));
                 report.note(&format!("{addr} sent corrupt data and is banned"));
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! What the user sees while it happens: a progress line, or events as JSON.
 
-use std::io::{IsTerminal, Write};
+use std::cell::{Cell, RefCell};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use client::TorrentStats;
@@ -18,6 +19,12 @@ pub struct Report {
     quiet: bool,
     /// Progress is no event.
     answers_only: bool,
+    /// Nothing else comes of it but the answer: if that is lost, all is.
+    must_answer: bool,
+    /// What went wrong with standard output first.
+    lost: RefCell<Option<io::Error>>,
+    /// The torrent that all of this is about, if it is one alone.
+    about: Cell<Option<InfoHash>>,
     started: Instant,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -33,20 +40,40 @@ const JSON_EVERY: Duration = Duration::from_millis(900);
 impl Report {
     /// A report that prints JSON on standard output, or a progress line on standard error.
     pub fn new(json: bool, quiet: bool) -> Report {
-        let draws = !json && !quiet && std::io::stderr().is_terminal();
+        let draws = !json && !quiet && io::stderr().is_terminal();
         let bar = draws.then(|| {
             let bar = ProgressBar::new(0);
             bar.set_style(spinner());
             bar
         });
         let started = Instant::now();
-        Report { json, quiet, answers_only: false, started, bar, last_line: started }
+        Report {
+            json,
+            quiet,
+            answers_only: false,
+            must_answer: false,
+            lost: RefCell::default(),
+            about: Cell::default(),
+            started,
+            bar,
+            last_line: started,
+        }
     }
 
     /// The same, whose JSON is the answer alone.
     pub fn answers_only(mut self) -> Report {
         self.answers_only = true;
         self
+    }
+
+    /// Nothing else comes of it but the answer: if that is lost, it is a failure.
+    pub fn must_answer(&mut self) {
+        self.must_answer = true;
+    }
+
+    /// All of it is about one torrent.
+    pub fn is_about(&self, info_hash: InfoHash) {
+        self.about.set(Some(info_hash));
     }
 
     /// Whether a progress bar is of use to anybody.
@@ -67,18 +94,27 @@ impl Report {
         }
         let mut line = json!({
             "event": name,
-            "ms": self.started.elapsed().as_secs_f64() * 1000.0,
+            "ms": (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         });
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
             line.extend(fields);
         }
-        print_line(&line.to_string());
+        self.print(&line.to_string());
+    }
+
+    /// A reader that has gone has what it wanted; any other error is kept.
+    fn print(&self, line: &str) {
+        if let Err(error) = print_line(line)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.lost.borrow_mut().get_or_insert(error);
+        }
     }
 
     /// A line of the program's answer, on standard output. Not in JSON.
     pub fn answer(&self, line: &str) {
         if !self.json {
-            self.suspend(|| print_line(line));
+            self.suspend(|| self.print(line));
         }
     }
 
@@ -86,6 +122,13 @@ impl Report {
     pub fn note(&self, line: &str) {
         if !self.json && !self.quiet {
             self.suspend(|| print_error_line(line));
+        }
+    }
+
+    /// A warning: what may come to nothing. Also in JSON, on standard error.
+    pub fn warn(&self, line: &str) {
+        if !self.quiet {
+            self.suspend(|| print_error_line(&format!("warning: {line}")));
         }
     }
 
@@ -104,9 +147,18 @@ impl Report {
         self.clear();
         match &result {
             Ok(_) | Err(Failure::Signal(..) | Failure::Several { .. }) => {}
-            Err(failure) => self.event("failed", failure_fields(failure)),
+            Err(failure) => {
+                let mut fields = failure_fields(failure);
+                if let Some(info_hash) = self.about.get() {
+                    fields["info_hash"] = json!(info_hash.to_string());
+                }
+                self.event("failed", fields);
+            }
         }
-        result
+        match self.lost.take() {
+            Some(error) if self.must_answer && result.is_ok() => Err(output_lost(&error)),
+            _ => result,
+        }
     }
 
     /// Redraws the progress line.
@@ -242,10 +294,11 @@ fn words(stats: &[TorrentStats], search: &SearchProgress) -> String {
         None if s.unchoked_us == 0 => "waiting for a peer to unchoke us".into(),
         None => "waiting for blocks".into(),
     };
+    let up = if up > 0 { format!(", up {}/s", text::bytes(up)) } else { String::new() };
+    // What matters less stands last: a terminal may cut it off.
     format!(
-        "down {}/s, up {}/s, {} ({} copies), {time}",
+        "down {}/s, {time}, {} ({} copies){up}",
         text::bytes(down),
-        text::bytes(up),
         text::count(peers, "peer"),
         (s.copies * 100.0).floor() / 100.0,
     )
@@ -272,16 +325,20 @@ fn waiting_words(s: &TorrentStats, search: &SearchProgress) -> String {
     )
 }
 
-/// Prints a line on standard output. A reader that is gone ends nothing.
-pub fn print_line(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+/// Prints a line on standard output.
+pub fn print_line(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush())
+}
+
+/// What was to be told is not.
+pub fn output_lost(error: &io::Error) -> Failure {
+    Failure::Disk(format!("standard output: {error}"))
 }
 
 /// Prints a line on standard error. A reader that is gone ends nothing.
 pub fn print_error_line(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 fn failure_fields(failure: &Failure) -> Value {
@@ -292,8 +349,9 @@ fn spinner() -> ProgressStyle {
     style("{spinner} {msg}")
 }
 
-fn bytes_bar() -> ProgressStyle {
-    style("{percent:>3} % [{bar:20}] {binary_bytes} of {binary_total_bytes}  {wide_msg}")
+/// 29 columns at most, and the words.
+pub fn bytes_bar() -> ProgressStyle {
+    style("{percent:>3} % [{bar:8}] {binary_total_bytes}  {wide_msg}")
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -305,4 +363,44 @@ fn style(template: &str) -> ProgressStyle {
 /// What a torrent waits for, in words.
 pub fn waits_for(stats: &TorrentStats, search: &SearchProgress) -> String {
     words(std::slice::from_ref(stats), search)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use client::driver::disk::Slot;
+    use client::{Config, Identity, Session};
+    use wire::Id;
+    use wire::time::Time;
+
+    /// A download of which half is there.
+    fn stats() -> TorrentStats {
+        let us = Identity { peer_id: [0; 20], listen_port: None, dht_port: None };
+        let mut session = Session::<Slot>::new(Config::default(), us, [0; 32]);
+        let key = session.add_torrent(Time::ZERO, Id([1; 20])).unwrap();
+        let stats = session.stats(Time::ZERO, key).unwrap();
+        TorrentStats {
+            total_len: 64 << 20,
+            left_bytes: 32 << 20,
+            down_rate: 160_000,
+            peers: 12,
+            copies: 3.256,
+            started: true,
+            ..stats
+        }
+    }
+
+    #[test]
+    fn what_matters_fits_into_eighty_columns() {
+        /// `100 % [========] 1023.99 MiB  `
+        const BAR: usize = 29;
+        let search = SearchProgress::default();
+        let leech = words(&[stats()], &search);
+        assert_eq!(leech, "down 156.2 KiB/s, 3 min 29 s left, 12 peers (3.25 copies)");
+        let both = words(&[TorrentStats { up_rate: 900_000, ..stats() }], &search);
+        assert_eq!(both, leech.clone() + ", up 878.9 KiB/s");
+        let (seen, _) = both.split_once(" (").unwrap();
+        assert!(BAR + seen.len() <= 80, "{seen}");
+    }
 }

@@ -13,6 +13,7 @@ use crate::{target, text};
 /// Shows what `args` names.
 pub async fn run(args: Show, quiet: bool) -> Result<(), Failure> {
     let mut report = Report::new(args.network.json, quiet).answers_only();
+    report.must_answer();
     let result = show(&args, &mut report).await;
     report.close(result)
 }
@@ -20,6 +21,7 @@ pub async fn run(args: Show, quiet: bool) -> Result<(), Failure> {
 async fn show(args: &Show, report: &mut Report) -> Result<(), Failure> {
     let target = target::read(&args.target)?;
     target.notes.iter().for_each(|note| report.note(note));
+    report.is_about(*target.info_hash());
     let asking = Asking { network: &args.network, peers: &args.peer, timeout: args.timeout };
     metadata::fetch(asking, vec![target], report, print).await
 }

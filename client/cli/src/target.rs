@@ -60,6 +60,13 @@ impl Target {
 
 /// Reads a target as typed.
 pub fn read(text: &str) -> Result<Target, Failure> {
+    const URLS: [&str; 4] = ["http://", "https://", "ftp://", "udp://"];
+    let starts = |with: &&str| text.get(..with.len()).is_some_and(|s| s.eq_ignore_ascii_case(with));
+    if URLS.iter().any(|url| starts(url)) {
+        return Err(Failure::Usage(format!(
+            "{text}: URLs are not fetched; fetch the .torrent file by other means, and name it here"
+        )));
+    }
     let path = Path::new(text);
     let is_magnet = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"));
     if !is_magnet && (path.extension().is_some_and(|e| e == "torrent") || path.is_file()) {

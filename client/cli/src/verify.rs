@@ -20,6 +20,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 /// Verifies what `args` names.
 pub async fn run(args: Verify, quiet: bool) -> Result<(), Failure> {
     let mut report = Report::new(args.json, quiet);
+    report.must_answer();
     let result = hold(&args, &mut report).await;
     report.close(result)
 }

@@ -65,6 +65,7 @@ struct Shared {
     commands: VecDeque<Command>,
     progress: BTreeMap<TorrentKey, SearchProgress>,
     nodes: usize,
+    unresolved: Vec<(String, String)>,
 }
 
 /// A handle on the task that runs the DHT node.
@@ -139,6 +140,11 @@ impl Dht {
         self.command(Command::Save(end));
         // A task that has ended had nothing to save.
         saved.await.unwrap_or(Ok(()))
+    }
+
+    /// Bootstrap names without an address, and why.
+    pub(super) fn unresolved(&self) -> Vec<(String, String)> {
+        self.shared.borrow().unresolved.clone()
     }
 
     /// How a search goes.
@@ -260,6 +266,13 @@ impl Task {
         let mut shared = self.shared.borrow_mut();
         let node = self.driver.node();
         shared.nodes = node.table_len(Family::V4) + node.table_len(Family::V6);
+        let words = |error: &str| match error {
+            "" => "the name server has not answered".to_owned(),
+            error => error.to_owned(),
+        };
+        let unresolved = self.driver.unresolved();
+        shared.unresolved =
+            unresolved.map(|(name, error)| (name.to_owned(), words(error))).collect();
         for (lookup, (key, asked)) in &self.lookups {
             if let Some(progress) = node.progress(*lookup) {
                 let search = SearchProgress {

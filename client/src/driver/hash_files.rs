@@ -75,7 +75,8 @@ pub(super) fn hash_files<F: Files + ?Sized>(
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            progress(shared.done.load(Ordering::Relaxed), total);
+            // What is passed over may have been read twice.
+            progress(shared.done.load(Ordering::Relaxed).min(total), total);
         }
         progress(total, total);
         Ok(())

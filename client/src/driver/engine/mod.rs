@@ -517,6 +517,11 @@ impl Engine {
         self.added.keys().filter_map(|key| Some((*key, self.stats(*key).ok()?))).collect()
     }
 
+    /// Bootstrap names of the DHT without an address, and why.
+    pub(super) fn unresolved(&self) -> Vec<(String, String)> {
+        self.dht.as_ref().map_or_else(Vec::new, Dht::unresolved)
+    }
+
     /// How the search for a torrent's peers goes.
     pub(super) fn search(&self, key: TorrentKey) -> Result<SearchProgress, SessionError> {
         if !self.added.contains_key(&key) {

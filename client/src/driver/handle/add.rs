@@ -105,8 +105,8 @@ impl Add {
         self
     }
 
-    /// Takes the room for all files when they are made, where the file system can, so that the disk
-    /// cannot be full later. Default: they are sparse.
+    /// Takes the room for all files when they are made, where the file system can: the disk cannot be
+    /// full for them later, but for the journal. Default: they are sparse.
     pub fn preallocate(mut self) -> Add {
         self.preallocate = true;
         self

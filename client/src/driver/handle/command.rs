@@ -25,6 +25,7 @@ pub(super) enum Command {
     List(Reply<Vec<(TorrentKey, TorrentStats)>>),
     Active(Reply<Vec<(TorrentKey, TorrentStats)>>),
     Search(TorrentKey, Reply<SearchProgress>),
+    Unresolved(Reply<Vec<(String, String)>>),
     Save(Reply<()>),
     Shutdown(Reply<()>),
 }

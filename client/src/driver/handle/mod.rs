@@ -232,6 +232,15 @@ impl Session {
         self.ask(|end| Command::Search(key, end)).await
     }
 
+    /// Names of bootstrap nodes that have no address yet, each with the resolver's last error: what to
+    /// tell a user who waits. They are tried again.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub async fn unresolved(&self) -> Result<Vec<(String, String)>, SessionError> {
+        self.ask(Command::Unresolved).await
+    }
+
     /// Brings what is verified of all torrents to stable storage, and saves the DHT's contacts, if
     /// there is a file for them. Torrents do the first by themselves too, within a few seconds and when
     /// they are complete.

@@ -131,6 +131,7 @@ impl Task {
             Command::List(end) => drop(end.send(Ok(engine.list()))),
             Command::Active(end) => drop(end.send(Ok(engine.active()))),
             Command::Search(key, end) => drop(end.send(engine.search(key))),
+            Command::Unresolved(end) => drop(end.send(Ok(engine.unresolved()))),
             Command::Save(end) => engine.save(end),
             Command::Shutdown(_) => {}
         }
