@@ -62,7 +62,7 @@ impl Target {
 pub fn read(text: &str) -> Result<Target, Failure> {
     const URLS: [&str; 4] = ["http://", "https://", "ftp://", "udp://"];
     let starts = |with: &&str| text.get(..with.len()).is_some_and(|s| s.eq_ignore_ascii_case(with));
-    if URLS.iter().any(|url| starts(url)) {
+    if URLS.iter().any(starts) {
         return Err(Failure::Usage(format!(
             "{text}: URLs are not fetched; fetch the .torrent file by other means, and name it here"
         )));
