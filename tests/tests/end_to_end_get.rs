@@ -1,4 +1,5 @@
 //! `trackerless get` by everything that names a torrent.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
