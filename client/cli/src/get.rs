@@ -53,8 +53,7 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let session = start::session(&args.network, nodes, targets.len())?;
     let (hashes, states, paths) = Default::default();
     let events = session.events();
-    let mut run =
-        Run { events, session, args, hashes, states, counts: [0; 3], paths, code: None };
+    let mut run = Run { events, session, args, hashes, states, counts: [0; 3], paths, code: None };
     run.add_all(targets).await?;
     let result = run.until_done(&mut signals, report).await;
     let saved = save(run.session, &mut signals, report).await;

@@ -178,7 +178,8 @@ impl Report {
             bar.tick();
         } else if !self.quiet && self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            let percent = (100 * have).checked_div(total).unwrap_or(0);
+            let percent =
+                (100 * have).checked_div(total).unwrap_or(if stats.is_empty() { 100 } else { 0 });
             print_error_line(&format!("{percent:3} %  {words}"));
         }
     }
@@ -399,7 +400,7 @@ mod tests {
         let leech = words(&[stats()], &search);
         assert_eq!(leech, "down 156.2 KiB/s, 3 min 29 s left, 12 peers (3.25 copies)");
         let both = words(&[TorrentStats { up_rate: 900_000, ..stats() }], &search);
-        assert_eq!(both, leech.clone() + ", up 878.9 KiB/s");
+        assert_eq!(both, leech + ", up 878.9 KiB/s");
         let (seen, _) = both.split_once(" (").unwrap();
         assert!(BAR + seen.len() <= 80, "{seen}");
     }
