@@ -112,6 +112,25 @@ pub(in crate::driver) fn open_to_read(root: &Root, path: &RelPath) -> Result<Fil
     file.try_clone().map_err(|error| error_at(&path, &error))
 }
 
+/// Reads a small file whole. One of more than `bytes_max` bytes is refused.
+pub(in crate::driver) fn read_small(
+    root: &Root,
+    path: &RelPath,
+    bytes_max: u64,
+) -> Result<Vec<u8>, DiskError> {
+    let OpenFile { file, path } = open(root, path, OpenMode::Read)?;
+    let at = |error: io::Error| error_at(&path, &error);
+    let len = file.metadata().map_err(at)?.len();
+    if len > bytes_max {
+        let message =
+            format!("{}: it has {len} bytes, but at most {bytes_max} are read", path.display());
+        return Err(DiskError { kind: DiskErrorKind::Other, message });
+    }
+    let mut bytes = Vec::new();
+    read_all(&file, 0, len, &mut bytes).map_err(at)?;
+    Ok(bytes)
+}
+
 pub(super) fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFile, DiskError> {
     let shown = root.display(path);
     let flags = match mode {

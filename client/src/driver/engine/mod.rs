@@ -18,7 +18,7 @@ use wire::rng::Seed;
 
 use super::bind::bind;
 use super::discovery::{Dht, DhtOptions, SearchProgress};
-use super::disk::{self, DiskPool, Slot};
+use super::disk::{self, DiskPool, Root, Slot};
 use super::handle::{Add, SessionError, What};
 use super::reactor::Reactor;
 use crate::candidates::Source;
@@ -67,13 +67,18 @@ pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
 
 /// The info dict that an earlier run saved beside the files.
 fn saved_info(root: &Path, info_hash: &InfoHash) -> Result<Info, DiskError> {
-    let path =
-        storage::journal_path(info_hash).into_iter().fold(root.to_path_buf(), |p, e| p.join(e));
-    let journal = std::fs::read(&path).map_err(|error| disk::error_at(&path, &error))?;
+    // Who can write to the folder must not stop or fill us with what he puts in the journal's place.
+    let root = Root::open(root.to_path_buf())?;
+    let path = storage::journal_path(info_hash);
+    let bytes_max = storage::Config::default().journal_bytes_max;
+    let journal = disk::read_small(&root, &path, bytes_max)?;
     let info = storage::read_info(&journal).and_then(|raw| Info::parse(&raw).ok());
     info.filter(|info| info.info_hash == *info_hash).ok_or_else(|| DiskError {
         kind: DiskErrorKind::Other,
-        message: format!("{}: it does not hold the info dict any more", path.display()),
+        message: format!(
+            "{}: it does not hold the info dict any more",
+            root.display(&path).display()
+        ),
     })
 }
 
@@ -570,5 +575,46 @@ async fn resolve_peer(reactor: Reactor, key: TorrentKey, peer: String) {
             }
         }
         Err(error) => tracing::warn!(%peer, %error, "cannot resolve the peer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// What is told of a journal, which must be soon.
+    fn saved(root: &Path) -> Result<Info, DiskError> {
+        let (tell, told) = mpsc::channel();
+        let root = root.to_owned();
+        std::thread::spawn(move || tell.send(saved_info(&root, &wire::Id([7; 20]))));
+        told.recv_timeout(Duration::from_secs(20)).expect("an answer")
+    }
+
+    #[test]
+    fn what_is_put_in_a_journals_place_neither_stops_nor_fills_us() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = storage::journal_path(&wire::Id([7; 20]))
+            .iter()
+            .fold(folder.path().to_owned(), |path, element| path.join(element));
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert_eq!(saved(folder.path()).unwrap_err().kind, DiskErrorKind::Conflict);
+
+        std::fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert_eq!(saved(folder.path()).unwrap_err().kind, DiskErrorKind::Denied);
+
+        std::fs::remove_file(&path).unwrap();
+        let sparse = std::fs::File::create(&path).unwrap();
+        sparse.set_len(storage::Config::default().journal_bytes_max + 1).unwrap();
+        let error = saved(folder.path()).unwrap_err();
+        assert!(error.message.contains("at most 536870912 are read"), "{error}");
     }
 }
