@@ -304,6 +304,7 @@ impl Reactor {
     }
 
     async fn run_listener(self, listener: TcpListener) {
+        let mut is_told = false;
         loop {
             match listener.accept().await {
                 // Who is turned away may come again.
@@ -311,14 +312,20 @@ impl Reactor {
                     tracing::debug!("too many open files for another connection");
                 }
                 Ok((stream, addr)) => {
+                    is_told = false;
                     let conn = self.input(|session, now| session.handle_incoming(now, addr));
                     if let Some(conn) = conn {
                         self.add_connection(conn, stream, addr);
                     }
                 }
                 Err(error) => {
-                    // Out of file descriptors, or the peer is gone already.
-                    tracing::warn!(%error, "cannot take a connection");
+                    // Out of file descriptors, or the peer is gone already. A user is told once until
+                    // it goes again.
+                    if std::mem::replace(&mut is_told, true) {
+                        tracing::debug!(%error, "still cannot take a connection");
+                    } else {
+                        tracing::warn!(%error, "cannot take a connection");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -476,4 +483,74 @@ fn leaves_room(socket: &impl AsRawFd) -> bool {
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let number = u64::try_from(socket.as_raw_fd()).unwrap_or_default();
     number < most - (most / 8).min(RESERVE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::{Level, Metadata, span};
+
+    use super::*;
+    use crate::torrent::Identity;
+
+    /// Counts what is said, by level.
+    #[derive(Clone, Default)]
+    struct Said(Arc<[AtomicUsize; 2]>);
+
+    impl Said {
+        /// Warnings, and what is for debugging.
+        fn counts(&self) -> (usize, usize) {
+            (self.0[0].load(Ordering::Relaxed), self.0[1].load(Ordering::Relaxed))
+        }
+    }
+
+    impl tracing::Subscriber for Said {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == module_path!().trim_end_matches("::tests")
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            let at = usize::from(*event.metadata().level() != Level::WARN);
+            self.0[at].fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    async fn until(is_so: impl Fn() -> bool) {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_take_connections_says_so_once() {
+        let said = Said::default();
+        let _guard = tracing::subscriber::set_default(said.clone());
+        let us = Identity { peer_id: [1; 20], listen_port: None, dht_port: None };
+        let session = Session::new(crate::Config::default(), us, [7; 32]);
+        let wake = Arc::new(Notify::new());
+        let disk = DiskPool::start(Box::new(|| {}));
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(socket.try_clone().unwrap()).unwrap();
+        let test = async move {
+            let reactor = Reactor::start(session, disk, wake, Vec::new());
+            reactor.listen(listener);
+            // Nothing is taken of a socket that was shut down.
+            socket2::SockRef::from(&socket).shutdown(Shutdown::Both).unwrap();
+            until(|| said.counts().1 >= 2).await;
+            assert_eq!(said.counts().0, 1);
+        };
+        let local = tokio::task::LocalSet::new();
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, local.run_until(test)).await.unwrap();
+    }
 }
