@@ -42,9 +42,10 @@ pub struct Extent {
 pub enum OpenMode {
     /// It must exist; only reads.
     Read,
-    /// Created where missing, never truncated; reads and writes.
+    /// Created where missing, never truncated; reads and writes. It is locked until it is closed:
+    /// `DiskErrorKind::Conflict` if anybody else holds it, another torrent of this process among them.
     Write,
-    /// As `Write`, and locked for this process; `DiskErrorKind::Locked` if another holds it.
+    /// As `Write`, for the journal; `DiskErrorKind::Locked` if another holds it.
     WriteLocked,
 }
 
@@ -72,7 +73,7 @@ pub enum DiskOp<P: Payload> {
         /// How.
         mode: OpenMode,
     },
-    /// Forgets an open file; what still reads from it may finish.
+    /// Forgets an open file; what still reads from it may finish. Once it is done, so is its lock.
     Close {
         /// The file.
         file: FileId,
@@ -210,7 +211,7 @@ pub enum DiskErrorKind {
     /// Another process holds the lock.
     Locked,
     /// What lies there is not ours to change: a file longer than the torrent's, a folder in its
-    /// place.
+    /// place, a file that another torrent or program writes to.
     Conflict,
     /// The process, or the system, has no file descriptor left.
     OutOfFiles,

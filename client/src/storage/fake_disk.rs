@@ -42,7 +42,8 @@ struct Inode {
     unsynced: BTreeSet<usize>,
     /// Sectors that it has on the disk; the others are holes.
     allocated: BTreeSet<usize>,
-    is_locked: bool,
+    /// What it is open as to be written.
+    locked_by: Option<FileId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl FakeDisk {
     /// All processes end; what they wrote stays.
     pub(super) fn kill(&mut self) {
         self.open.clear();
-        self.inodes.iter_mut().for_each(|inode| inode.is_locked = false);
+        self.inodes.iter_mut().for_each(|inode| inode.locked_by = None);
     }
 
     /// The power goes: of what was not synced, chance decides. One seed in three loses all of it.
@@ -253,7 +254,7 @@ impl FakeDisk {
             DiskOp::Open { file, path, mode } => self.open_file(file, self.at(path), mode)?,
             DiskOp::Close { file } => {
                 let inode = self.open.remove(&file).expect("only open files are closed");
-                self.inodes[inode].is_locked = false;
+                self.inodes[inode].locked_by.take_if(|by| *by == file);
             }
             DiskOp::SetLen { file, len } => self.set_len(file, len as usize),
             DiskOp::Allocate { file, len } => {
@@ -384,11 +385,14 @@ impl FakeDisk {
                 self.inodes.len() - 1
             }
         };
-        if mode == OpenMode::WriteLocked {
-            if self.inodes[inode].is_locked {
-                return Err(DiskErrorKind::Locked);
+        if mode != OpenMode::Read {
+            if self.inodes[inode].locked_by.is_some() {
+                return Err(match mode {
+                    OpenMode::WriteLocked => DiskErrorKind::Locked,
+                    _ => DiskErrorKind::Conflict,
+                });
             }
-            self.inodes[inode].is_locked = true;
+            self.inodes[inode].locked_by = Some(file);
         }
         assert!(self.open.insert(file, inode).is_none(), "{file:?} is open already");
         Ok(())

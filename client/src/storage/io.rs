@@ -13,6 +13,8 @@ pub(super) enum Pending {
     Ignored,
     Start(start::Step),
     Open(Handle),
+    /// A file that was open to be written.
+    Close(Handle),
     Hash {
         piece: u32,
         handles: Vec<Handle>,

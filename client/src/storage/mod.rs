@@ -374,6 +374,7 @@ impl<P: Payload> Storage<P> {
                     self.events.push_back(StorageEvent::Readable);
                 }
             }
+            Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
             Pending::Hash { piece, handles } => {
                 let digest = match result {
                     DiskResult::Digest(digest) => Some(digest),
@@ -419,6 +420,7 @@ impl<P: Payload> Storage<P> {
                 self.open.failed(handle);
                 self.fail(error);
             }
+            Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
             Pending::Journal => self.on_journal_failed(error),
             Pending::Commit(step) => self.on_commit_failed(now, step, error),
             Pending::Start(start::Step::Folder | start::Step::OpenJournal(_))

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use lru::LruCache;
 
 use super::io::{Io, Pending};
@@ -6,7 +8,7 @@ use crate::disk::{DiskOp, Extent, FileId, OpenMode};
 use crate::payload::Payload;
 
 /// A file of the torrent, open one way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Handle {
     /// Its place in the info dict.
     pub(super) file: usize,
@@ -27,12 +29,15 @@ struct OpenFile {
 /// so there can be more than the bound for a while.
 pub(super) struct OpenFiles {
     files: LruCache<Handle, OpenFile>,
+    /// Open to be written until a moment ago, and locked until that is over: they are not opened
+    /// again before.
+    closing: BTreeSet<Handle>,
     max: usize,
 }
 
 impl OpenFiles {
     pub(super) fn new(max: usize) -> OpenFiles {
-        OpenFiles { files: LruCache::unbounded(), max }
+        OpenFiles { files: LruCache::unbounded(), closing: BTreeSet::new(), max }
     }
 
     pub(super) fn max(&self) -> usize {
@@ -86,14 +91,23 @@ impl OpenFiles {
     }
 
     fn open<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, handle: Handle) -> &mut OpenFile {
+        let is_closing = self.closing.contains(&handle);
         self.files.get_or_insert_mut(handle, || {
             let id = io.new_file();
-            let path = plan.files.get(handle.file).map(|file| file.path.clone());
-            let mode = if handle.write { OpenMode::Write } else { OpenMode::Read };
-            let op = DiskOp::Open { file: id, path: path.unwrap_or_default(), mode };
-            io.submit(op, Pending::Open(handle));
+            if !is_closing {
+                submit_open(io, plan, handle, id);
+            }
             OpenFile { id, is_open: false, pins: 0, is_awaited: false }
         })
+    }
+
+    /// A file that was open to be written is closed.
+    pub(super) fn closed<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, handle: Handle) {
+        self.closing.remove(&handle);
+        // Somebody wanted it again meanwhile.
+        if let Some(open) = self.files.peek(&handle) {
+            submit_open(io, plan, handle, open.id);
+        }
     }
 
     /// A file is open now. True if a reader waited for it.
@@ -143,7 +157,13 @@ impl OpenFiles {
             });
             let Some(handle) = idle.map(|(handle, _)| *handle) else { return };
             if let Some(open) = self.files.pop(&handle) {
-                io.submit(DiskOp::Close { file: open.id }, Pending::Ignored);
+                let pending = if handle.write {
+                    self.closing.insert(handle);
+                    Pending::Close(handle)
+                } else {
+                    Pending::Ignored
+                };
+                io.submit(DiskOp::Close { file: open.id }, pending);
             }
         }
     }
@@ -156,4 +176,11 @@ impl OpenFiles {
             }
         }
     }
+}
+
+fn submit_open<P: Payload>(io: &mut Io<P>, plan: &Plan, handle: Handle, id: FileId) {
+    let path = plan.files.get(handle.file).map(|file| file.path.clone());
+    let mode = if handle.write { OpenMode::Write } else { OpenMode::Read };
+    let op = DiskOp::Open { file: id, path: path.unwrap_or_default(), mode };
+    io.submit(op, Pending::Open(handle));
 }

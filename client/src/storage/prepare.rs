@@ -17,13 +17,15 @@ pub(super) enum Step {
     Open { file: (usize, FileId) },
     Len { file: (usize, FileId) },
     Stat { file: (usize, FileId) },
+    /// Until then it is locked.
+    Close,
 }
 
 impl Step {
     /// The file that it works on.
     pub(super) fn file(&self) -> Option<FileId> {
         match self {
-            Step::Space | Step::Folder => None,
+            Step::Space | Step::Folder | Step::Close => None,
             Step::Open { file } | Step::Len { file } | Step::Stat { file } => Some(file.1),
         }
     }
@@ -126,7 +128,7 @@ impl<P: Payload> Storage<P> {
                     self.on_space(free);
                 }
             }
-            Step::Folder => self.prepare.in_flight -= 1,
+            Step::Folder | Step::Close => self.prepare.in_flight -= 1,
             Step::Open { file } => {
                 // Only now: a commit under way since before would sync folders without its name.
                 self.doubt_names(&[file.0]);
@@ -141,8 +143,7 @@ impl<P: Payload> Storage<P> {
             }
             Step::Len { file } => self.stat_prepared(file),
             Step::Stat { file } => {
-                self.prepare.in_flight -= 1;
-                self.io.submit(DiskOp::Close { file: file.1 }, Pending::Ignored);
+                self.submit_prepare(DiskOp::Close { file: file.1 }, Step::Close);
                 if let DiskResult::Stat(Some(stat)) = result {
                     self.stats[file.0] = Some(stat);
                     let index = file.0 as u32;

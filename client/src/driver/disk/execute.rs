@@ -144,18 +144,42 @@ pub(super) fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFi
     if !is_regular(&fd).map_err(at)? {
         return Err(not_a_file(&shown));
     }
-    if mode == OpenMode::WriteLocked {
-        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            if error == Errno::WOULDBLOCK {
-                let who =
-                    lock_holder(&fd).map_or("another process".into(), |id| format!("process {id}"));
-                let message = format!("{}: in use by {who}", shown.display());
-                return DiskError { kind: DiskErrorKind::Locked, message };
-            }
-            at(error.into())
-        })?;
+    if mode != OpenMode::Read {
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(
+            |error| match error {
+                Errno::WOULDBLOCK => held(&shown, lock_holder(&fd), mode),
+                error => at(error.into()),
+            },
+        )?;
     }
     Ok(OpenFile { file: Arc::new(File::from(fd)), path: shown.into() })
+}
+
+/// Somebody else holds a file's lock.
+fn held(path: &Path, holder: Option<u32>, mode: OpenMode) -> DiskError {
+    let path = path.display();
+    let who = match holder {
+        Some(id) if id == std::process::id() => "another torrent".to_owned(),
+        Some(id) => format!("process {id}"),
+        None => "another process".to_owned(),
+    };
+    let (kind, message) = match mode {
+        OpenMode::WriteLocked => (DiskErrorKind::Locked, format!("{path}: in use by {who}")),
+        _ => {
+            let message = format!(
+                "{path}: {who} writes to it; wait for its end, or choose another folder for one of the two"
+            );
+            (DiskErrorKind::Conflict, message)
+        }
+    };
+    DiskError { kind, message }
+}
+
+/// Closes a file. Its lock goes at once, though somebody may still read from it.
+pub(super) fn close(open: OpenFile) {
+    if let Err(error) = rustix::fs::flock(&open.file, FlockOperation::Unlock) {
+        tracing::debug!(%error, path = %open.path.display(), "cannot unlock");
+    }
 }
 
 /// The process that holds a file's lock, as far as proc(5), `/proc/locks`, tells.

@@ -486,7 +486,7 @@ fn do_one(job: Job, scratch: &mut Vec<u8>) -> Finished {
             (Completion::Warm { conn }, None)
         }
         Job::Close { job, file } => {
-            drop(file);
+            file.into_iter().for_each(execute::close);
             (Completion::Op { job, result: DiskResult::Done }, None)
         }
         Job::Refused { job, error, blocks } => {

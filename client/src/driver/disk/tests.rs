@@ -222,6 +222,27 @@ fn a_second_lock_is_refused_until_the_first_is_gone() {
 }
 
 #[test]
+fn a_file_that_another_writes_to_is_refused_until_that_closes_it() {
+    let folder = TempDir::new().unwrap();
+    let mut pool = Pool::new(folder.path());
+    assert!(is_done(&pool.open(1, &["x"], OpenMode::Write)));
+    assert!(is_done(&pool.open(2, &["x"], OpenMode::Read)));
+    let error = match pool.open(3, &["x"], OpenMode::Write) {
+        DiskResult::Failed { error, .. } => error,
+        result => panic!("{result:?}"),
+    };
+    assert_eq!(error.kind, DiskErrorKind::Conflict);
+    for words in ["/x: another torrent writes to it", "choose another folder"] {
+        assert!(error.message.contains(words), "{error}");
+    }
+    // Somebody may still send from it; that does not hold the next one up.
+    let sending = pool.pool.file(FileId(1)).unwrap();
+    assert!(is_done(&pool.run(DiskOp::Close { file: FileId(1) })));
+    assert!(is_done(&pool.open(3, &["x"], OpenMode::Write)));
+    drop(sending);
+}
+
+#[test]
 fn what_is_no_file_is_told_and_stops_no_thread() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("d")).unwrap();

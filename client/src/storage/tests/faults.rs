@@ -8,7 +8,7 @@ use wire::rng::{Rng, seed_from_u64};
 use super::world::{World, all, complete, small_config, three_files};
 use crate::disk::{DiskErrorKind, DiskOp};
 use crate::storage::fake_disk::Matches;
-use crate::storage::fixture::content;
+use crate::storage::fixture::{content, info};
 use crate::storage::{Storage, journal_path};
 
 #[test]
@@ -161,6 +161,39 @@ fn a_second_process_is_told_that_the_torrent_is_in_use() {
     world.start();
     assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Locked);
     assert_eq!(world.have, None);
+}
+
+#[test]
+fn a_file_that_another_torrent_writes_to_is_left_alone() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.write(0);
+    world.run();
+    let before = world.file("a").clone();
+    world.info = info("t", &[("a", 500)], 200);
+    world.restart_with(Storage::new(&world.info, small_config(), 8));
+    world.start();
+    world.write(1);
+    world.run();
+    assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Conflict);
+    assert_eq!((world.written.len(), world.file("a").clone()), (0, before));
+}
+
+#[test]
+fn a_file_whose_room_cannot_be_had_does_not_stay_locked() {
+    let mut world = World::new(three_files(), 1);
+    world.start();
+    world.disk.fail_next = Some((|op| matches!(op, DiskOp::SetLen { .. }), DiskErrorKind::Full));
+    world.write(0);
+    world.run();
+    assert_eq!(world.failed.clone().unwrap().kind, DiskErrorKind::Full);
+    world.storage.close();
+    world.run();
+    assert_eq!(world.disk.open_count(), 0);
+    world.restart();
+    world.start();
+    world.write_all();
+    assert_eq!(world.failed, None);
 }
 
 #[test]
