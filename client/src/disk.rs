@@ -37,6 +37,26 @@ pub struct Extent {
     pub len: u64,
 }
 
+/// A run of bytes in a file that need not be open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathExtent {
+    /// The file; None: padding.
+    pub path: Option<RelPath>,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// A piece's SHA-1 so far.
+pub struct HashState<P: Payload>(pub P::Hasher);
+
+impl<P: Payload> std::fmt::Debug for HashState<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashState")
+    }
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -108,19 +128,31 @@ pub enum DiskOp<P: Payload> {
         /// What.
         bytes: Vec<u8>,
     },
-    /// Writes the blocks one after the other over the extents, whose lengths add up to theirs.
-    /// Answered by `Blocks`, which gives the blocks back.
+    /// Writes the blocks one after the other, from byte `skip` of them on, over the extents, which are
+    /// no longer. Answered by `Blocks`, which gives the blocks back.
     WriteBlocks {
         /// Where.
         extents: Vec<Extent>,
         /// What.
         blocks: Vec<P>,
+        /// Bytes of the blocks that are written already.
+        skip: u64,
     },
-    /// Reads the extents and answers with their SHA-1 as `Digest`; `DiskErrorKind::NotFound` if a
-    /// file ends before its extent does.
+    /// Reads the extents and answers with their SHA-1 as `Digest`, or with its state as `Hashed`;
+    /// `DiskErrorKind::NotFound` if a file ends before its extent does.
     HashExtents {
         /// Where.
         extents: Vec<Extent>,
+        /// What was hashed before them; None: nothing.
+        after: Option<HashState<P>>,
+        /// Whether the digest is wanted.
+        finish: bool,
+    },
+    /// Reads one block over files into payload, each of which is opened and closed in its turn;
+    /// answered by `Blocks` of one.
+    ReadPaths {
+        /// Where.
+        extents: Vec<PathExtent>,
     },
     /// Reads one block over the extents into payload; answered by `Blocks` of one.
     ReadBlock {
@@ -186,10 +218,12 @@ pub enum DiskResult<P: Payload> {
     FreeSpace(u64),
     /// Of `Read`.
     Bytes(Vec<u8>),
-    /// Of `WriteBlocks` (the same blocks) and `ReadBlock` (a new one).
+    /// Of `WriteBlocks` (the same blocks), `ReadBlock` and `ReadPaths` (a new one).
     Blocks(Vec<P>),
-    /// Of `HashExtents`.
+    /// Of `HashExtents`, at the end.
     Digest([u8; 20]),
+    /// Of `HashExtents`, before the end.
+    Hashed(HashState<P>),
     /// It failed. Blocks that it was given come back.
     Failed {
         /// Why.

@@ -449,7 +449,7 @@ impl<P: Payload> Session<P> {
     }
 
     /// What goes out on `conn` next; None until the next [`Action::Flush`].
-    pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output> {
+    pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output<P>> {
         match self.conns.get_mut(&conn)? {
             Conn::Dialing { .. } => None,
             Conn::Greeting { out, .. } => {

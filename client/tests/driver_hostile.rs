@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use client::TorrentKey;
-use client::driver::{Add, HashedPath, Session};
+use client::driver::{Add, HashedPath, Session, hash_path};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,6 +168,42 @@ async fn a_leech_that_asks_and_never_reads_keeps_nobody_from_reading() {
         let uploaded = host.session.stats(host.key).await.unwrap().uploaded;
         let len = host.content.len() as u64;
         assert!(uploaded < len + len * 3 / 4, "{uploaded} of {len}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_piece_over_a_thousand_small_files_is_fetched_and_served_with_few_of_them_open() {
+    /// What a process may have open on some systems.
+    const FILES_MAX: usize = 256;
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    run(async {
+        let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let shared = from.path().join("t");
+        std::fs::create_dir(&shared).unwrap();
+        for n in 0..1000 {
+            std::fs::write(shared.join(format!("{n:04}")), [n as u8; 10]).unwrap();
+        }
+        let hashed = hash_path(&shared, Some(BLOCK_LEN), |_, _| {}).unwrap();
+        let info = hashed.info.clone();
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        let start = || Session::builder().bind(bind).without_dht().start().unwrap();
+        let (seed, leech) = (start(), start());
+        seed.add(Add::seed(hashed)).await.unwrap();
+        let add = Add::info(info, to.path()).peer(seed.listen_addrs()[0].to_string());
+        let key = leech.add(add).await.unwrap();
+        let mut most = 0;
+        while !leech.stats(key).await.unwrap().complete {
+            most = most.max(open());
+            yield_now().await;
+        }
+        leech.shutdown().await.unwrap();
+        seed.shutdown().await.unwrap();
+        assert!(most < FILES_MAX, "{most} files were open");
+        for n in 0..1000 {
+            let name = format!("t/{n:04}");
+            assert_eq!(std::fs::read(to.path().join(&name)).unwrap(), [n as u8; 10], "{name}");
+        }
     })
     .await;
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use client::Payload;
 use client::disk::{
-    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, RelPath,
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, HashState, PathExtent,
+    RelPath,
 };
 
 use crate::content::{Content, ContentHasher, Run};
@@ -125,6 +126,19 @@ impl Disk {
         Some(out)
     }
 
+    fn read_paths(&self, extents: &[PathExtent]) -> Option<Content> {
+        let mut out = Content::new();
+        for PathExtent { path, offset, len } in extents {
+            let Some(path) = path else {
+                out.push(Run { tag: Run::ZEROS, offset: 0, len: *len });
+                continue;
+            };
+            let file = self.files.get(path).filter(|file| offset + len <= file.len)?;
+            file.runs.read(*offset, *len, &mut out);
+        }
+        Some(out)
+    }
+
     /// Executes an operation, at once.
     pub fn run(&mut self, op: DiskOp<Content>) -> DiskResult<Content> {
         self.clock_ns += 1;
@@ -159,18 +173,25 @@ impl Disk {
                 self.files.remove(&path);
                 DiskResult::Done
             }
-            DiskOp::HashExtents { extents } => {
+            DiskOp::HashExtents { extents, after, finish } => {
                 let Some(content) = self.read(&extents) else { return missing() };
-                let mut hasher = ContentHasher::default();
+                let mut hasher = after.map_or_else(ContentHasher::default, |state| state.0);
                 hasher.update(&content);
-                DiskResult::Digest(hasher.digest())
+                match finish {
+                    true => DiskResult::Digest(hasher.digest()),
+                    false => DiskResult::Hashed(HashState(hasher)),
+                }
             }
+            DiskOp::ReadPaths { extents } => match self.read_paths(&extents) {
+                Some(content) => DiskResult::Blocks(vec![content]),
+                None => missing(),
+            },
             DiskOp::ReadBlock { extents } => match self.read(&extents) {
                 Some(content) => DiskResult::Blocks(vec![content]),
                 None => missing(),
             },
-            DiskOp::WriteBlocks { extents, blocks } => {
-                self.write_blocks(&extents, &blocks);
+            DiskOp::WriteBlocks { extents, blocks, skip } => {
+                self.write_blocks(&extents, &blocks, skip);
                 DiskResult::Blocks(blocks)
             }
             DiskOp::SetLen { file, len } | DiskOp::Allocate { file, len } => {
@@ -201,9 +222,9 @@ impl Disk {
         DiskResult::Done
     }
 
-    fn write_blocks(&mut self, extents: &[Extent], blocks: &[Content]) {
+    fn write_blocks(&mut self, extents: &[Extent], blocks: &[Content], skip: u64) {
         let all: Content = blocks.iter().flat_map(|block| block.runs().iter().copied()).collect();
-        let mut at = 0;
+        let mut at = skip;
         for extent in extents {
             let part = all.slice(at, extent.len);
             at += extent.len;

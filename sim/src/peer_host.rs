@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use client::candidates::Source;
-use client::storage::{self, Storage};
+use client::storage::{self, BlockBytes, Storage};
 use client::{
     Action, Asked, Close, Config, ConnId, HashWork, Identity, Output, Session, TorrentEvent,
     TorrentKey, TorrentStats,
@@ -303,8 +303,11 @@ impl Host for PeerHost {
         self.settle(now);
         match output? {
             Output::Bytes(bytes) => Some(Chunk::Bytes(bytes)),
-            Output::Block(block, extents) => {
+            Output::Block(block, BlockBytes::Extents(extents)) => {
                 self.disk.read(&extents).map(|content| Chunk::Block(block, content))
+            }
+            Output::Block(block, BlockBytes::Payload(content)) => {
+                Some(Chunk::Block(block, content))
             }
         }
     }

@@ -24,6 +24,7 @@ use super::connection::{Connection, FileRun, Writing, Wrote};
 use super::disk::{self, Completion, DiskPool, Slot, WarmPages};
 use crate::disk::FileId;
 use crate::session::{Action, Event, Session};
+use crate::storage::BlockBytes;
 use crate::torrent::{Output, TorrentEvent};
 use crate::{Close, ConnId, TorrentKey};
 
@@ -219,7 +220,11 @@ impl Reactor {
                 writing.set_bytes(bytes);
                 true
             }
-            Some(Output::Block(block, extents)) => {
+            Some(Output::Block(block, BlockBytes::Payload(slot))) => {
+                writing.set_bytes([&block.piece_header(), slot.bytes()].concat());
+                true
+            }
+            Some(Output::Block(block, BlockBytes::Extents(extents))) => {
                 let shared = self.shared.borrow();
                 let runs: Option<Vec<FileRun>> = extents
                     .into_iter()

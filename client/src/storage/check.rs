@@ -2,10 +2,10 @@
 
 use wire::time::Time;
 
-use super::jobs::{Span, Work};
+use super::jobs::{Run, Span, Work};
 use super::journal::{PieceSet, Record};
-use super::open_files::Handle;
 use super::{Phase, Storage, StorageEvent};
+use crate::disk::DiskResult;
 use crate::payload::Payload;
 
 impl<P: Payload> Storage<P> {
@@ -18,7 +18,20 @@ impl<P: Payload> Storage<P> {
         {
             self.checks_in_flight += 1;
             let span = Span { piece, begin: 0, len: self.plan.piece_len(piece) };
-            self.add_job(span, Work::Check);
+            self.add_job(span, Work::Check(None));
+        }
+    }
+
+    /// Some of a piece was read.
+    pub(super) fn on_hashed(&mut self, now: Time, mut run: Run, result: DiskResult<P>) {
+        match result {
+            DiskResult::Digest(digest) => self.on_checked(now, run, Some(digest)),
+            DiskResult::Hashed(state) => {
+                // Right or wrong, these are synced before others are opened.
+                self.hold_dirty(0, std::mem::take(&mut run.handles));
+                self.go_on(&run, Work::Check(Some(state)));
+            }
+            _ => self.on_checked(now, run, None),
         }
     }
 
@@ -26,8 +39,7 @@ impl<P: Payload> Storage<P> {
     pub(super) fn on_checked(
         &mut self,
         now: Time,
-        piece: u32,
-        handles: Vec<Handle>,
+        Run { span: Span { piece, .. }, handles, .. }: Run,
         digest: Option<[u8; 20]>,
     ) {
         self.checks_in_flight -= 1;

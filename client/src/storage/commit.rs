@@ -34,13 +34,17 @@ pub(super) struct Commit {
 
 impl<P: Payload> Storage<P> {
     pub(super) fn pump_commit(&mut self, now: Time) {
-        if self.commit.is_some() || self.halted || !self.has_uncommitted() {
+        if self.commit.is_some() || self.halted {
+            return;
+        }
+        // Of a piece over many files some may be on their way, and the others wait for room.
+        let is_crowded = self.dirty.len() >= self.open.max().div_ceil(2).max(1);
+        if !self.has_uncommitted() && !is_crowded {
             return;
         }
         let interval = self.config.commit_interval();
         let is_due = self.uncommitted_since.is_some_and(|since| now.since(since) >= interval);
-        let is_big = self.uncommitted_bytes >= self.config.commit_bytes
-            || self.dirty.len() >= self.open.max().div_ceil(2);
+        let is_big = self.uncommitted_bytes >= self.config.commit_bytes || is_crowded;
         if is_due || is_big || (self.failed && self.writes_in_flight == 0) {
             self.begin_commit(false, false);
         }

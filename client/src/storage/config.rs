@@ -28,9 +28,13 @@ pub struct Config {
     pub writes_in_flight_max: usize,
     /// Files stated or made at the same time. Default 32.
     pub file_ops_in_flight_max: usize,
-    /// Files kept open. Default 40 (libtorrent, `file_pool_size`). A piece, or a block to upload,
-    /// that spans more files has them all open for as long as it takes.
+    /// Files kept open. Default 40 (libtorrent, `file_pool_size`). A piece that spans more than half as
+    /// many is written and checked in runs of so many; a block to upload that spans more is read with
+    /// one file open at a time.
     pub open_files_max: usize,
+    /// Blocks of the latter sort that are read at the same time, or wait for who asked. Default 4: as
+    /// many as there are threads to read them.
+    pub spread_blocks_max: usize,
     /// Longest journal that is read, in bytes; a longer one counts as damaged. Default 512 MiB:
     /// 2^21 pieces take 64 bytes each when they come in the worst order, and the info dict 30 MB.
     pub journal_bytes_max: u64,
@@ -55,6 +59,7 @@ impl Default for Config {
             writes_in_flight_max: 1,
             file_ops_in_flight_max: 32,
             open_files_max: 40,
+            spread_blocks_max: 4,
             journal_bytes_max: 512 << 20,
             alive_interval_ms: 15_000,
             mtime_slack_ms: 30_000,

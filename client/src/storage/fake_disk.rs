@@ -7,7 +7,8 @@ use sha1::{Digest, Sha1};
 use wire::rng::Rng;
 
 use crate::disk::{
-    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, OpenMode, RelPath,
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, HashState, OpenMode,
+    PathExtent, RelPath,
 };
 use crate::payload::Payload;
 
@@ -63,6 +64,8 @@ pub(super) struct FakeDisk {
     lasting_names: BTreeMap<RelPath, Node>,
     inodes: Vec<Inode>,
     open: BTreeMap<FileId, usize>,
+    /// The most files that were open at once.
+    pub(super) open_max: usize,
     pub(super) clock_ns: i64,
     pub(super) free: u64,
     /// The next operation of this sort fails.
@@ -81,6 +84,7 @@ impl FakeDisk {
             lasting_names: BTreeMap::new(),
             inodes: Vec::new(),
             open: BTreeMap::new(),
+            open_max: 0,
             clock_ns: 1_000_000_000_000,
             free: u64::MAX,
             fail_next: None,
@@ -263,9 +267,9 @@ impl FakeDisk {
             }
             DiskOp::Read { extent } => return Ok(DiskResult::Bytes(self.read(extent))),
             DiskOp::Write { file, offset, bytes } => self.write(file, offset, &bytes)?,
-            DiskOp::WriteBlocks { extents, blocks } => {
+            DiskOp::WriteBlocks { extents, blocks, skip } => {
                 let all: Vec<u8> = blocks.iter().flat_map(|block| block.0.clone()).collect();
-                let mut at = 0;
+                let mut at = skip as usize;
                 for extent in extents {
                     let len = extent.len as usize;
                     if extent.file != FileId::ZEROS {
@@ -273,13 +277,19 @@ impl FakeDisk {
                     }
                     at += len;
                 }
-                assert_eq!(at, all.len(), "the extents are as long as the blocks");
+                assert!(at <= all.len(), "the extents are no longer than the blocks");
                 return Ok(DiskResult::Blocks(blocks));
             }
-            DiskOp::HashExtents { extents } => {
+            DiskOp::HashExtents { extents, after, finish } => {
+                let mut hasher = after.map_or_else(Sha1::new, |state| state.0);
+                hasher.update(self.read_all(extents)?);
+                if !finish {
+                    return Ok(DiskResult::Hashed(HashState(hasher)));
+                }
                 self.hashed += 1;
-                return Ok(DiskResult::Digest(Sha1::digest(self.read_all(extents)?).into()));
+                return Ok(DiskResult::Digest(hasher.finalize().into()));
             }
+            DiskOp::ReadPaths { extents } => return self.read_paths(extents),
             DiskOp::ReadBlock { extents } => {
                 return Ok(DiskResult::Blocks(vec![Block(self.read_all(extents)?)]));
             }
@@ -395,6 +405,7 @@ impl FakeDisk {
             self.inodes[inode].locked_by = Some(file);
         }
         assert!(self.open.insert(file, inode).is_none(), "{file:?} is open already");
+        self.open_max = self.open_max.max(self.open.len());
         Ok(())
     }
 
@@ -415,6 +426,22 @@ impl FakeDisk {
         let len: u64 = extents.iter().map(|extent| extent.len).sum();
         let bytes: Vec<u8> = extents.into_iter().flat_map(|extent| self.read(extent)).collect();
         if bytes.len() as u64 == len { Ok(bytes) } else { Err(DiskErrorKind::NotFound) }
+    }
+
+    fn read_paths(&mut self, extents: Vec<PathExtent>) -> Result<DiskResult<Block>, DiskErrorKind> {
+        let file = FileId(u64::MAX - 1);
+        let mut bytes = Vec::new();
+        for PathExtent { path, offset, len } in extents {
+            let Some(path) = path else {
+                bytes.extend(vec![0; len as usize]);
+                continue;
+            };
+            self.open_file(file, path, OpenMode::Read)?;
+            let read = self.read_all(vec![Extent { file, offset, len }]);
+            self.open.remove(&file);
+            bytes.extend(read?);
+        }
+        Ok(DiskResult::Blocks(vec![Block(bytes)]))
     }
 
     fn read(&mut self, extent: Extent) -> Vec<u8> {

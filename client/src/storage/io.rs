@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use super::jobs::Span;
+use super::jobs::{Run, Span};
 use super::open_files::Handle;
 use super::{commit, prepare, start};
 use crate::disk::{DiskOp, FileId, Ticket};
@@ -15,19 +15,12 @@ pub(super) enum Pending {
     Open(Handle),
     /// A file that was open to be written.
     Close(Handle),
-    Hash {
-        piece: u32,
-        handles: Vec<Handle>,
-    },
+    Hash(Run),
     Prepare(prepare::Step),
-    Write {
-        span: Span,
-        handles: Vec<Handle>,
-    },
-    Read {
-        span: Span,
-        handles: Vec<Handle>,
-    },
+    Write(Run),
+    Read(Run),
+    /// A block to upload.
+    Spread(Span),
     /// The journal's current step.
     Journal,
     Commit(commit::Step),

@@ -29,6 +29,7 @@ mod open_files;
 mod plan;
 mod prepare;
 pub mod relocate;
+mod spread;
 mod start;
 mod write;
 
@@ -61,6 +62,7 @@ use plan::Plan;
 use prepare::Prepare;
 #[cfg(feature = "driver")]
 pub(crate) use prepare::not_enough_space;
+use spread::Spread;
 use start::Start;
 use write::Unwritten;
 
@@ -75,6 +77,15 @@ pub fn journal_path(info_hash: &InfoHash) -> RelPath {
 /// Where what pieces have of files that are not wanted is kept, beneath a torrent's root.
 pub fn part_path(info_hash: &InfoHash) -> RelPath {
     vec![STATE_FOLDER.to_owned(), format!("{info_hash}.part")]
+}
+
+/// A block to upload.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BlockBytes<P> {
+    /// It lies there.
+    Extents(Vec<Extent>),
+    /// It was read: it lies in more files than may be open.
+    Payload(P),
 }
 
 /// How far a storage is.
@@ -143,7 +154,8 @@ pub struct Storage<P: Payload> {
     to_write: VecDeque<(Span, Vec<P>)>,
     /// Handed in, not written yet, by piece.
     unwritten: BTreeMap<u32, Unwritten>,
-    jobs: Vec<Job<P>>,
+    jobs: VecDeque<Job<P>>,
+    spread: Spread<P>,
     writes_in_flight: usize,
     checks_in_flight: usize,
     /// Readable, not in a commit yet.
@@ -198,7 +210,8 @@ impl<P: Payload> Storage<P> {
             to_record: Vec::new(),
             to_write: VecDeque::new(),
             unwritten: BTreeMap::new(),
-            jobs: Vec::new(),
+            jobs: VecDeque::new(),
+            spread: Spread::default(),
             writes_in_flight: 0,
             checks_in_flight: 0,
             uncommitted: BTreeSet::new(),
@@ -259,7 +272,7 @@ impl<P: Payload> Storage<P> {
         }
     }
 
-    /// Where a block lies, if its files are open. None: they are being opened, and
+    /// Where a block lies, if its files are open. None: they are being opened, or it is being read, and
     /// [`StorageEvent::Readable`] tells when to ask again; or the block is not there at all.
     ///
     /// The files stay open at least until the next call of a `&mut` method. Padding is among the
@@ -270,7 +283,7 @@ impl<P: Payload> Storage<P> {
         piece: u32,
         begin: u32,
         len: u32,
-    ) -> Option<Vec<Extent>> {
+    ) -> Option<BlockBytes<P>> {
         let there = self.phase == Phase::Ready && self.have.get(piece);
         if !there || self.failed || !self.plan.is_inside(piece, begin, len) {
             return None;
@@ -281,8 +294,11 @@ impl<P: Payload> Storage<P> {
             .map(|(file, ..)| file)
             .filter(|file| self.plan.is_real(*file))
             .collect();
+        if files.len() > self.open.max() {
+            return self.read_spread(Span { piece, begin, len });
+        }
         self.open.want(&mut self.io, &self.plan, &files);
-        self.open.extents(&self.plan, piece, begin, len, false)
+        self.open.extents(&self.plan, piece, begin, len, false).map(BlockBytes::Extents)
     }
 
     /// Brings all that was written to stable storage and records the files' states, so that the
@@ -375,16 +391,11 @@ impl<P: Payload> Storage<P> {
                 }
             }
             Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
-            Pending::Hash { piece, handles } => {
-                let digest = match result {
-                    DiskResult::Digest(digest) => Some(digest),
-                    _ => None,
-                };
-                self.on_checked(now, piece, handles, digest);
-            }
+            Pending::Hash(run) => self.on_hashed(now, run, result),
             Pending::Prepare(step) => self.on_prepared(step, result),
-            Pending::Write { span, handles } => self.on_written(now, span, handles),
-            Pending::Read { span, handles } => self.on_part_read(span, handles, result),
+            Pending::Write(run) => self.on_written(now, run, result),
+            Pending::Read(run) => self.on_part_read(run, result),
+            Pending::Spread(span) => self.on_spread(span, result),
             Pending::Journal => self.on_journal(now, result),
             Pending::Commit(step) => self.on_commit(now, step, result),
         }
@@ -393,27 +404,23 @@ impl<P: Payload> Storage<P> {
     fn on_failed(&mut self, now: Time, pending: Pending, error: DiskError) {
         match pending {
             Pending::Ignored => {}
-            Pending::Hash { piece, handles }
-                if error.kind == crate::disk::DiskErrorKind::NotFound =>
-            {
-                self.on_checked(now, piece, handles, None);
+            Pending::Hash(run) if error.kind == crate::disk::DiskErrorKind::NotFound => {
+                self.on_checked(now, run, None);
             }
-            Pending::Hash { handles, .. } => {
-                self.checks_in_flight -= 1;
-                self.open.unpin_all(&mut self.io, handles);
+            Pending::Hash(run) => {
+                self.drop_job(Job { run, work: Work::Check(None) });
                 self.fail(error);
             }
-            Pending::Read { span, handles } => {
+            Pending::Spread(span) => self.on_spread_failed(span, error),
+            Pending::Read(run) => {
                 let is_gone = error.kind == crate::disk::DiskErrorKind::NotFound;
-                self.on_part_read(span, handles, DiskResult::Done);
+                self.on_part_read(run, DiskResult::Done);
                 if !is_gone {
                     self.fail(error);
                 }
             }
-            Pending::Write { span, handles } => {
-                self.writes_in_flight -= 1;
-                self.unwritten.remove(&span.piece);
-                self.open.unpin_all(&mut self.io, handles);
+            Pending::Write(run) => {
+                self.drop_job(Job { run, work: Work::Write(Vec::new()) });
                 self.fail(error);
             }
             Pending::Open(handle) => {
@@ -442,15 +449,7 @@ impl<P: Payload> Storage<P> {
         self.drop_writes(dropped);
         self.to_check.clear();
         for job in std::mem::take(&mut self.jobs) {
-            match job.work {
-                Work::Write(_) => {
-                    self.writes_in_flight -= 1;
-                    self.unwritten.remove(&job.span.piece);
-                }
-                Work::Check => self.checks_in_flight -= 1,
-                Work::Read => {}
-            }
-            self.open.unpin_all(&mut self.io, job.handles);
+            self.drop_job(job);
         }
         if !self.failed {
             self.failed = true;

@@ -25,23 +25,40 @@ struct OpenFile {
     is_awaited: bool,
 }
 
-/// The files that are open, least recently used first to go. What is pinned or being opened stays,
-/// so there can be more than the bound for a while.
+/// The files that are open, least recently used first to go. What is pinned or being opened stays, as
+/// do the files of a block to upload: of each of the three there are at most as many as the bound, so
+/// for a while there can be three times as many in all.
 pub(super) struct OpenFiles {
     files: LruCache<Handle, OpenFile>,
     /// Open to be written until a moment ago, and locked until that is over: they are not opened
     /// again before.
     closing: BTreeSet<Handle>,
+    /// A block to upload waits until fewer files are being opened.
+    is_awaited: bool,
     max: usize,
 }
 
 impl OpenFiles {
     pub(super) fn new(max: usize) -> OpenFiles {
-        OpenFiles { files: LruCache::unbounded(), closing: BTreeSet::new(), max }
+        OpenFiles { files: LruCache::unbounded(), closing: BTreeSet::new(), is_awaited: false, max }
     }
 
     pub(super) fn max(&self) -> usize {
         self.max
+    }
+
+    /// Files that one run of a job may have open: while as many are being synced, others can be
+    /// written to.
+    pub(super) fn run_max(&self) -> usize {
+        (self.max / 2).max(1)
+    }
+
+    /// Whether these can be pinned and no more files are than may be open. If nothing is pinned they can.
+    pub(super) fn has_room(&self, files: &[usize], write: bool) -> bool {
+        let is_pinned = |handle: &Handle| self.files.peek(handle).is_some_and(|open| open.pins > 0);
+        let pinned = self.files.iter().filter(|(_, open)| open.pins > 0).count();
+        let more = files.iter().filter(|file| !is_pinned(&self.handle(**file, write))).count();
+        pinned == 0 || pinned + more <= self.max
     }
 
     /// What `file` is open as, for reading or for writing.
@@ -80,8 +97,16 @@ impl OpenFiles {
         handles.into_iter().for_each(|handle| self.unpin(io, handle));
     }
 
-    /// Opens what is not open of `files`, to be read; they are not pinned.
+    /// Opens what is not open of `files`, to be read, unless too many are being opened; they are not
+    /// pinned.
     pub(super) fn want<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, files: &[usize]) {
+        let is_there = |file: &&usize| self.files.contains(&self.handle(**file, false));
+        let opening = self.files.iter().filter(|(_, open)| !open.is_open).count();
+        let more = files.len() - files.iter().filter(is_there).count();
+        if opening > 0 && more > 0 && opening + more > self.max {
+            self.is_awaited = true;
+            return;
+        }
         for &file in files {
             let handle = self.handle(file, false);
             let open = self.open(io, plan, handle);
@@ -112,10 +137,11 @@ impl OpenFiles {
 
     /// A file is open now. True if a reader waited for it.
     pub(super) fn opened(&mut self, handle: Handle) -> bool {
+        let is_awaited = std::mem::take(&mut self.is_awaited);
         self.files.peek_mut(&handle).is_some_and(|open| {
             open.is_open = true;
             std::mem::take(&mut open.is_awaited)
-        })
+        }) || is_awaited
     }
 
     /// A file could not be opened.

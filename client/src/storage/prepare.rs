@@ -14,9 +14,15 @@ use crate::payload::Payload;
 pub(super) enum Step {
     Space,
     Folder,
-    Open { file: (usize, FileId) },
-    Len { file: (usize, FileId) },
-    Stat { file: (usize, FileId) },
+    Open {
+        file: (usize, FileId),
+    },
+    Len {
+        file: (usize, FileId),
+    },
+    Stat {
+        file: (usize, FileId),
+    },
     /// Until then it is locked.
     Close,
 }

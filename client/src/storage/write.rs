@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 
 use wire::time::Time;
 
-use super::jobs::{Span, Work};
+use super::jobs::{Run, Span, Work};
 use super::journal::{PieceSet, Record};
 use super::lane::{Step, Then};
 use super::open_files::Handle;
@@ -90,7 +90,7 @@ impl<P: Payload> Storage<P> {
         self.pump(now);
     }
 
-    pub(super) fn on_part_read(&mut self, span: Span, handles: Vec<Handle>, result: DiskResult<P>) {
+    pub(super) fn on_part_read(&mut self, Run { span, handles, .. }: Run, result: DiskResult<P>) {
         self.open.unpin_all(&mut self.io, handles);
         let payload = match result {
             DiskResult::Blocks(mut blocks) => blocks.pop(),
@@ -142,10 +142,17 @@ impl<P: Payload> Storage<P> {
         lane.push(steps, Then::Write(writes));
     }
 
-    pub(super) fn on_written(&mut self, now: Time, span: Span, handles: Vec<Handle>) {
-        let Span { piece, begin, len } = span;
+    pub(super) fn on_written(&mut self, now: Time, mut run: Run, result: DiskResult<P>) {
+        let Span { piece, begin, len } = run.span;
+        self.hold_dirty(u64::from(run.len), std::mem::take(&mut run.handles));
+        if !run.is_last() {
+            let blocks = match result {
+                DiskResult::Blocks(blocks) => blocks,
+                _ => Vec::new(),
+            };
+            return self.go_on(&run, Work::Write(blocks));
+        }
         self.writes_in_flight -= 1;
-        self.hold_dirty(u64::from(len), handles);
         let Some(unwritten) = self.unwritten.get_mut(&piece) else { return };
         unwritten.bytes = unwritten.bytes.saturating_sub(u64::from(len));
         unwritten.spans -= 1;

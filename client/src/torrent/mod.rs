@@ -28,7 +28,7 @@ use crate::choker::Choker;
 use crate::close::Close;
 use crate::discovery::{Asked, Discovery, Swarm};
 use crate::disk::HashWork;
-use crate::disk::{DiskError, DiskOp, DiskResult, Extent, Ticket};
+use crate::disk::{DiskError, DiskOp, DiskResult, Ticket};
 use crate::geometry::Geometry;
 use crate::metadata::MetadataFetch;
 use crate::payload::Payload;
@@ -37,7 +37,7 @@ use crate::picker::Picker;
 use crate::pieces::Pieces;
 use crate::smart_ban::SmartBan;
 use crate::stats::TorrentStats;
-use crate::storage::{Storage, StorageEvent};
+use crate::storage::{BlockBytes, Storage, StorageEvent};
 use crate::{Config, ConnId};
 
 use autopsy::Autopsy;
@@ -126,11 +126,11 @@ pub enum Failure {
 
 /// What goes out on a connection next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum Output<P> {
     /// Messages.
     Bytes(Vec<u8>),
-    /// A `piece` message: its header, then these bytes of the disk.
-    Block(BlockRef, Vec<Extent>),
+    /// A `piece` message: its header, then these bytes.
+    Block(BlockRef, BlockBytes<P>),
 }
 
 /// Who we are to the peers.

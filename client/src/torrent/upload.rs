@@ -58,7 +58,7 @@ impl<P: Payload> Torrent<P> {
 
     /// What goes out on `conn` next: messages first, then the oldest part of the metadata asked for,
     /// then the oldest block.
-    pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output> {
+    pub fn poll_output(&mut self, now: Time, conn: ConnId) -> Option<Output<P>> {
         while let Some(part) = self.peers.get_mut(&conn)?.take_part() {
             self.send_metadata(conn, part);
         }
@@ -71,14 +71,14 @@ impl<P: Payload> Torrent<P> {
             return None;
         };
         let content = self.content.as_mut()?;
-        let extents = content.storage.read_block(now, block.piece, block.begin, block.len);
-        let Some(extents) = extents else {
-            // The files are being opened; `Readable` flushes again.
+        let bytes = content.storage.read_block(now, block.piece, block.begin, block.len);
+        let Some(bytes) = bytes else {
+            // The files are being opened, or read; `Readable` flushes again.
             self.drain_storage(now);
             return None;
         };
         peer.take_upload(now);
         self.counters.uploaded += u64::from(block.len);
-        Some(Output::Block(block, extents))
+        Some(Output::Block(block, bytes))
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use client::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat};
+use client::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashState};
 use client::storage::{self, Storage};
 use client::{
     Action, Close, Config, ConnId, HashWork, Identity, Output, Payload, Session, TorrentEvent,
@@ -41,7 +41,7 @@ pub struct Host {
     /// By path, joined with `/`.
     pub files: BTreeMap<String, Vec<u8>>,
     open: BTreeMap<FileId, String>,
-    outputs: BTreeMap<ConnId, Vec<Output>>,
+    outputs: BTreeMap<ConnId, Vec<Output<Bytes>>>,
     /// Writes fail with this.
     pub disk_full: bool,
     /// Hash threads take their time: jobs wait for [`Host::hash_held`].
@@ -428,9 +428,9 @@ impl Host {
                 let error = DiskError { kind: DiskErrorKind::Full, message };
                 DiskResult::Failed { error, blocks }
             }
-            DiskOp::WriteBlocks { extents, blocks } => {
+            DiskOp::WriteBlocks { extents, blocks, skip } => {
                 let all: Vec<u8> = blocks.iter().flat_map(|block| block.0.clone()).collect();
-                let mut at = 0;
+                let mut at = skip as usize;
                 for extent in extents {
                     let len = extent.len as usize;
                     self.put(extent.file, extent.offset, &all[at..at + len]);
@@ -438,14 +438,17 @@ impl Host {
                 }
                 DiskResult::Blocks(blocks)
             }
-            DiskOp::HashExtents { extents } => {
-                let mut hash = Sha1::new();
+            DiskOp::HashExtents { extents, after, finish } => {
+                let mut hash = after.map_or_else(Sha1::new, |state| state.0);
                 for extent in extents {
                     let (start, len) = (extent.offset as usize, extent.len as usize);
                     let bytes = self.bytes(extent.file);
                     hash.update(&bytes[start..(start + len).min(bytes.len())]);
                 }
-                DiskResult::Digest(hash.finalize().into())
+                match finish {
+                    true => DiskResult::Digest(hash.finalize().into()),
+                    false => DiskResult::Hashed(HashState(hash)),
+                }
             }
             DiskOp::ReadBlock { extents } => {
                 let mut out = Vec::new();

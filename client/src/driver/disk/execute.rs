@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use super::root::Root;
 use super::slot::Slot;
 use crate::disk::{
-    DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashWork, OpenMode, RelPath,
+    DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashState, HashWork, OpenMode,
+    PathExtent, RelPath,
 };
 use crate::driver::sha1::{BLOCK, Hasher};
 
@@ -46,16 +47,23 @@ pub(super) fn execute(
             Ok(opened) => return (DiskResult::Done, Some((file, opened))),
             Err(error) => Err(error),
         },
-        DiskOp::WriteBlocks { extents, blocks } => {
+        DiskOp::WriteBlocks { extents, blocks, skip } => {
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
-            match write_blocks(files.iter().zip(lens), &blocks) {
+            match write_blocks(files.iter().zip(lens), &blocks, skip) {
                 Ok(()) => Ok(DiskResult::Blocks(blocks)),
                 Err(error) => return (DiskResult::Failed { error, blocks }, None),
             }
         }
-        DiskOp::HashExtents { extents } => {
+        DiskOp::HashExtents { extents, after, finish } => {
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
-            hash_extents(files.iter().zip(lens), scratch).map(DiskResult::Digest)
+            let hasher = after.map_or_else(Hasher::default, |state| state.0);
+            hash_extents(files.iter().zip(lens), hasher, scratch).map(|hasher| match finish {
+                true => DiskResult::Digest(hasher.finish()),
+                false => DiskResult::Hashed(HashState(hasher)),
+            })
+        }
+        DiskOp::ReadPaths { extents } => {
+            read_paths(root, &extents).map(|slot| DiskResult::Blocks(vec![slot]))
         }
         DiskOp::ReadBlock { extents } => {
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
@@ -145,12 +153,12 @@ pub(super) fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFi
         return Err(not_a_file(&shown));
     }
     if mode != OpenMode::Read {
-        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(
-            |error| match error {
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            match error {
                 Errno::WOULDBLOCK => held(&shown, lock_holder(&fd), mode),
                 error => at(error.into()),
-            },
-        )?;
+            }
+        })?;
     }
     Ok(OpenFile { file: Arc::new(File::from(fd)), path: shown.into() })
 }
@@ -158,21 +166,19 @@ pub(super) fn open(root: &Root, path: &RelPath, mode: OpenMode) -> Result<OpenFi
 /// Somebody else holds a file's lock.
 fn held(path: &Path, holder: Option<u32>, mode: OpenMode) -> DiskError {
     let path = path.display();
+    let process = |id| format!("process {id}");
+    if mode == OpenMode::WriteLocked {
+        let who = holder.map_or("another process".to_owned(), process);
+        let message = format!("{path}: in use by {who}");
+        return DiskError { kind: DiskErrorKind::Locked, message };
+    }
     let who = match holder {
         Some(id) if id == std::process::id() => "another torrent".to_owned(),
-        Some(id) => format!("process {id}"),
-        None => "another process".to_owned(),
+        holder => holder.map_or("another torrent or program".to_owned(), process),
     };
-    let (kind, message) = match mode {
-        OpenMode::WriteLocked => (DiskErrorKind::Locked, format!("{path}: in use by {who}")),
-        _ => {
-            let message = format!(
-                "{path}: {who} writes to it; wait for its end, or choose another folder for one of the two"
-            );
-            (DiskErrorKind::Conflict, message)
-        }
-    };
-    DiskError { kind, message }
+    let advice = "wait until it is done, or choose another folder for one of the two";
+    let message = format!("{path}: {who} writes to it; {advice}");
+    DiskError { kind: DiskErrorKind::Conflict, message }
 }
 
 /// Closes a file. Its lock goes at once, though somebody may still read from it.
@@ -245,9 +251,19 @@ pub(super) fn rename(root: &Root, from: &RelPath, to: &RelPath) -> io::Result<()
 /// An extent's file (None: padding), its first byte and its length.
 type Run<'a> = (&'a Option<OpenFile>, (u64, u64));
 
-fn write_blocks<'a>(runs: impl Iterator<Item = Run<'a>>, blocks: &[Slot]) -> Result<(), DiskError> {
+fn write_blocks<'a>(
+    runs: impl Iterator<Item = Run<'a>>,
+    blocks: &[Slot],
+    skip: u64,
+) -> Result<(), DiskError> {
     let mut rest = blocks.iter().map(Slot::bytes);
     let mut block: &[u8] = &[];
+    let mut skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    while skip > 0 {
+        block = rest.next().ok_or_else(not_open)?;
+        let skipped = skip.min(block.len());
+        (skip, block) = (skip - skipped, &block[skipped..]);
+    }
     for (open, (offset, len)) in runs {
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
         let mut slices = Vec::new();
@@ -353,22 +369,23 @@ impl<'a, I: Iterator<Item = Run<'a>>> Runs<'a, I> {
 
 fn hash_extents<'a>(
     runs: impl Iterator<Item = Run<'a>>,
+    mut hasher: Hasher,
     scratch: &mut Vec<u8>,
-) -> Result<[u8; 20], DiskError> {
+) -> Result<Hasher, DiskError> {
     scratch.resize(READ_LEN, 0);
-    let (mut runs, mut hasher) = (Runs::new(runs), Hasher::default());
+    let mut runs = Runs::new(runs);
     loop {
         let read = runs.read(scratch)?;
         match scratch.get(..read) {
             Some(bytes) if read > 0 => hasher.update(bytes),
-            _ => return Ok(hasher.finish()),
+            _ => return Ok(hasher),
         }
     }
 }
 
-/// The bytes of a piece that two of as many can be hashed together: whole blocks of SHA-1.
+/// The bytes of a whole piece that two of as many can be hashed together: whole blocks of SHA-1.
 pub(super) fn pair_len(op: &DiskOp<Slot>) -> Option<u64> {
-    let DiskOp::HashExtents { extents } = op else { return None };
+    let DiskOp::HashExtents { extents, after: None, finish: true } = op else { return None };
     let len = extents.iter().map(|extent| extent.len).sum();
     (len > 0 && len % BLOCK as u64 == 0).then_some(len)
 }
@@ -380,7 +397,7 @@ pub(super) fn hash_pair(
 ) -> Option<[[u8; 20]; 2]> {
     let runs = ops.map(|(op, files)| {
         let extents = match op {
-            DiskOp::HashExtents { extents } => &extents[..],
+            DiskOp::HashExtents { extents, .. } => &extents[..],
             _ => &[],
         };
         Runs::new(files.iter().zip(extents.iter().map(|extent| (extent.offset, extent.len))))
@@ -407,6 +424,20 @@ fn read_block<'a>(runs: impl Iterator<Item = Run<'a>> + Clone) -> Result<Slot, D
         let now;
         (now, rest) = rest.split_at_mut(usize::try_from(len).unwrap_or(0).min(rest.len()));
         fill(open, offset, now)?;
+    }
+    Ok(slot)
+}
+
+/// The same with one file open at a time.
+fn read_paths(root: &Root, extents: &[PathExtent]) -> Result<Slot, DiskError> {
+    let total: u64 = extents.iter().map(|extent| extent.len).sum();
+    let mut slot = Slot::new(usize::try_from(total).map_err(|_| not_open())?);
+    let mut rest = slot.bytes_mut();
+    for PathExtent { path, offset, len } in extents {
+        let now;
+        (now, rest) = rest.split_at_mut(usize::try_from(*len).unwrap_or(0).min(rest.len()));
+        let open = path.as_ref().map(|path| open(root, path, OpenMode::Read)).transpose()?;
+        fill(&open, *offset, now)?;
     }
     Ok(slot)
 }

@@ -308,7 +308,7 @@ impl DiskPool {
         let all = |extents: &[Extent]| extents.iter().map(|extent| open(&extent.file)).collect();
         match op {
             DiskOp::WriteBlocks { extents, .. }
-            | DiskOp::HashExtents { extents }
+            | DiskOp::HashExtents { extents, .. }
             | DiskOp::ReadBlock { extents } => all(extents),
             DiskOp::SetLen { file, .. }
             | DiskOp::Allocate { file, .. }

@@ -12,7 +12,7 @@ use wire::metainfo::{Info, build_info};
 use wire::time::Time;
 
 use super::*;
-use crate::disk::{DiskErrorKind, OpenMode, RelPath, Ticket};
+use crate::disk::{DiskErrorKind, OpenMode, PathExtent, RelPath, Ticket};
 use crate::storage::{Config, Storage, StorageEvent, journal_path};
 
 const TORRENT: TorrentKey = TorrentKey(3);
@@ -98,7 +98,7 @@ fn blocks_go_to_their_files_and_come_back() {
         extent(FileId::ZEROS, 0, 20_000),
         extent(FileId(2), 7, 19_990),
     ];
-    match pool.run(DiskOp::WriteBlocks { extents: extents.clone(), blocks }) {
+    match pool.run(DiskOp::WriteBlocks { extents: extents.clone(), blocks, skip: 0 }) {
         DiskResult::Blocks(blocks) => assert_eq!(blocks.len(), 3),
         result => panic!("{result:?}"),
     }
@@ -108,14 +108,40 @@ fn blocks_go_to_their_files_and_come_back() {
 
     let mut padded = content;
     padded[10..20_010].fill(0);
-    match pool.run(DiskOp::HashExtents { extents: extents.clone() }) {
+    match pool.run(DiskOp::HashExtents { extents: extents.clone(), after: None, finish: true }) {
         DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
         result => panic!("{result:?}"),
     }
-    match pool.run(DiskOp::ReadBlock { extents }) {
+    match pool.run(DiskOp::ReadBlock { extents: extents.clone() }) {
         DiskResult::Blocks(blocks) => assert_eq!(blocks[0].bytes(), padded),
         result => panic!("{result:?}"),
     }
+    // The same file by file: hashed on, written from amid the second block on, and read by name.
+    let hash = DiskOp::HashExtents { extents: extents[..2].to_vec(), after: None, finish: false };
+    let DiskResult::Hashed(state) = pool.run(hash) else { panic!() };
+    let (rest, after) = (extents[2..].to_vec(), Some(state));
+    match pool.run(DiskOp::HashExtents { extents: rest.clone(), after, finish: true }) {
+        DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
+        result => panic!("{result:?}"),
+    }
+    padded[20_010..].reverse();
+    let blocks = padded.chunks(16 << 10).map(Slot::from).collect();
+    pool.run(DiskOp::WriteBlocks { extents: rest, blocks, skip: 20_010 });
+    let named = |names: Option<&[&str]>, offset, len| {
+        let path = names.map(path);
+        PathExtent { path, offset, len }
+    };
+    let extents = vec![
+        named(Some(&["d", "e", "a"]), 5, 10),
+        named(None, 0, 20_000),
+        named(Some(&["b"]), 7, 19_990),
+    ];
+    match pool.run(DiskOp::ReadPaths { extents }) {
+        DiskResult::Blocks(blocks) => assert_eq!(blocks[0].bytes(), padded),
+        result => panic!("{result:?}"),
+    }
+    let past_the_end = vec![named(Some(&["b"]), 99_999, 2)];
+    assert_eq!(pool.error(DiskOp::ReadPaths { extents: past_the_end }), DiskErrorKind::NotFound);
     match pool.run(DiskOp::Stat { path: path(&["b"]) }) {
         DiskResult::Stat(Some(stat)) => {
             let real = fs::metadata(folder.path().join("b")).unwrap().modified().unwrap();
@@ -269,10 +295,13 @@ fn what_is_no_file_is_told_and_stops_no_thread() {
     assert_eq!(pool.error(missing), DiskErrorKind::NotFound);
     pool.open(1, &["short"], OpenMode::Read);
     let extents = vec![extent(FileId(1), 0, 6)];
-    assert_eq!(pool.error(DiskOp::HashExtents { extents }), DiskErrorKind::NotFound);
+    assert_eq!(
+        pool.error(DiskOp::HashExtents { extents, after: None, finish: true }),
+        DiskErrorKind::NotFound
+    );
     // Blocks come back from a write that fails.
     let (extents, blocks) = (vec![extent(FileId(1), 0, 3)], vec![Slot::new(3)]);
-    match pool.run(DiskOp::WriteBlocks { extents, blocks }) {
+    match pool.run(DiskOp::WriteBlocks { extents, blocks, skip: 0 }) {
         DiskResult::Failed { blocks, .. } => assert_eq!(blocks.len(), 1),
         result => panic!("{result:?}"),
     }
@@ -337,7 +366,7 @@ fn what_was_handed_over_is_finished_before_the_threads_end() {
     for block in 0..500u64 {
         let extents = vec![extent(FileId(1), block * 100, 100)];
         let blocks = vec![Slot::from(&[1; 100][..])];
-        pool.pool.submit_op(job(block), DiskOp::WriteBlocks { extents, blocks });
+        pool.pool.submit_op(job(block), DiskOp::WriteBlocks { extents, blocks, skip: 0 });
     }
     pool.pool.kick();
     drop(pool);
@@ -375,7 +404,7 @@ fn pieces_that_are_hashed_two_by_two_have_their_own_hashes() {
             }
         }
         expected.push(bytes.map(|bytes| <[u8; 20]>::from(Sha1::digest(bytes))));
-        pool.pool.submit_op(job(n), DiskOp::HashExtents { extents });
+        pool.pool.submit_op(job(n), DiskOp::HashExtents { extents, after: None, finish: true });
     }
     assert_eq!(expected.iter().filter(|hash| hash.is_none()).count(), 1);
     pool.pool.kick();

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use wire::rng::{Rng, seed_from_u64};
 
-use super::world::{World, all, complete, small_config, three_files};
+use super::world::{World, all, complete, extents, small_config, three_files};
 use crate::disk::{DiskOp, DiskResult};
 use crate::storage::fake_disk::Block;
 use crate::storage::fixture::{content, info};
-use crate::storage::{Storage, journal_path, read_info};
+use crate::storage::{BlockBytes, Storage, journal_path, read_info};
 
 #[test]
 fn a_download_is_whole_and_the_next_start_reads_nothing() {
@@ -242,7 +242,7 @@ fn blocks_are_read_once_their_files_are_open() {
     assert_eq!(world.storage.read_block(world.now, 3, 0, 160), None);
     world.run();
     assert_eq!((world.readable, world.disk.open_count()), (3, 4));
-    let extents = world.storage.read_block(world.now, 3, 0, 160).unwrap();
+    let extents = extents(world.storage.read_block(world.now, 3, 0, 160));
     assert_eq!(extents.iter().map(|extent| extent.len).collect::<Vec<_>>(), [20, 70, 70]);
     let DiskResult::Blocks(blocks) = world.disk.run(DiskOp::ReadBlock { extents }) else {
         panic!()
@@ -272,17 +272,37 @@ fn no_more_files_than_the_bound_stay_open() {
     }
     world.run();
     assert_eq!(world.disk.open_count(), 4 + 1);
-    // A block over more files than the bound opens them all for once.
+    // A piece is written over more files than the bound, and a block of them read.
     let mut world = World::new(info("t", &files, 3_000), 3);
+    // They are made so many at a time.
+    world.storage.config.file_ops_in_flight_max = 2;
     world.start();
     world.write(0);
     world.flush();
     assert_eq!((world.flushed, world.disk.open_count()), (1, 5));
-    for _ in 0..2 {
-        world.storage.read_block(world.now, 0, 0, 3_000);
-        world.run();
+    assert!(world.disk.open_max <= 2 * 4 + 1, "{} were open", world.disk.open_max);
+    assert_eq!(world.storage.read_block(world.now, 0, 0, 3_000), None);
+    world.run();
+    let block = world.storage.read_block(world.now, 0, 0, 3_000);
+    assert_eq!(block, Some(BlockBytes::Payload(Block(world.piece(0)))));
+    world.storage.read_part(world.now, 0, 0, 3_000);
+    world.run();
+    assert_eq!(world.parts_read, [(0, 0, Some(world.piece(0)))]);
+    // So it is checked, with what is right and what is wrong.
+    for wrong in [None, Some("f17")] {
+        if let Some(name) = wrong {
+            world.file(name)[3] ^= 1;
+        }
+        let path = journal_path(&world.info.info_hash);
+        world.disk.kill();
+        world.disk.remove(&[&path[0], &path[1]]);
+        world.restart();
+        assert_eq!(world.start().len(), usize::from(wrong.is_none()));
+        world.flush();
+        assert_eq!(world.flushed, 1);
     }
-    assert_eq!(world.storage.read_block(world.now, 0, 0, 3_000).unwrap().len(), 30);
+    assert!(world.disk.open_max <= 2 * 4 + 1, "{} were open", world.disk.open_max);
+    world.write_all();
     assert!(world.storage.read_block(world.now, 0, 0, 1).is_some());
     world.run();
     assert!(world.disk.open_count() <= 5);
@@ -393,6 +413,6 @@ fn padding_is_on_no_disk_and_reads_as_zeros() {
     assert_eq!((world.start(), world.disk.hashed), (vec![0, 1], 2));
     world.storage.read_block(world.now, 0, 0, 16);
     world.run();
-    let extents = world.storage.read_block(world.now, 0, 0, 16).unwrap();
+    let extents = extents(world.storage.read_block(world.now, 0, 0, 16));
     assert_eq!((extents.len(), extents[1].file), (2, crate::disk::FileId::ZEROS));
 }

@@ -8,10 +8,10 @@ use wire::metainfo::Info;
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
 
-use crate::disk::{DiskError, DiskOp, DiskResult, Ticket};
+use crate::disk::{DiskError, DiskOp, DiskResult, Extent, Ticket};
 use crate::storage::fake_disk::{Block, FakeDisk};
 use crate::storage::fixture::{content, info};
-use crate::storage::{Config, STATE_FOLDER, Storage, StorageEvent, journal_path};
+use crate::storage::{BlockBytes, Config, STATE_FOLDER, Storage, StorageEvent, journal_path};
 
 /// Between one operation and the next.
 const STEP: Duration = Duration::from_millis(1);
@@ -50,6 +50,14 @@ pub(super) struct World {
     pub(super) parts_written: BTreeMap<(u32, u32), Time>,
     /// Bytes of unfinished pieces that were read back.
     pub(super) parts_read: Vec<(u32, u32, Option<Vec<u8>>)>,
+}
+
+/// Where a block lies, whose files are open.
+pub(super) fn extents(block: Option<BlockBytes<Block>>) -> Vec<Extent> {
+    match block {
+        Some(BlockBytes::Extents(extents)) => extents,
+        block => panic!("{block:?}"),
+    }
 }
 
 /// Of the small torrents here: a piece has four.
