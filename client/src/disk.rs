@@ -84,7 +84,8 @@ pub enum DiskOp<P: Payload> {
         /// The folder.
         path: RelPath,
     },
-    /// Opens `path` as `file`. Symbolic links do not lead out of the root.
+    /// Opens `path` as `file`. Symbolic links do not lead out of the root. Answered by `Stat`, as it is
+    /// once it is locked, if it is opened to be written.
     Open {
         /// The name that later operations use.
         file: FileId,

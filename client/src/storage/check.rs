@@ -5,12 +5,16 @@ use wire::time::Time;
 use super::jobs::{Run, Span, Work};
 use super::journal::{PieceSet, Record};
 use super::{Phase, Storage, StorageEvent};
-use crate::disk::DiskResult;
+use crate::disk::{DiskError, DiskErrorKind, DiskResult, FileStat};
 use crate::payload::Payload;
 
 impl<P: Payload> Storage<P> {
     pub(super) fn pump_checks(&mut self) {
-        if self.phase != Phase::Checking || self.failed || self.flush_wanted {
+        let is_due = match self.phase {
+            Phase::Checking => !self.flush_wanted,
+            phase => phase == Phase::Ready,
+        };
+        if !is_due || self.failed {
             return;
         }
         while self.checks_in_flight < self.config.checks_in_flight_max
@@ -44,6 +48,13 @@ impl<P: Payload> Storage<P> {
     ) {
         self.checks_in_flight -= 1;
         let is_right = digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize);
+        if self.phase == Phase::Ready {
+            self.open.unpin_all(&mut self.io, handles);
+            if !is_right && !self.failed {
+                self.on_changed(piece);
+            }
+            return;
+        }
         if self.seed {
             self.open.unpin_all(&mut self.io, handles);
             if is_right {
@@ -56,6 +67,7 @@ impl<P: Payload> Storage<P> {
             self.parts.remove(&piece);
         } else {
             self.open.unpin_all(&mut self.io, handles);
+            self.forget_piece(piece);
             if !self.parts.contains_key(&piece) {
                 self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
             }
@@ -68,6 +80,56 @@ impl<P: Payload> Storage<P> {
         self.events.push_back(StorageEvent::CheckProgress { done, total });
         if done == total {
             self.on_known();
+        }
+    }
+
+    /// Whether a file is as we left it, or found it.
+    pub(super) fn is_as_left(&self, file: usize, stat: FileStat) -> bool {
+        self.stats.get(file).copied().flatten().is_none_or(|last| last == stat)
+    }
+
+    /// Others have changed a file since it was closed: what is there of it is read again.
+    pub(super) fn doubt(&mut self, file: usize, stat: FileStat) {
+        self.stats[file] = Some(stat);
+        self.unsettled.insert(file);
+        let there = self.plan.pieces_of(file).filter(|piece| self.have.get(*piece));
+        let before = self.to_check.len();
+        self.to_check.extend(there);
+        if self.phase == Phase::Checking {
+            self.check_progress.1 += (self.to_check.len() - before) as u32;
+        }
+        if let Some(commit) = &mut self.commit {
+            commit.is_clean = false;
+        }
+    }
+
+    /// Whether pieces that were there are being read again, or are still being checked.
+    pub(super) fn is_checking(&self) -> bool {
+        self.checks_in_flight > 0
+            || (self.phase == Phase::Ready && !self.failed && !self.to_check.is_empty())
+    }
+
+    /// A piece that was there is not any more.
+    fn on_changed(&mut self, piece: u32) {
+        self.forget_piece(piece);
+        self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));
+        self.events.push_back(StorageEvent::Lost { pieces: vec![piece] });
+        let mut files = self.plan.real_extents(piece);
+        let file = files.next().and_then(|(file, ..)| self.plan.files.get(file));
+        let path = file.map(|file| file.path.join("/")).unwrap_or_default();
+        let message = format!(
+            "{path} was changed by another torrent or program while it was in use; \
+             choose another folder for one of the two"
+        );
+        drop(files);
+        self.fail(DiskError { kind: DiskErrorKind::Conflict, message });
+    }
+
+    fn forget_piece(&mut self, piece: u32) {
+        self.have.clear(piece);
+        self.uncommitted.remove(&piece);
+        if let Some(commit) = &mut self.commit {
+            commit.pieces.remove(&piece);
         }
     }
 }

@@ -17,12 +17,13 @@ use crate::payload::Payload;
 pub(super) enum Step {
     Sync(Handle),
     Folder,
-    Stat(usize),
+    /// Of a file; and what it is open as, if that was just synced.
+    Stat(usize, Option<Handle>),
 }
 
 /// A commit under way.
 pub(super) struct Commit {
-    pieces: BTreeSet<u32>,
+    pub(super) pieces: BTreeSet<u32>,
     /// Blocks of unfinished pieces.
     pub(super) parts: BTreeMap<u32, BTreeSet<u32>>,
     stats: BTreeMap<usize, FileStat>,
@@ -59,9 +60,8 @@ impl<P: Payload> Storage<P> {
             return self.set_flushed();
         }
         let is_lane_idle = self.lane.as_ref().is_none_or(|lane| lane.is_idle());
-        let is_checking = self.checks_in_flight > 0;
         let is_preparing = !self.prepare.is_idle() && !self.failed;
-        if self.is_writing() || is_checking || is_preparing || !is_lane_idle {
+        if self.is_writing() || self.is_checking() || is_preparing || !is_lane_idle {
             return;
         }
         if self.clean && !self.has_uncommitted() && self.records.is_empty() {
@@ -83,10 +83,8 @@ impl<P: Payload> Storage<P> {
         self.uncommitted_bytes = 0;
         self.uncommitted_since = None;
         let dirty = std::mem::take(&mut self.dirty);
-        let mut to_stat: BTreeSet<usize> = dirty.keys().copied().collect();
-        if for_flush {
-            to_stat.extend(&self.unsettled);
-        }
+        let is_rest = |file: &&usize| for_flush && !dirty.contains_key(file);
+        let to_stat: Vec<usize> = self.unsettled.iter().filter(is_rest).copied().collect();
         let mut in_flight = 0;
         for handle in dirty.into_values() {
             // Pinned since it was written to, so it is open.
@@ -102,8 +100,7 @@ impl<P: Payload> Storage<P> {
             in_flight += 1;
         }
         for index in to_stat {
-            let path = self.plan.files[index].path.clone();
-            self.io.submit(DiskOp::Stat { path }, Pending::Commit(Step::Stat(index)));
+            self.submit_stat(index, None);
             in_flight += 1;
         }
         let stats = BTreeMap::new();
@@ -111,25 +108,41 @@ impl<P: Payload> Storage<P> {
         self.record_commit();
     }
 
+    fn submit_stat(&mut self, index: usize, handle: Option<Handle>) {
+        let path = self.plan.files[index].path.clone();
+        self.io.submit(DiskOp::Stat { path }, Pending::Commit(Step::Stat(index, handle)));
+    }
+
     pub(super) fn on_commit(&mut self, now: Time, step: Step, result: DiskResult<P>) {
+        if let Step::Sync(handle) = step {
+            // It stays pinned, and so locked if it was written to, until its state is known.
+            return self.submit_stat(handle.file, Some(handle));
+        }
+        if let Step::Stat(_, Some(handle)) = step {
+            self.open.unpin(&mut self.io, handle);
+        }
         match (step, result) {
-            (Step::Sync(handle), _) => self.open.unpin(&mut self.io, handle),
-            (Step::Stat(index), DiskResult::Stat(Some(stat))) => {
-                self.stats[index] = Some(stat);
-                if let Some(commit) = &mut self.commit {
-                    commit.stats.insert(index, stat);
+            (Step::Stat(index, handle), DiskResult::Stat(Some(stat))) => {
+                let is_ours = handle.is_some_and(|handle| handle.write) || self.failed;
+                if !is_ours && !self.is_as_left(index, stat) {
+                    self.doubt(index, stat);
+                } else {
+                    self.stats[index] = Some(stat);
+                    if let Some(commit) = &mut self.commit {
+                        commit.stats.insert(index, stat);
+                    }
                 }
             }
-            (Step::Stat(index), _) => {
+            (Step::Stat(index, _), _) => {
                 // Before the first write a file need not be there.
                 if self.plan.pieces_of(index).any(|piece| self.have.get(piece)) {
                     let path = self.plan.files[index].path.join("/");
                     let message = format!("{path} was removed while it was in use");
                     let error = DiskError { kind: DiskErrorKind::NotFound, message };
-                    return self.on_commit_failed(now, Step::Stat(index), error);
+                    return self.on_commit_failed(now, Step::Stat(index, None), error);
                 }
             }
-            (Step::Folder, _) => {}
+            (Step::Folder | Step::Sync(_), _) => {}
         }
         if let Some(commit) = &mut self.commit {
             commit.in_flight -= 1;
@@ -172,7 +185,7 @@ impl<P: Payload> Storage<P> {
             let pieces = commit.pieces.into_iter().collect();
             self.events.push_back(StorageEvent::Kept { pieces });
         }
-        if commit.for_flush && self.flush_wanted {
+        if commit.for_flush && self.flush_wanted && !self.is_checking() {
             self.set_flushed();
         }
         self.pump_writes(now);
@@ -184,7 +197,7 @@ impl<P: Payload> Storage<P> {
     /// A sync failed: nothing written since the last good one is certain, and reading it would only
     /// show what is in memory. All of it counts as missing.
     pub(super) fn on_commit_failed(&mut self, now: Time, step: Step, error: DiskError) {
-        if let Step::Sync(handle) = step {
+        if let Step::Sync(handle) | Step::Stat(_, Some(handle)) = step {
             self.open.unpin(&mut self.io, handle);
         }
         let already = self.halted;

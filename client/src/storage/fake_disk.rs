@@ -255,7 +255,13 @@ impl FakeDisk {
                     self.names.entry(path[..depth].to_vec()).or_insert(Node::Folder);
                 }
             }
-            DiskOp::Open { file, path, mode } => self.open_file(file, self.at(path), mode)?,
+            DiskOp::Open { file, path, mode } => {
+                let path = self.at(path);
+                self.open_file(file, path.clone(), mode)?;
+                if mode != OpenMode::Read {
+                    return Ok(DiskResult::Stat(self.stat(&path)?));
+                }
+            }
             DiskOp::Close { file } => {
                 let inode = self.open.remove(&file).expect("only open files are closed");
                 self.inodes[inode].locked_by.take_if(|by| *by == file);

@@ -386,6 +386,12 @@ impl<P: Payload> Storage<P> {
             Pending::Ignored => {}
             Pending::Start(step) => self.on_start(step, result),
             Pending::Open(handle) => {
+                if let DiskResult::Stat(Some(stat)) = result
+                    && !self.failed
+                    && !self.is_as_left(handle.file, stat)
+                {
+                    self.doubt(handle.file, stat);
+                }
                 if self.open.opened(handle) {
                     self.events.push_back(StorageEvent::Readable);
                 }

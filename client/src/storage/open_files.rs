@@ -12,7 +12,7 @@ use crate::payload::Payload;
 pub(super) struct Handle {
     /// Its place in the info dict.
     pub(super) file: usize,
-    write: bool,
+    pub(super) write: bool,
 }
 
 struct OpenFile {

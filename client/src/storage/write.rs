@@ -193,7 +193,10 @@ impl<P: Payload> Storage<P> {
             self.unsettled.insert(handle.file);
             // The pin stays until the file has been synced.
             match self.dirty.entry(handle.file) {
-                Entry::Occupied(_) => self.open.unpin(&mut self.io, handle),
+                Entry::Occupied(mut held) => {
+                    let other = if handle.write { held.insert(handle) } else { handle };
+                    self.open.unpin(&mut self.io, other);
+                }
                 Entry::Vacant(entry) => {
                     entry.insert(handle);
                 }

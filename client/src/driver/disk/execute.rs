@@ -44,7 +44,13 @@ pub(super) fn execute(
 ) -> Executed {
     let result = match op {
         DiskOp::Open { file, path, mode } => match open(root, &path, mode) {
-            Ok(opened) => return (DiskResult::Done, Some((file, opened))),
+            Ok(opened) if mode == OpenMode::Read => {
+                return (DiskResult::Done, Some((file, opened)));
+            }
+            Ok(opened) => match rustix::fs::fstat(&opened.file) {
+                Ok(stat) => return (DiskResult::Stat(Some(told(&stat))), Some((file, opened))),
+                Err(error) => Err(error_at(&opened.path, &error.into())),
+            },
             Err(error) => Err(error),
         },
         DiskOp::WriteBlocks { extents, blocks, skip } => {
@@ -218,14 +224,18 @@ pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(Errno::ISDIR.into());
     }
+    Ok(Some(told(&stat)))
+}
+
+fn told(stat: &rustix::fs::Stat) -> FileStat {
     let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
     let mtime_ns = mtime_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
-    Ok(Some(FileStat {
+    FileStat {
         len: u64::try_from(stat.st_size).unwrap_or(0),
         mtime_ns,
         // Of 512 bytes, whatever the file system has.
         allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
-    }))
+    }
 }
 
 pub(super) fn is_missing(error: &io::Error) -> bool {

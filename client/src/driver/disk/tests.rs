@@ -78,7 +78,7 @@ fn extent(file: FileId, offset: u64, len: u64) -> Extent {
 }
 
 fn is_done(result: &DiskResult<Slot>) -> bool {
-    matches!(result, DiskResult::Done)
+    matches!(result, DiskResult::Done | DiskResult::Stat(Some(_)))
 }
 
 #[test]

@@ -179,6 +179,47 @@ fn a_file_that_another_torrent_writes_to_is_left_alone() {
     assert_eq!((world.written.len(), world.file("a").clone()), (0, before));
 }
 
+/// A file of two pieces, of which the first was kept, and others that it was closed for.
+fn closed_again() -> World {
+    let files = [("f0", 120), ("f1", 60), ("f2", 60), ("f3", 60), ("f4", 60), ("f5", 60)];
+    let mut world = World::new(info("t", &files, 60), 1);
+    world.start();
+    for piece in [0, 2, 3, 4, 5, 6] {
+        world.write(piece);
+        world.wait(Duration::from_secs(6));
+    }
+    assert_eq!((world.kept.len(), world.disk.open_count()), (6, 5));
+    world.disk.hashed = 0;
+    world
+}
+
+#[test]
+fn what_others_changed_in_a_file_that_was_closed_ends_no_download_well() {
+    for (is_wrong, is_reopened) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut world = closed_again();
+        world.file("f0")[7] ^= u8::from(is_wrong);
+        world.disk.touch(&["t", "f0"]);
+        if is_reopened {
+            world.write(1);
+            world.run();
+        } else {
+            world.flush();
+        }
+        assert_eq!(world.disk.hashed, 1);
+        assert_eq!(world.lost.iter().copied().collect::<Vec<_>>(), vec![0; usize::from(is_wrong)]);
+        assert_eq!(world.failed.is_some(), is_wrong);
+        if let Some(error) = &world.failed {
+            assert_eq!(error.kind, DiskErrorKind::Conflict);
+            assert!(error.message.contains("t/f0 was changed by another"), "{error}");
+        }
+        world.flush();
+        world.disk.kill();
+        world.restart();
+        assert_eq!(world.start().contains(&0), !is_wrong);
+        assert!(world.disk.hashed <= usize::from(is_wrong));
+    }
+}
+
 #[test]
 fn a_file_whose_room_cannot_be_had_does_not_stay_locked() {
     let mut world = World::new(three_files(), 1);
