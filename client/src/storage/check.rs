@@ -31,8 +31,12 @@ impl<P: Payload> Storage<P> {
         match result {
             DiskResult::Digest(digest) => self.on_checked(now, run, Some(digest)),
             DiskResult::Hashed(state) => {
-                // Right or wrong, these are synced before others are opened.
-                self.hold_dirty(0, std::mem::take(&mut run.handles));
+                let handles = std::mem::take(&mut run.handles);
+                match self.seed {
+                    true => self.open.unpin_all(&mut self.io, handles),
+                    // Right or wrong, these are synced before others are opened.
+                    false => self.hold_dirty(0, handles),
+                }
                 self.go_on(&run, Work::Check(Some(state)));
             }
             _ => self.on_checked(now, run, None),

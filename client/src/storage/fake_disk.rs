@@ -307,23 +307,25 @@ impl FakeDisk {
                     inode.lasting.mtime_ns = inode.now.mtime_ns;
                 }
             }
-            DiskOp::SyncFolder { path } => {
-                let path = self.at(path);
-                if !path.is_empty() && self.names.get(&path) != Some(&Node::Folder) {
-                    return Err(DiskErrorKind::NotFound);
-                }
-                let is_in = |name: &RelPath| name[..name.len() - 1] == path;
-                self.lasting_names.retain(|name, _| !is_in(name) || self.names.contains_key(name));
-                for (name, node) in self.names.iter().filter(|(name, _)| is_in(name)) {
-                    self.lasting_names.insert(name.clone(), *node);
-                }
-            }
+            DiskOp::SyncFolder { path } => self.sync_folder(&self.at(path))?,
             DiskOp::Unlink { path } => {
                 self.names.remove(&self.at(path));
             }
             DiskOp::Rename { .. } => unreachable!("not used"),
         }
         Ok(DiskResult::Done)
+    }
+
+    fn sync_folder(&mut self, path: &RelPath) -> Result<(), DiskErrorKind> {
+        if !path.is_empty() && self.names.get(path) != Some(&Node::Folder) {
+            return Err(DiskErrorKind::NotFound);
+        }
+        let is_in = |name: &RelPath| name[..name.len() - 1] == path[..];
+        self.lasting_names.retain(|name, _| !is_in(name) || self.names.contains_key(name));
+        for (name, node) in self.names.iter().filter(|(name, _)| is_in(name)) {
+            self.lasting_names.insert(name.clone(), *node);
+        }
+        Ok(())
     }
 
     fn at(&self, path: RelPath) -> RelPath {

@@ -28,7 +28,9 @@ use crate::session::JobId;
 use crate::{ConnId, TorrentKey};
 pub use execute::error_at;
 use execute::{Files, execute, hash, hash_both, not_open};
-pub(super) use execute::{OpenFile, ends_too_early, is_out_of_files, open_to_read, read_small, stat};
+pub(super) use execute::{
+    OpenFile, ends_too_early, is_out_of_files, open_to_read, read_small, stat,
+};
 pub(super) use relocate::{RelocateError, move_storage, rename_file, renamed_paths};
 pub(super) use root::Root;
 pub use slot::Slot;

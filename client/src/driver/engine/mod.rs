@@ -592,7 +592,7 @@ mod tests {
     fn saved(root: &Path) -> Result<Info, DiskError> {
         let (tell, told) = mpsc::channel();
         let root = root.to_owned();
-        std::thread::spawn(move || tell.send(saved_info(&root, &wire::Id([7; 20]))));
+        std::thread::spawn(move || _ = tell.send(saved_info(&root, &wire::Id([7; 20]))));
         told.recv_timeout(Duration::from_secs(20)).expect("an answer")
     }
 
