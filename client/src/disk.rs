@@ -48,8 +48,8 @@ pub struct PathExtent {
     pub len: u64,
 }
 
-/// A piece's SHA-1 so far.
-pub struct HashState<P: Payload>(pub P::Hasher);
+/// A piece's SHA-1 so far; on the heap, since few operations have one and all are as large.
+pub struct HashState<P: Payload>(pub Box<P::Hasher>);
 
 impl<P: Payload> std::fmt::Debug for HashState<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

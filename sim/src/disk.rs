@@ -175,11 +175,11 @@ impl Disk {
             }
             DiskOp::HashExtents { extents, after, finish } => {
                 let Some(content) = self.read(&extents) else { return missing() };
-                let mut hasher = after.map_or_else(ContentHasher::default, |state| state.0);
+                let mut hasher = after.map_or_else(ContentHasher::default, |state| *state.0);
                 hasher.update(&content);
                 match finish {
                     true => DiskResult::Digest(hasher.digest()),
-                    false => DiskResult::Hashed(HashState(hasher)),
+                    false => DiskResult::Hashed(HashState(Box::new(hasher))),
                 }
             }
             DiskOp::ReadPaths { extents } => match self.read_paths(&extents) {

@@ -287,10 +287,10 @@ impl FakeDisk {
                 return Ok(DiskResult::Blocks(blocks));
             }
             DiskOp::HashExtents { extents, after, finish } => {
-                let mut hasher = after.map_or_else(Sha1::new, |state| state.0);
+                let mut hasher = after.map_or_else(Sha1::new, |state| *state.0);
                 hasher.update(self.read_all(extents)?);
                 if !finish {
-                    return Ok(DiskResult::Hashed(HashState(hasher)));
+                    return Ok(DiskResult::Hashed(HashState(Box::new(hasher))));
                 }
                 self.hashed += 1;
                 return Ok(DiskResult::Digest(hasher.finalize().into()));

@@ -62,10 +62,10 @@ pub(super) fn execute(
         }
         DiskOp::HashExtents { extents, after, finish } => {
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
-            let hasher = after.map_or_else(Hasher::default, |state| state.0);
+            let hasher = after.map_or_else(Hasher::default, |state| *state.0);
             hash_extents(files.iter().zip(lens), hasher, scratch).map(|hasher| match finish {
                 true => DiskResult::Digest(hasher.finish()),
-                false => DiskResult::Hashed(HashState(hasher)),
+                false => DiskResult::Hashed(HashState(Box::new(hasher))),
             })
         }
         DiskOp::ReadPaths { extents } => {
