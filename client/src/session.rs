@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::InfoHash;
@@ -71,10 +72,10 @@ enum Conn {
 
 /// All torrents and connections of one process.
 pub struct Session<P: Payload> {
-    config: Config,
+    config: Arc<Config>,
     us: Identity,
     seed: Seed,
-    torrents: BTreeMap<TorrentKey, Torrent<P>>,
+    torrents: BTreeMap<TorrentKey, Box<Torrent<P>>>,
     by_hash: BTreeMap<InfoHash, TorrentKey>,
     /// When each torrent is due: an idle one costs nothing until then.
     due: BTreeSet<(Time, TorrentKey)>,
@@ -102,7 +103,7 @@ impl<P: Payload> Session<P> {
     /// A session without torrents.
     pub fn new(config: Config, us: Identity, seed: Seed) -> Session<P> {
         Session {
-            config,
+            config: Arc::new(config),
             us,
             seed,
             torrents: BTreeMap::new(),
@@ -137,7 +138,7 @@ impl<P: Payload> Session<P> {
         self.next_torrent += 1;
         let seed = child_seed(&self.seed, "torrent", u64::from(key.0));
         let torrent = Torrent::new(now, self.config.clone(), info_hash, self.us, seed);
-        self.torrents.insert(key, torrent);
+        self.torrents.insert(key, Box::new(torrent));
         self.by_hash.insert(info_hash, key);
         self.note(key);
         Some(key)
@@ -215,7 +216,7 @@ impl<P: Payload> Session<P> {
     }
 
     fn forget_paused(&mut self, key: TorrentKey) {
-        let paused = self.torrents.get(&key).is_none_or(Torrent::is_paused);
+        let paused = self.torrent(key).is_none_or(Torrent::is_paused);
         if paused
             && self.leaving.remove(&key)
             && let Some(torrent) = self.torrents.remove(&key)
@@ -245,7 +246,7 @@ impl<P: Payload> Session<P> {
 
     /// The torrent named `key`.
     pub fn torrent(&self, key: TorrentKey) -> Option<&Torrent<P>> {
-        self.torrents.get(&key)
+        self.torrents.get(&key).map(Box::as_ref)
     }
 
     /// Torrents of which anything may change but their announces.
@@ -495,7 +496,7 @@ impl<P: Payload> Session<P> {
 
     /// Keeps in mind when a torrent is due, and whether it is at rest or behind.
     fn note(&mut self, key: TorrentKey) {
-        let torrent = self.torrents.get(&key);
+        let torrent = self.torrents.get(&key).map(Box::as_ref);
         let due = torrent.and_then(Torrent::poll_timeout);
         if due != self.due_of.get(&key).copied() {
             let before = match due {
@@ -541,6 +542,7 @@ impl<P: Payload> Session<P> {
                 TorrentAction::Hash(ticket, work) => Action::Hash(job(ticket), work),
             });
         }
+        torrent.give_back();
         for addr in dials {
             let conn = self.new_conn();
             self.conns.insert(conn, Conn::Dialing { torrent: key, addr, since: now });

@@ -63,6 +63,10 @@ class Row:
             ]
             self.lines.append([name, *cells])
 
+    def claim(self, what, values, **target):
+        """The claim of a figure of each round."""
+        self.claims.append(Claim(what, values, **target))
+
     def ratio(self, what, results, key, above, below, **target):
         """The claim of `key` of one contestant over that of another, round by round."""
         pairs = zip(results[above], results[below])

@@ -5,6 +5,8 @@
                                              to its being complete and flushed
     check TORRENT FOLDER IP PORT             the same, for a torrent whose files are there and have to be checked
     create TORRENT FILE PIECE_BYTES          waits for a line, hashes the file, writes the torrent and prints the seconds
+    idle TORRENTS FOLDER IP PORT             waits for a line, adds all torrents of the folder TORRENTS, and prints the seconds
+                                             until all are checked and complete
     dht-seed TORRENT FOLDER IP PORT NODE     the same as seed, announced by the DHT node at NODE
     dht-get INFO_HASH FOLDER IP PORT NODE    prints a JSON object with the "event" `metadata`, then one with `done`
 
@@ -101,6 +103,23 @@ def seed(session, torrent, folder, node=None):
     sys.stdin.read()
 
 
+def idle(session, torrents, folder):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin, missing = time.monotonic(), 0
+    for name in sorted(os.listdir(torrents)):
+        params = of_file(os.path.join(torrents, name))
+        params.save_path = folder
+        params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        session.async_add_torrent(params)
+        missing += 1
+    while missing > 0:
+        session.wait_for_alert(1000)
+        missing -= sum(isinstance(alert, lt.torrent_finished_alert) for alert in session.pop_alerts())
+    print(time.monotonic() - begin, flush=True)
+    sys.stdin.read()
+
+
 def get_by_hash(session, info_hash, folder, node):
     def say(event):
         print(json.dumps({"event": event}), flush=True)
@@ -125,6 +144,9 @@ def main():
     others = sys.argv[6:]
     if role.endswith("seed"):
         return seed(session, what, folder, *others)
+    if role == "idle":
+        session.apply_settings({"alert_queue_size": 1 << 20})
+        return idle(session, what, folder)
     if role in ("get", "check"):
         return timed(lambda: wait_complete(session, add(session, of_file(what), folder, others)))
     return get_by_hash(session, what, folder, *others)

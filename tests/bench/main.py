@@ -15,6 +15,7 @@ import time
 
 import costs
 import hashing
+import idle
 import link
 import magnet
 import page
@@ -33,6 +34,7 @@ ROWS = {
     "memory": costs.memory,
     "calls": costs.system_calls,
     "magnet": magnet.from_an_info_hash,
+    "idle": idle.idle_torrents,
 }
 FULL_MIB, QUICK_MIB = 2048, 256
 # Root may ask about a repository that is another user's.

@@ -14,13 +14,6 @@ is); a target is reached if the median reaches it. CPU is user and system time o
 nanosecond: the kernel's work for a packet on loopback counts with whoever it interrupts, mostly the sender.
 """
 
-LATER = """\
-## 10,000 idle torrents
-
-Not measured by this command.
-"""
-
-
 def load(path):
     if not os.path.exists(path):
         return {}
@@ -63,4 +56,4 @@ def write(path, rows, order):
         lines += [*section(row, where), ""]
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, "w") as file:
-        file.write("\n".join([*lines, LATER]))
+        file.write("\n".join(lines))

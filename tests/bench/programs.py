@@ -137,6 +137,10 @@ class Place:
         with tempfile.TemporaryDirectory(dir=parent or self.folder, prefix="out") as folder:
             yield folder
 
+    def remove(self, folder):
+        """Removes a folder, if it is there."""
+        shutil.rmtree(folder, ignore_errors=True)
+
     def compare(self, folder):
         if subprocess.run(["cmp", self.file, os.path.join(folder, "data.bin")]).returncode != 0:
             raise RuntimeError("what came is not what was sent")

@@ -25,8 +25,10 @@ fn page(place: &Place, rows: &[&str]) -> String {
 
 #[test]
 fn every_row_that_needs_no_dht_gives_its_figures() {
-    let rows =
-        ["download", "seed", "speed", "swarm", "disk", "link", "check", "sha1", "memory", "calls"];
+    let rows = [
+        "download", "seed", "speed", "swarm", "disk", "link", "check", "sha1", "memory", "calls",
+        "idle",
+    ];
     let page = page(&Place::new(124), &rows);
     for words in [
         "## Downloading, one to one",
@@ -39,6 +41,7 @@ fn every_row_that_needs_no_dht_gives_its_figures() {
         "## SHA-1 of independent pieces",
         "## Memory",
         "## System calls",
+        "## 50 idle torrents",
     ] {
         assert!(page.contains(words), "no {words:?} in\n{page}");
     }

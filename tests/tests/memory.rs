@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use client::disk::{DiskOp, DiskResult, FileStat};
+use client::storage::{self, Storage};
 use client::{Action, Config as ClientConfig, ConnId, Identity, Payload, Session, TorrentKey};
 use dht::{Config as NodeConfig, Node, SocketId};
 use harness::allocations::{Counting, Meter};
@@ -11,6 +13,7 @@ use wire::Id;
 use wire::bencode::{Limits, Value};
 use wire::ext::{ExtHandshake, MetadataMessage, Pex, PexPeer};
 use wire::krpc::{Body, GetPeersReply, Head, Message as Krpc, Method, Put, Query, Reply, Want};
+use wire::metainfo::{Info, build_info};
 use wire::peer::{Handshake, Message, Reserved};
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
@@ -471,4 +474,47 @@ fn metadata_costs_its_size_and_not_its_square() {
     // in the end put together.
     assert!(meter.total() < 8 * size, "{} for {size}", meter.total());
     assert!(meter.peak() < 3 * size, "{} for {size}", meter.peak());
+}
+
+/// A torrent of one file that is there, with nobody who asks for it.
+fn seed_of(session: &mut Session<Block>, n: u32) -> TorrentKey {
+    let hashes: Vec<[u8; 20]> = (0..100).map(|_| [n as u8; 20]).collect();
+    let raw = build_info(&format!("file number {n}"), &[(vec![], 100 << 14)], 1 << 14, &hashes);
+    let info = Info::parse(&raw).expect("an info dict");
+    let key = session.add_torrent(Time::ZERO, info.info_hash).expect("it is new");
+    let storage = Storage::seed(&info, storage::Config::default(), key.0);
+    session.set_info(Time::ZERO, key, info, storage);
+    key
+}
+
+#[test]
+fn ten_thousand_torrents_that_nobody_asks_for_cost_little_memory_and_no_time() {
+    let us = Identity { peer_id: *b"-TK0100-ourselves000", listen_port: None, dht_port: None };
+    let mut session: Session<Block> = Session::new(ClientConfig::default(), us, [7; 32]);
+    let meter = Meter::start();
+    let count = 10_000;
+    for n in 0..count {
+        let key = seed_of(&mut session, n);
+        while let Some(action) = session.poll_action() {
+            let Action::Disk(job, op) = action else { panic!("nobody is there") };
+            let result = match op {
+                DiskOp::Stat { .. } => DiskResult::Stat(Some(FileStat {
+                    len: 100 << 14,
+                    mtime_ns: 1,
+                    allocated: 100 << 14,
+                })),
+                _ => DiskResult::Done,
+            };
+            session.handle_disk(Time::ZERO, job, result);
+        }
+        session.flush_torrent(Time::ZERO, key);
+        while session.poll_event().is_some() {}
+    }
+    session.handle_timeout(Time::from_secs(2));
+    while session.poll_event().is_some() {}
+    assert_eq!(session.active().count(), 0);
+    assert_eq!(session.poll_timeout(), None, "all have asked for peers");
+    let each = meter.live() / count as usize;
+    // What the driver keeps beside it is another few hundred: paths and who waits.
+    assert!(each < 5 * KIB / 2, "{each} bytes each");
 }

@@ -83,12 +83,20 @@ impl<P: Payload> Torrent<P> {
             let storage = &content.storage;
             content.complete && storage.is_settled() && !storage.is_costly_to_start()
         };
-        let Some(content) = self.content.as_mut().filter(is_done) else { return };
+        let Some(content) = self.content.as_deref_mut().filter(is_done) else { return };
         self.dormant = Some(Dormant::new(content));
         content.storage.close();
         self.drain_storage(now);
         self.content = None;
         self.events.push_back(TorrentEvent::Dormant);
+    }
+
+    /// Gives back the room of what was said to others, if it is at rest.
+    pub fn give_back(&mut self) {
+        if self.is_at_rest() {
+            self.actions.shrink_to_fit();
+            self.events.shrink_to_fit();
+        }
     }
 
     /// Somebody is there who may want something.

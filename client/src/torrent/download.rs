@@ -134,7 +134,7 @@ impl<P: Payload> Torrent<P> {
         let max = self.config.begun_blocks_max;
         let may_begin =
             |c: &&mut Content<P>| c.picker.holds(block.piece) && c.pieces.begun_blocks() < max;
-        if let Some(content) = self.content.as_mut().filter(|_| room).filter(may_begin) {
+        if let Some(content) = self.content.as_deref_mut().filter(|_| room).filter(may_begin) {
             content.picker.take(block.piece);
             content.pieces.begin(block.piece);
         }

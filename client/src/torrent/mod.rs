@@ -14,6 +14,7 @@ mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::InfoHash;
@@ -186,14 +187,15 @@ enum Job {
 
 /// One torrent.
 pub struct Torrent<P: Payload> {
-    config: Config,
+    config: Arc<Config>,
     info_hash: InfoHash,
     our_id: PeerId,
     listen_port: Option<u16>,
     dht_port: Option<u16>,
     rng: Rng,
     seed: Seed,
-    content: Option<Content<P>>,
+    /// On the heap: most torrents of thousands have none.
+    content: Option<Box<Content<P>>>,
     metadata: MetadataFetch,
     peers: BTreeMap<ConnId, Peer>,
     dials: usize,
@@ -255,7 +257,7 @@ impl<P: Payload> Torrent<P> {
     /// A torrent that is known by its info-hash alone; [`Torrent::set_info`] gives it more.
     pub fn new(
         now: Time,
-        config: Config,
+        config: Arc<Config>,
         info_hash: InfoHash,
         us: Identity,
         seed: Seed,
@@ -316,7 +318,7 @@ impl<P: Payload> Torrent<P> {
         let picker = Picker::new(geometry.piece_count(), &left_out, rng);
         let pieces = Pieces::new(geometry, none);
         let content = Content { info, pieces, picker, storage, started: false, complete: false };
-        self.content = Some(content);
+        self.content = Some(Box::new(content));
         let misfits: Vec<(ConnId, Close)> = self
             .peers
             .values_mut()
