@@ -63,7 +63,7 @@ impl Engine {
 
     /// Somebody who is connected waits for a torrent.
     pub(super) fn wake(&mut self, key: TorrentKey) {
-        self.starts.push_first(key);
+        self.starts.push_waking(key);
         self.start_next();
     }
 
