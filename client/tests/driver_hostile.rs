@@ -42,10 +42,7 @@ async fn host(len: usize, seed: bool) -> Host {
     }
     let root = folder.path().to_owned();
     let add = match seed {
-        true => {
-            let (paths, skipped) = Default::default();
-            Add::seed(HashedPath { info: info.clone(), root, paths, skipped })
-        }
+        true => Add::seed(HashedPath { info: info.clone(), root, skipped: Vec::new() }),
         false => Add::info(info.clone(), root),
     };
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -223,6 +223,34 @@ async fn a_seed_serves_on_from_where_it_was_moved_to() {
 }
 
 #[tokio::test]
+async fn a_seed_of_names_that_others_mend_is_moved_and_renamed_by_its_own() {
+    run(async {
+        let (folder, other) = (TempDir::new().unwrap(), elsewhere());
+        fs::create_dir(folder.path().join("t")).unwrap();
+        for name in ["a\\b", "c\td", "plain"] {
+            fs::write(folder.path().join("t").join(name), bytes(name, 20_000)).unwrap();
+        }
+        let hashed = hash_path(&folder.path().join("t"), Some(16_384), |_, _| {}).unwrap();
+        let tab = number(&hashed.info, "c\td");
+        let seed = alone();
+        let mut told = seed.events();
+        let key = seed.add(Add::seed(hashed)).await.unwrap();
+        until(&mut told, |event| *event == TorrentEvent::Started).await;
+        seed.rename_file(key, tab, "t/e").await.unwrap();
+        until(&mut told, |event| *event == TorrentEvent::Started).await;
+        seed.move_storage(key, other.path()).await.unwrap();
+        until(&mut told, |event| *event == TorrentEvent::Started).await;
+        for (name, new) in [("a\\b", "a\\b"), ("c\td", "e"), ("plain", "plain")] {
+            let there = fs::read(other.path().join("t").join(new)).unwrap();
+            assert_eq!(there, bytes(name, 20_000), "{name:?}");
+        }
+        assert_eq!(beneath(folder.path()), [""; 0].map(PathBuf::from));
+        assert_eq!(seed.stats(key).await.unwrap().failure, None);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_paused_torrent_stays_paused_and_the_last_word_counts() {
     run(async {
         let (old, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());

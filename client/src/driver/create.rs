@@ -7,19 +7,15 @@ use std::path::{Path, PathBuf};
 use wire::metainfo::{self, Info};
 
 use super::hash_files::{Files, hash_files};
-use crate::disk::RelPath;
 use crate::geometry::Geometry;
 
 /// What a path holds, as a torrent.
 #[derive(Debug)]
 pub struct HashedPath {
-    /// Its info dict.
+    /// Its info dict. Its files' paths are those on the disk, also where others mend a name.
     pub info: Info,
     /// The folder that the torrent's paths lie beneath.
     pub root: PathBuf,
-    /// The files' real paths beneath it, in their order, where reading the info dict mends any of
-    /// them (names that other systems do not take); else none.
-    pub paths: Vec<RelPath>,
     /// What was left out, as it is neither a file nor a folder: symbolic links, pipes and the like.
     pub skipped: Vec<PathBuf>,
 }
@@ -69,13 +65,12 @@ pub fn hash_path(
     let files: Vec<(Vec<String>, u64)> =
         found.into_iter().map(|file| (file.path, file.len)).collect();
     let raw = metainfo::build_info(&name, &files, piece_length, &hashes);
-    let info = Info::parse(&raw).map_err(|error| named(path)(invalid(&error.to_string())))?;
-    let real = files.into_iter().map(|(path, _)| [vec![name.clone()], path].concat());
-    let mut paths: Vec<RelPath> = real.collect();
-    if paths.iter().eq(info.files.iter().map(|file| &file.path)) {
-        paths = Vec::new();
+    let mut info = Info::parse(&raw).map_err(|error| named(path)(invalid(&error.to_string())))?;
+    // Reading mends names that other systems do not take; these are there.
+    for (file, (path, _)) in info.files.iter_mut().zip(files) {
+        file.path = [vec![name.clone()], path].concat();
     }
-    Ok(HashedPath { info, root, paths, skipped })
+    Ok(HashedPath { info, root, skipped })
 }
 
 fn name_of(path: &Path) -> io::Result<String> {

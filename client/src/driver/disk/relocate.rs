@@ -17,8 +17,8 @@ use wire::metainfo::Info;
 
 use super::Root;
 use super::execute::{
-    OpenFile, allocate, error_at, is_missing, open, open_to_read, read_exact, rename, stat, unlink,
-    write_all,
+    OpenFile, allocate, error_at, is_missing, open, open_to_read, read_exact, read_small, rename,
+    stat, unlink, write_all,
 };
 use crate::disk::{DiskError, DiskErrorKind, OpenMode, RelPath};
 use crate::storage::names::{NameError, Names, names_path};
@@ -112,13 +112,12 @@ pub(in crate::driver) fn renamed_paths(
 /// The names of a torrent's files, and their bytes, if any were renamed.
 fn read_names(root: &Root, info: &Info) -> Result<(Names, Option<Vec<u8>>), DiskError> {
     let path = names_path(&info.info_hash);
-    let shown = root.display(&path);
-    let at = |error: io::Error| error_at(&shown, &error);
-    let Some(stat) = stat(root, &path).map_err(at)? else { return Ok((Names::default(), None)) };
-    let mut bytes = vec![0; usize::try_from(stat.len.min(NAMES_MAX)).unwrap_or(0)];
-    let read = read_exact(&open_to_read(root, &path)?, 0, &mut bytes).map_err(at)?;
-    bytes.truncate(read);
+    let bytes = match read_small(root, &path, NAMES_MAX) {
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok((Names::default(), None)),
+        read => read?,
+    };
     let Some(names) = Names::read(&bytes, info) else {
+        let shown = root.display(&path);
         let message = format!("{}: it names renamed files, and is damaged", shown.display());
         return Err(DiskError { kind: DiskErrorKind::Conflict, message });
     };

@@ -56,7 +56,7 @@ impl Engine {
     /// in the journal.
     pub(super) fn on_dormant(&mut self, key: TorrentKey) {
         self.reactor.shared.borrow_mut().disk.remove_root(key);
-        if let Some(added) = self.added.get_mut(&key).filter(|added| added.seed.is_none()) {
+        if let Some(added) = self.added.get_mut(&key).filter(|added| !added.seed) {
             added.info = Known::Saved;
         }
     }

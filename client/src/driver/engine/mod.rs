@@ -22,7 +22,7 @@ use super::disk::{self, DiskPool, Root, Slot};
 use super::handle::{Add, SessionError, What};
 use super::reactor::Reactor;
 use crate::candidates::Source;
-use crate::disk::{DiskError, DiskErrorKind, RelPath};
+use crate::disk::{DiskError, DiskErrorKind};
 use crate::session::{Event, Session};
 use crate::storage::{self, Storage};
 use crate::torrent::{Failure, Identity, Torrent, TorrentEvent};
@@ -52,7 +52,7 @@ pub(super) struct Prepared {
 pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
     let (info_hash, info) = match &add.what {
         What::InfoHash(info_hash) => (*info_hash, None),
-        What::Info(info) | What::Seed(info, _) => (info.info_hash, Some((**info).clone())),
+        What::Info(info) | What::Seed(info) => (info.info_hash, Some((**info).clone())),
     };
     if info.as_ref().is_some_and(|info| info.private) {
         return Err(SessionError::Private);
@@ -94,8 +94,8 @@ struct Added {
     preallocate: bool,
     /// When it begins.
     recheck: bool,
-    /// It is served as it lies there: where, unless its info dict says so.
-    seed: Option<Vec<RelPath>>,
+    /// It is served as it lies there.
+    seed: bool,
     info: Known,
     /// It is being read.
     is_loading: bool,
@@ -170,10 +170,7 @@ impl Engine {
             .input(|session, now| session.add_torrent(now, info_hash))
             .ok_or(SessionError::Twice(info_hash))?;
         let added = Added {
-            seed: match add.what {
-                What::Seed(_, paths) => Some(paths),
-                _ => None,
-            },
+            seed: matches!(add.what, What::Seed(_)),
             root: add.root,
             metadata_only: add.metadata_only,
             files: add.files,
@@ -246,12 +243,10 @@ impl Engine {
             recheck: std::mem::take(&mut added.recheck),
             ..storage::Config::default()
         };
-        let storage = match (&added.seed, &added.files) {
-            (Some(paths), _) => {
-                Storage::seed(&info, config, key.0).with_paths(paths.iter().cloned())
-            }
-            (_, Some(files)) => Storage::new(&info, config, key.0).with_selection(files.clone()),
-            _ => Storage::new(&info, config, key.0),
+        let storage = match &added.files {
+            _ if added.seed => Storage::seed(&info, config, key.0),
+            Some(files) => Storage::new(&info, config, key.0).with_selection(files.clone()),
+            None => Storage::new(&info, config, key.0),
         };
         let paths = {
             let disk = &mut self.reactor.shared.borrow_mut().disk;

@@ -6,7 +6,6 @@ use wire::InfoHash;
 use wire::magnet::Magnet;
 use wire::metainfo::Info;
 
-use crate::disk::RelPath;
 use crate::driver::HashedPath;
 
 /// What a torrent is known by.
@@ -16,8 +15,7 @@ pub(in crate::driver) enum What {
     /// Its info dict.
     Info(Box<Info>),
     /// Its info dict, and the files are there, whole and not to be written.
-    /// They lie where it says, unless these paths say otherwise.
-    Seed(Box<Info>, Vec<RelPath>),
+    Seed(Box<Info>),
 }
 
 /// A torrent to add to a [`Session`](super::Session).
@@ -81,7 +79,7 @@ impl Add {
     /// Serves what [`hash_path`](crate::driver::hash_path) hashed. The files are not hashed again, and
     /// never written.
     pub fn seed(hashed: HashedPath) -> Add {
-        Add::new(What::Seed(Box::new(hashed.info), hashed.paths), hashed.root)
+        Add::new(What::Seed(Box::new(hashed.info)), hashed.root)
     }
 
     /// Asks this peer too, as `HOST:PORT`; repeatable.
