@@ -149,10 +149,10 @@ impl<P: Payload> Session<P> {
         &mut self,
         now: Time,
         key: TorrentKey,
-        info: Info,
+        info: impl Into<Arc<Info>>,
         storage: Storage<P>,
     ) -> bool {
-        let mut begins = false;
+        let (info, mut begins) = (info.into(), false);
         self.with(now, key, |torrent| begins = torrent.set_info(now, info, storage));
         begins
     }

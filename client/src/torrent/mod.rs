@@ -147,7 +147,7 @@ pub struct Identity {
 
 /// What stands once the info dict is known.
 struct Content<P: Payload> {
-    info: Info,
+    info: Arc<Info>,
     pieces: Pieces<P>,
     picker: Picker,
     storage: Storage<P>,
@@ -306,7 +306,7 @@ impl<P: Payload> Torrent<P> {
 
     /// The info dict is known: from a file, a journal or the peers. Its files are `storage`'s. False if
     /// it has them, or does not go on.
-    pub fn set_info(&mut self, now: Time, info: Info, storage: Storage<P>) -> bool {
+    pub fn set_info(&mut self, now: Time, info: Arc<Info>, storage: Storage<P>) -> bool {
         if self.content.is_some() || self.has_failed() || self.stopping {
             return false;
         }
@@ -348,7 +348,7 @@ impl<P: Payload> Torrent<P> {
 
     /// The info dict, once it is known.
     pub fn info(&self) -> Option<&Info> {
-        self.content.as_ref().map(|content| &content.info)
+        self.content.as_ref().map(|content| &*content.info)
     }
 
     /// Whether all pieces are there, wanted or not.

@@ -49,7 +49,7 @@ impl Known {
 pub(super) type WaitsForInfo = oneshot::Sender<Result<Option<Arc<Info>>, SessionError>>;
 
 /// An info dict that was read, or why it was not.
-pub(in crate::driver) type Loaded = (TorrentKey, Result<Info, DiskError>);
+pub(in crate::driver) type Loaded = (TorrentKey, Result<Arc<Info>, DiskError>);
 
 impl Engine {
     /// Nobody wants anything of a torrent: its folder is closed, and its info dict let go if it stands
@@ -98,23 +98,22 @@ impl Engine {
         let root = added.root.clone();
         let Some(info_hash) = self.info_hash(key) else { return };
         self.loading.spawn_blocking(move || {
-            let mut loaded = saved_info(&root, &info_hash);
-            let is_out = |loaded: &Result<Info, DiskError>| {
-                loaded.as_ref().is_err_and(|error| error.kind == DiskErrorKind::OutOfFiles)
-            };
-            for _ in 0..LOADS_MAX {
-                if !is_out(&loaded) {
-                    break;
+            let mut more = 0..LOADS_MAX;
+            loop {
+                match saved_info(&root, &info_hash) {
+                    Err(error)
+                        if error.kind == DiskErrorKind::OutOfFiles && more.next().is_some() =>
+                    {
+                        std::thread::sleep(PAUSE);
+                    }
+                    loaded => return (key, loaded.map(Arc::new)),
                 }
-                std::thread::sleep(PAUSE);
-                loaded = saved_info(&root, &info_hash);
             }
-            (key, loaded)
         });
     }
 
     /// There is no file descriptor for a torrent's folder: it begins a little later.
-    pub(super) fn put_off(&mut self, key: TorrentKey, info: Info) {
+    pub(super) fn put_off(&mut self, key: TorrentKey, info: Arc<Info>) {
         self.loading.spawn(async move {
             tokio::time::sleep(PAUSE).await;
             (key, Ok(info))
@@ -122,10 +121,13 @@ impl Engine {
     }
 
     /// An info dict was read.
-    pub(in crate::driver) fn on_loaded(&mut self, key: TorrentKey, info: Result<Info, DiskError>) {
+    pub(in crate::driver) fn on_loaded(
+        &mut self,
+        key: TorrentKey,
+        info: Result<Arc<Info>, DiskError>,
+    ) {
         let Some(added) = self.added.get_mut(&key) else { return };
         added.is_loading = false;
-        let info = info.map(Arc::new);
         for end in added.asking.drain(..) {
             let _ = end.send(info.clone().map(Some).map_err(SessionError::Disk));
         }

@@ -45,14 +45,14 @@ pub(super) struct Options {
 pub(super) struct Prepared {
     add: Add,
     info_hash: InfoHash,
-    info: Option<Info>,
+    info: Option<Arc<Info>>,
 }
 
 /// Makes the folder and reads what an earlier run saved. It may block.
 pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
     let (info_hash, info) = match &add.what {
         What::InfoHash(info_hash) => (*info_hash, None),
-        What::Info(info) | What::Seed(info) => (info.info_hash, Some((**info).clone())),
+        What::Info(info) | What::Seed(info) => (info.info_hash, Some(info.clone())),
     };
     if info.as_ref().is_some_and(|info| info.private) {
         return Err(SessionError::Private);
@@ -61,7 +61,7 @@ pub(super) fn prepare(add: Add) -> Result<Prepared, SessionError> {
         std::fs::create_dir_all(&add.root)
             .map_err(|error| SessionError::Disk(disk::error_at(&add.root, &error)))?;
     }
-    let info = info.or_else(|| saved_info(&add.root, &info_hash).ok());
+    let info = info.or_else(|| saved_info(&add.root, &info_hash).ok().map(Arc::new));
     Ok(Prepared { add, info_hash, info })
 }
 
@@ -194,10 +194,10 @@ impl Engine {
         }
         if let Some(info) = info {
             if add.metadata_only {
-                let event = TorrentEvent::Metadata(Box::new(info));
+                let event = TorrentEvent::Metadata(Box::new((*info).clone()));
                 self.reactor.tell(key, event);
             } else {
-                self.set_info(key, Arc::new(info));
+                self.set_info(key, info);
             }
         }
         Ok(key)
@@ -254,10 +254,10 @@ impl Engine {
             rooted.and_then(|()| disk.renamed_paths(key, &info))
         };
         if matches!(&paths, Err(error) if error.kind == DiskErrorKind::OutOfFiles) {
-            return self.put_off(key, (*info).clone());
+            return self.put_off(key, info);
         }
         let begins = self.reactor.input(|session, now| match paths {
-            Ok(paths) => session.set_info(now, key, (*info).clone(), storage.with_paths(paths)),
+            Ok(paths) => session.set_info(now, key, info, storage.with_paths(paths)),
             Err(error) => {
                 session.give_up(now, key, Failure::Disk(error));
                 false

@@ -1,6 +1,7 @@
 //! What is added to a session.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wire::InfoHash;
 use wire::magnet::Magnet;
@@ -13,9 +14,9 @@ pub(in crate::driver) enum What {
     /// Its info-hash alone; the peers have the rest.
     InfoHash(InfoHash),
     /// Its info dict.
-    Info(Box<Info>),
+    Info(Arc<Info>),
     /// Its info dict, and the files are there, whole and not to be written.
-    Seed(Box<Info>),
+    Seed(Arc<Info>),
 }
 
 /// A torrent to add to a [`Session`](super::Session).
@@ -73,13 +74,13 @@ impl Add {
     /// ([`Metainfo`](wire::metainfo::Metainfo)), into the folder `root`, which is made. What lies
     /// there already is checked, and gone on with.
     pub fn info(info: Info, root: impl Into<PathBuf>) -> Add {
-        Add::new(What::Info(Box::new(info)), root)
+        Add::new(What::Info(Arc::new(info)), root)
     }
 
     /// Serves what [`hash_path`](crate::driver::hash_path) hashed. The files are not hashed again, and
     /// never written.
     pub fn seed(hashed: HashedPath) -> Add {
-        Add::new(What::Seed(Box::new(hashed.info)), hashed.root)
+        Add::new(What::Seed(Arc::new(hashed.info)), hashed.root)
     }
 
     /// Asks this peer too, as `HOST:PORT`; repeatable.
