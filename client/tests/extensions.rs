@@ -32,6 +32,16 @@ fn say_handshake(host: &mut Host, conn: ConnId, handshake: ExtHandshake) {
     host.say(conn, Message::Extended(0, &payload));
 }
 
+/// A seed answers until all is there.
+fn fetch_all(host: &mut Host, seed: ConnId, content: &[u8]) {
+    while !host.is_complete() {
+        for block in host.requests(seed) {
+            let start = (block.piece * PIECE + block.begin) as usize;
+            host.send_block(seed, block, &content[start..start + block.len as usize]);
+        }
+    }
+}
+
 #[test]
 fn our_extension_handshake_says_what_we_take_and_have() {
     let content = content(300_000);
@@ -156,12 +166,7 @@ fn who_wants_nothing_is_let_go_when_we_want_nothing_either() {
     let seed = host.connect(&info, 3);
     host.say(seed, Message::HaveAll);
     host.say(seed, Message::Unchoke);
-    while !host.is_complete() {
-        for block in host.requests(seed) {
-            let start = (block.piece * PIECE + block.begin) as usize;
-            host.send_block(seed, block, &content[start..start + block.len as usize]);
-        }
-    }
+    fetch_all(&mut host, seed, &content);
     assert_eq!(host.closed.get(&partial), Some(&Close::BothSeeds), "a partial seed, BEP 21");
     assert_eq!(host.closed.get(&seed), Some(&Close::BothSeeds));
     assert!(!host.closed.contains_key(&leech));
@@ -192,12 +197,7 @@ fn who_has_all_that_it_wants_says_so_to_those_who_came_before() {
         let seed = host.connect(&info, 3);
         host.say(seed, Message::HaveAll);
         host.say(seed, Message::Unchoke);
-        while !host.is_complete() {
-            for block in host.requests(seed) {
-                let start = (block.piece * PIECE + block.begin) as usize;
-                host.send_block(seed, block, &content[start..start + block.len as usize]);
-            }
-        }
+        fetch_all(&mut host, seed, &content);
         let now = told(&mut host, leech);
         assert!(now.upload_only, "BEP 21");
         assert_eq!(now.metadata_size, Some(info.raw.len() as u64));

@@ -68,8 +68,8 @@ fn who_copies_a_peer_id_and_gives_nothing_hides_nobody() {
     }
 }
 
-#[test]
-fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
+/// A leech that dialled address 7 in vain, since a copy of its peer id gives payload.
+fn hidden_by_a_copy() -> (Info, Host, ConnId) {
     let info = torrent();
     let mut host = Host::leech(&info);
     let copy = host.connect(&info, 0xff);
@@ -77,6 +77,12 @@ fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
     dial(&mut host, 7);
     let honest = answer(&mut host, &info, 0xff);
     assert_eq!(host.closed.get(&honest), Some(&Close::Duplicate));
+    (info, host, copy)
+}
+
+#[test]
+fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
+    let (_, mut host, copy) = hidden_by_a_copy();
     host.pass(20_000);
     assert_eq!(dials_of(&host, 7), 1, "not while the other is there");
     host.say(copy, Message::Have(u32::MAX));
@@ -87,13 +93,7 @@ fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_is_gone() {
 
 #[test]
 fn an_address_whose_peer_id_was_copied_is_dialled_once_the_copy_gives_no_more() {
-    let info = torrent();
-    let mut host = Host::leech(&info);
-    let copy = host.connect(&info, 0xff);
-    give(&mut host, copy);
-    dial(&mut host, 7);
-    let honest = answer(&mut host, &info, 0xff);
-    assert_eq!(host.closed.get(&honest), Some(&Close::Duplicate));
+    let (info, mut host, _) = hidden_by_a_copy();
     host.pass(35_000);
     assert_eq!(dials_of(&host, 7), 2);
     let honest = answer(&mut host, &info, 0xff);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use harness::cli::{Place, Run, prefixed};
@@ -74,12 +74,11 @@ fn what_is_whole_is_told_so_and_nothing_is_written() {
     assert_eq!(json.stderr, "");
 }
 
-#[test]
-fn each_file_that_is_not_whole_is_told_with_what_is_wrong() {
-    let place = Place::new(121);
+/// A folder with the files t/a to t/g, each of four pieces, of which the last two share one; and their
+/// torrent.
+fn seven_files(place: &Place) -> (PathBuf, PathBuf) {
     let lies = place.folder("lies");
     let root = lies.join("t");
-    // Names in their order; each of four pieces, and the last two share one.
     for (n, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         write_file(&root.join(name), 4 * PIECE, n as u64);
     }
@@ -88,6 +87,14 @@ fn each_file_that_is_not_whole_is_told_with_what_is_wrong() {
     let made = place.create(&root, &["--piece-length", "16384"]);
     let torrent = place.path("t.torrent");
     fs::rename(made, &torrent).unwrap();
+    (lies, torrent)
+}
+
+#[test]
+fn each_file_that_is_not_whole_is_told_with_what_is_wrong() {
+    let place = Place::new(121);
+    let (lies, torrent) = seven_files(&place);
+    let root = lies.join("t");
 
     let change = |name: &str, at: usize| {
         let mut bytes = fs::read(root.join(name)).unwrap();
@@ -171,16 +178,8 @@ fn what_the_disk_refuses_is_told_as_such() {
 #[test]
 fn what_cannot_be_read_keeps_nothing_else_from_being_told() {
     let place = Place::new(126);
-    let lies = place.folder("lies");
+    let (lies, torrent) = seven_files(&place);
     let root = lies.join("t");
-    for (n, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
-        write_file(&root.join(name), 4 * PIECE, n as u64);
-    }
-    write_file(&root.join("f"), PIECE / 2, 5);
-    write_file(&root.join("g"), PIECE / 2, 6);
-    let made = place.create(&root, &["--piece-length", "16384"]);
-    let torrent = place.path("t.torrent");
-    fs::rename(made, &torrent).unwrap();
     // One that may not be read, one that leads out, a folder, and a bad sector in one's third piece.
     for name in ["a", "f"] {
         fs::set_permissions(root.join(name), Permissions::from_mode(0o000)).unwrap();
