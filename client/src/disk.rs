@@ -160,12 +160,16 @@ pub enum DiskOp<P: Payload> {
         /// Where.
         extents: Vec<Extent>,
     },
-    /// fdatasync of one file, or fsync where its mtime is to last as well.
-    Sync {
+    /// fdatasync of one file.
+    SyncData {
         /// The file.
         file: FileId,
-        /// Whether fsync.
-        metadata: bool,
+    },
+    /// fsync of one file: its mtime is to last as well. Answered by `Stat`, as it is then; `None` if it has
+    /// no name any more.
+    SyncAll {
+        /// The file.
+        file: FileId,
     },
     /// fsync of a folder, so that the names in it last.
     SyncFolder {
@@ -213,7 +217,7 @@ pub struct HashWork<P: Payload> {
 pub enum DiskResult<P: Payload> {
     /// Done, nothing to tell.
     Done,
-    /// Of `Stat`.
+    /// Of `Stat`, `SyncAll`, and `Open` to be written.
     Stat(Option<FileStat>),
     /// Of `FreeSpace`, in bytes.
     FreeSpace(u64),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use client::Payload;
 use client::disk::{
-    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, HashState, PathExtent,
-    RelPath,
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, HashState, OpenMode,
+    PathExtent, RelPath,
 };
 
 use crate::content::{Content, ContentHasher, Run};
@@ -146,20 +146,26 @@ impl Disk {
             error: DiskError { kind: DiskErrorKind::NotFound, message: "not there".to_owned() },
             blocks: Vec::new(),
         };
+        let blocks = |content: Option<Content>| match content {
+            Some(content) => DiskResult::Blocks(vec![content]),
+            None => missing(),
+        };
         match op {
             DiskOp::Stat { path } => DiskResult::Stat(self.files.get(&path).map(File::stat)),
             DiskOp::FreeSpace => DiskResult::FreeSpace(u64::MAX),
-            DiskOp::MakeFolder { .. } | DiskOp::Sync { .. } | DiskOp::SyncFolder { .. } => {
+            DiskOp::MakeFolder { .. } | DiskOp::SyncData { .. } | DiskOp::SyncFolder { .. } => {
                 DiskResult::Done
+            }
+            DiskOp::Open { path, mode: OpenMode::Read, .. } if !self.files.contains_key(&path) => {
+                missing()
             }
             DiskOp::Open { file, path, mode } => {
-                if mode == client::disk::OpenMode::Read && !self.files.contains_key(&path) {
-                    return missing();
-                }
                 self.files.entry(path.clone()).or_default();
                 self.open.insert(file, path);
-                DiskResult::Done
+                let is_told = mode != OpenMode::Read;
+                if is_told { DiskResult::Stat(self.stat_open(file)) } else { DiskResult::Done }
             }
+            DiskOp::SyncAll { file } => DiskResult::Stat(self.stat_open(file)),
             DiskOp::Close { file } => {
                 self.open.remove(&file);
                 DiskResult::Done
@@ -182,14 +188,8 @@ impl Disk {
                     false => DiskResult::Hashed(HashState(Box::new(hasher))),
                 }
             }
-            DiskOp::ReadPaths { extents } => match self.read_paths(&extents) {
-                Some(content) => DiskResult::Blocks(vec![content]),
-                None => missing(),
-            },
-            DiskOp::ReadBlock { extents } => match self.read(&extents) {
-                Some(content) => DiskResult::Blocks(vec![content]),
-                None => missing(),
-            },
+            DiskOp::ReadPaths { extents } => blocks(self.read_paths(&extents)),
+            DiskOp::ReadBlock { extents } => blocks(self.read(&extents)),
             DiskOp::WriteBlocks { extents, blocks, skip } => {
                 self.write_blocks(&extents, &blocks, skip);
                 DiskResult::Blocks(blocks)
@@ -211,6 +211,10 @@ impl Disk {
                 DiskResult::Bytes(bytes[start..end].to_vec())
             }
         }
+    }
+
+    fn stat_open(&self, file: FileId) -> Option<FileStat> {
+        self.open.get(&file).and_then(|path| self.files.get(path)).map(File::stat)
     }
 
     fn on_file(&mut self, file: FileId, f: impl FnOnce(&mut File)) -> DiskResult<Content> {

@@ -1,14 +1,16 @@
 //! `trackerless get`: fetches torrents, prints the paths, and stays if asked to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use client::driver::{Add, Event, Events, SearchProgress, Session, SessionError};
 use client::{TorrentEvent, TorrentKey, TorrentStats};
 use serde_json::json;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use wire::InfoHash;
 use wire::metainfo::Info;
@@ -25,6 +27,8 @@ use crate::{show, start, text};
 const SAVE_PATIENCE: Duration = Duration::from_secs(1);
 /// Torrents that are added at a time.
 const ADDING_MAX: usize = 64;
+/// Events whose figures are asked for at a time.
+const ASKING_MAX: usize = 64;
 /// What a signal leaves behind.
 const SAVED: &str = "what is verified is saved";
 
@@ -51,11 +55,10 @@ async fn fetch(args: &Get, report: &mut Report) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let nodes = targets.iter().flat_map(|target| target.nodes.clone()).collect();
     let session = start::session(&args.network, nodes, targets.len())?;
-    let (hashes, states, paths) = Default::default();
     let events = session.events();
-    let mut run = Run { events, session, args, hashes, states, counts: [0; 3], paths, code: None };
-    run.add_all(targets).await?;
-    let result = run.until_done(&mut signals, report).await;
+    let (all, torrents, told) = (targets.len(), BTreeMap::new(), VecDeque::new());
+    let mut run = Run { session, events, args, all, torrents, counts: [0; 3], told, code: None };
+    let result = run.until_done(targets, &mut signals, report).await;
     let saved = save(run.session, &mut signals, report).await;
     match (result, saved) {
         // What a signal's words promise is not true then.
@@ -90,8 +93,10 @@ async fn save(session: Session, signals: &mut Signals, report: &Report) -> Resul
     }
 }
 
-/// What came of adding a torrent.
-type Added = Result<(InfoHash, Result<TorrentKey, SessionError>), JoinError>;
+/// A torrent that is being added; with it what it was known by.
+type Adding = JoinSet<(InfoHash, Option<Arc<Info>>, Result<TorrentKey, SessionError>)>;
+/// How a torrent stands.
+type Figures = (TorrentStats, SearchProgress);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -100,36 +105,47 @@ enum State {
     Failed,
 }
 
+struct One {
+    info_hash: InfoHash,
+    state: State,
+    /// As far as it is known, and until it is done.
+    info: Option<Arc<Info>>,
+}
+
+/// What the session told of a torrent.
+struct Told {
+    key: TorrentKey,
+    event: TorrentEvent,
+    /// Are being asked for.
+    figures: Option<JoinHandle<Result<Figures, SessionError>>>,
+}
+
 struct Run<'a> {
     session: Session,
     events: Events,
     args: &'a Get,
-    hashes: BTreeMap<TorrentKey, InfoHash>,
-    states: BTreeMap<TorrentKey, State>,
+    /// How many there are to add.
+    all: usize,
+    torrents: BTreeMap<TorrentKey, One>,
     /// How many are in each state.
     counts: [usize; 3],
-    /// Of those that are fetched, as far as they are known.
-    paths: BTreeMap<TorrentKey, Vec<String>>,
+    /// In their order. Of many at a time the figures are asked for: the session is not waited for
+    /// one by one.
+    told: VecDeque<Told>,
     /// Of the first torrent that failed.
     code: Option<u8>,
 }
 
 impl Run<'_> {
     /// Adds many at a time: the disk is not waited for one by one.
-    async fn add_all(&mut self, targets: Vec<Target>) -> Result<(), Failure> {
-        let mut adding = JoinSet::new();
-        for target in targets {
-            if adding.len() >= ADDING_MAX {
-                self.on_added(adding.join_next().await)?;
-            }
+    fn add_some(&self, targets: &mut vec::IntoIter<Target>, adding: &mut Adding) {
+        let room = ADDING_MAX - adding.len();
+        for target in targets.take(room) {
             let (session, info_hash) = (self.session.clone(), *target.info_hash());
+            let info = target.info().cloned();
             let add = self.add(target);
-            adding.spawn(async move { (info_hash, session.add(add).await) });
+            adding.spawn(async move { (info_hash, info, session.add(add).await) });
         }
-        while !adding.is_empty() {
-            self.on_added(adding.join_next().await)?;
-        }
-        Ok(())
     }
 
     fn add(&self, target: Target) -> Add {
@@ -146,29 +162,40 @@ impl Run<'_> {
         add
     }
 
-    fn on_added(&mut self, added: Option<Added>) -> Result<(), Failure> {
-        let Some(Ok((info_hash, added))) = added else { return Err(Failure::ended()) };
+    fn on_added(
+        &mut self,
+        info_hash: InfoHash,
+        info: Option<Arc<Info>>,
+        added: Result<TorrentKey, SessionError>,
+    ) -> Result<(), Failure> {
         let key = added.map_err(|error| match error {
             SessionError::Disk(error) => {
                 Failure::Disk(format!("{error}; choose another folder with -o"))
             }
             error => error.into(),
         })?;
-        self.hashes.insert(key, info_hash);
-        self.set(key, State::Fetching);
+        self.torrents.insert(key, One { info_hash, state: State::Fetching, info });
+        self.counts[State::Fetching as usize] += 1;
         Ok(())
     }
 
     async fn until_done(
         &mut self,
+        targets: Vec<Target>,
         signals: &mut Signals,
         report: &mut Report,
     ) -> Result<(), Failure> {
+        let (mut targets, mut adding) = (targets.into_iter(), Adding::new());
         let timeout = self.args.timeout.map(Duration::from_secs);
         // One beyond what the clock can count is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut redraw = tokio::time::interval(report.redraw_every());
         loop {
+            self.add_some(&mut targets, &mut adding);
+            if self.is_over() {
+                return self.outcome();
+            }
+            let is_known = self.told.front().is_some_and(|t| self.torrents.contains_key(&t.key));
             tokio::select! {
                 biased;
                 signal = signals.next() => return match signal {
@@ -176,18 +203,19 @@ impl Run<'_> {
                     2 if !self.is_fetching() => self.outcome(),
                     signal => Err(Failure::Signal(signal, SAVED)),
                 },
-                event = self.events.next() => {
-                    match event {
-                        Some(Event::Torrent(key, event)) => {
-                            self.on_event(key, event, report).await?;
-                        }
-                        Some(Event::Lagged(_)) => self.catch_up(report).await?,
-                        Some(_) => {}
-                        None => return Err(Failure::ended()),
-                    }
-                    if self.is_over() {
-                        return self.outcome();
-                    }
+                Some(added) = adding.join_next() => {
+                    let (info_hash, info, added) = added.map_err(|_| Failure::ended())?;
+                    self.on_added(info_hash, info, added)?;
+                }
+                event = self.events.next(), if self.told.len() < ASKING_MAX => match event {
+                    Some(Event::Torrent(key, event)) => self.ask(key, event),
+                    Some(Event::Lagged(_)) => self.catch_up().await?,
+                    Some(_) => {}
+                    None => return Err(Failure::ended()),
+                },
+                told = next_told(&mut self.told), if is_known => {
+                    let (key, event, figures) = told?;
+                    self.on_event(key, event, figures, report).await?;
                 }
                 _ = redraw.tick() => {
                     let stats = self.active().await?;
@@ -202,68 +230,92 @@ impl Run<'_> {
         }
     }
 
-    fn is(&self, state: State) -> bool {
-        self.counts[state as usize] > 0
-    }
-
     fn set(&mut self, key: TorrentKey, state: State) {
-        self.counts[state as usize] += 1;
-        if let Some(before) = self.states.insert(key, state) {
-            self.counts[before as usize] -= 1;
+        if let Some(one) = self.torrents.get_mut(&key) {
+            self.counts[one.state as usize] -= 1;
+            self.counts[state as usize] += 1;
+            one.state = state;
         }
     }
 
     fn is_fetching(&self) -> bool {
-        self.is(State::Fetching)
+        self.counts[State::Fetching as usize] > 0 || self.torrents.len() < self.all
     }
 
     /// Whether there is nothing left to do.
     fn is_over(&self) -> bool {
-        let serves = self.args.seed && self.is(State::Done);
+        let serves = self.args.seed && self.counts[State::Done as usize] > 0;
         !self.is_fetching() && !serves
     }
 
     fn outcome(&self) -> Result<(), Failure> {
-        let (failed, all) = (self.counts[State::Failed as usize], self.states.len());
+        let (failed, all) = (self.counts[State::Failed as usize], self.all);
         self.code.map_or(Ok(()), |code| Err(Failure::Several { code, failed, all }))
     }
 
     /// Those that are fetched, or of which somebody wants something.
     async fn active(&self) -> Result<Vec<TorrentStats>, Failure> {
         let listed = self.session.active().await?.into_iter();
-        let going = listed.filter(|(key, _)| self.states.get(key) != Some(&State::Failed));
+        let going = listed.filter(|(key, _)| !self.is(*key, State::Failed));
         Ok(going.map(|(_, stats)| stats).collect())
     }
 
+    fn is(&self, key: TorrentKey, state: State) -> bool {
+        self.torrents.get(&key).is_some_and(|one| one.state == state)
+    }
+
     async fn search(&self) -> Result<SearchProgress, Failure> {
-        let mut fetching = self.states.iter().filter(|(_, state)| **state == State::Fetching);
-        match fetching.next().or(self.states.iter().next()) {
+        let mut fetching = self.torrents.iter().filter(|(_, one)| one.state == State::Fetching);
+        match fetching.next().or(self.torrents.iter().next()) {
             Some((key, _)) => Ok(self.session.search(*key).await?),
             None => Ok(SearchProgress::default()),
         }
+    }
+
+    /// Asks for what is to be said along with an event.
+    fn ask(&mut self, key: TorrentKey, event: TorrentEvent) {
+        let figures = match event {
+            TorrentEvent::Started | TorrentEvent::Flushed => {
+                let session = self.session.clone();
+                Some(tokio::spawn(async move {
+                    tokio::try_join!(session.stats(key), session.search(key))
+                }))
+            }
+            _ => None,
+        };
+        self.told.push_back(Told { key, event, figures });
     }
 
     async fn on_event(
         &mut self,
         key: TorrentKey,
         event: TorrentEvent,
+        figures: Option<Figures>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let info_hash = self.hashes.get(&key).map(ToString::to_string);
-        match event {
-            TorrentEvent::Metadata(info) => report.event("metadata", known(&info, 0)),
-            TorrentEvent::Started => self.on_started(key, report).await?,
-            TorrentEvent::Flushed => self.on_flushed(key, report).await?,
-            TorrentEvent::Failed(failure) => {
-                return self.on_failed(key, failure.into(), report).await;
+        let Some(one) = self.torrents.get_mut(&key) else { return Ok(()) };
+        let info_hash = one.info_hash.to_string();
+        match (event, figures) {
+            (TorrentEvent::Metadata(info), _) => {
+                report.event("metadata", known(&info, 0));
+                one.info = Some(Arc::new(*info));
             }
-            TorrentEvent::Connected(addr) => {
+            (TorrentEvent::Started, Some((stats, _))) => {
+                self.on_started(key, &stats, report).await?;
+            }
+            (TorrentEvent::Flushed, Some((stats, search))) => {
+                self.on_flushed(key, &stats, &search, report).await?;
+            }
+            (TorrentEvent::Failed(failure), _) => {
+                return self.on_failed(key, failure.into(), report);
+            }
+            (TorrentEvent::Connected(addr), _) => {
                 report.event("peer", json!({ "info_hash": info_hash, "addr": addr.to_string() }));
             }
-            TorrentEvent::HashFailed(piece) => {
+            (TorrentEvent::HashFailed(piece), _) => {
                 report.event("hash_failed", json!({ "info_hash": info_hash, "piece": piece }));
             }
-            TorrentEvent::Banned(addr) => {
+            (TorrentEvent::Banned(addr), _) => {
                 report.event("banned", json!({ "info_hash": info_hash, "addr": addr.to_string() }));
                 report.note(&format!("{addr} sent corrupt data and is banned"));
             }
@@ -273,31 +325,39 @@ impl Run<'_> {
     }
 
     /// Events were lost: what they said is looked up.
-    async fn catch_up(&mut self, report: &Report) -> Result<(), Failure> {
+    async fn catch_up(&mut self) -> Result<(), Failure> {
         let listed = self.session.list().await?;
-        let is_news = |(key, stats): &(TorrentKey, TorrentStats)| {
-            stats.complete && self.states.get(key) == Some(&State::Fetching)
-        };
-        if listed.iter().any(is_news) {
+        let is_done = |key: TorrentKey| self.is(key, State::Done);
+        if listed.iter().any(|(key, stats)| stats.complete && !is_done(*key)) {
             // What is complete is to last before anybody is told.
             self.session.save().await?;
         }
         for (key, stats) in listed {
             match stats.failure {
-                Some(failure) if self.states.get(&key) != Some(&State::Failed) => {
-                    self.on_failed(key, failure.into(), report).await?;
-                }
-                _ => self.on_flushed(key, report).await?,
+                Some(failure) => self.ask(key, TorrentEvent::Failed(failure)),
+                None => self.ask(key, TorrentEvent::Flushed),
             }
         }
         Ok(())
     }
 
+    /// The info dict, which is known if its torrent started.
+    async fn info(&mut self, key: TorrentKey) -> Result<Option<Arc<Info>>, Failure> {
+        let Some(one) = self.torrents.get_mut(&key) else { return Ok(None) };
+        if one.info.is_none() {
+            one.info = self.session.info(key).await?;
+        }
+        Ok(one.info.clone())
+    }
+
     /// What the disk has is known.
-    async fn on_started(&mut self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
-        let (info, stats) = tokio::try_join!(self.session.info(key), self.session.stats(key))?;
-        let Some(info) = info else { return Ok(()) };
-        self.paths.insert(key, paths(&info, &self.args.output));
+    async fn on_started(
+        &mut self,
+        key: TorrentKey,
+        stats: &TorrentStats,
+        report: &Report,
+    ) -> Result<(), Failure> {
+        let Some(info) = self.info(key).await? else { return Ok(()) };
         report.event("started", known(&info, stats.have_bytes));
         report.note(&format!(
             "{}: {} in {}, {} here already",
@@ -310,39 +370,41 @@ impl Run<'_> {
     }
 
     /// One that fails does not keep the others from their end.
-    async fn on_failed(
+    fn on_failed(
         &mut self,
         key: TorrentKey,
         failure: Failure,
         report: &Report,
     ) -> Result<(), Failure> {
-        if self.states.len() == 1 {
+        if self.all == 1 {
             return Err(failure);
         }
-        report.failure(&self.session.stats(key).await?.info_hash, &failure);
+        let Some(one) = self.torrents.get(&key).filter(|one| one.state != State::Failed) else {
+            return Ok(());
+        };
+        report.failure(&one.info_hash, &failure);
         self.code.get_or_insert(failure.code());
         self.set(key, State::Failed);
         Ok(())
     }
 
-    async fn on_flushed(&mut self, key: TorrentKey, report: &Report) -> Result<(), Failure> {
-        if self.states.get(&key) != Some(&State::Fetching) {
+    async fn on_flushed(
+        &mut self,
+        key: TorrentKey,
+        stats: &TorrentStats,
+        search: &SearchProgress,
+        report: &Report,
+    ) -> Result<(), Failure> {
+        if !stats.complete || !self.is(key, State::Fetching) {
             return Ok(());
         }
-        let (stats, search) = tokio::try_join!(self.session.stats(key), self.session.search(key))?;
-        if !stats.complete {
-            return Ok(());
-        }
+        let Some(info) = self.info(key).await? else { return Ok(()) };
         self.set(key, State::Done);
-        let paths = match self.paths.remove(&key) {
-            Some(paths) => paths,
-            // That it started was lost.
-            None => match self.session.info(key).await? {
-                Some(info) => paths(&info, &self.args.output),
-                None => return Ok(()),
-            },
-        };
-        let mut fields = report::progress_fields(&stats, &search);
+        if let Some(one) = self.torrents.get_mut(&key) {
+            one.info = None;
+        }
+        let paths = paths(&info, &self.args.output);
+        let mut fields = report::progress_fields(stats, search);
         fields["paths"] = json!(paths);
         report.event("done", fields);
         for path in paths {
@@ -350,6 +412,18 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The first event, once its figures are there. Nothing is lost if it is not waited for to the end.
+async fn next_told(
+    told: &mut VecDeque<Told>,
+) -> Result<(TorrentKey, TorrentEvent, Option<Figures>), Failure> {
+    let figures = match told.front_mut().and_then(|told| told.figures.as_mut()) {
+        Some(figures) => Some(figures.await.map_err(|_| Failure::ended())??),
+        None => None,
+    };
+    let Told { key, event, .. } = told.pop_front().ok_or_else(Failure::ended)?;
+    Ok((key, event, figures))
 }
 
 /// What is still waited for when time is up.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use client::driver::Add;
 use wire::InfoHash;
@@ -21,7 +22,7 @@ pub enum What {
     /// Its info-hash alone.
     InfoHash(InfoHash),
     /// Its info dict.
-    Info(Box<Info>),
+    Info(Arc<Info>),
 }
 
 /// One thing to fetch.
@@ -47,11 +48,19 @@ impl Target {
         }
     }
 
+    /// Its info dict, if that is known.
+    pub fn info(&self) -> Option<&Arc<Info>> {
+        match &self.what {
+            What::InfoHash(_) => None,
+            What::Info(info) => Some(info),
+        }
+    }
+
     /// What a session is to be told; `peers` are asked too.
     pub fn add(self, root: &Path, peers: &[String]) -> Add {
         let add = match self.what {
             What::InfoHash(info_hash) => Add::info_hash(info_hash, root),
-            What::Info(info) => Add::info(*info, root),
+            What::Info(info) => Add::info(info, root),
         };
         let add = self.files.into_iter().fold(add, Add::files);
         peers.iter().cloned().chain(self.peers).fold(add, Add::peer)
@@ -120,7 +129,7 @@ fn read_file(path: &Path) -> Result<Target, Failure> {
     }
     Ok(Target {
         nodes: metainfo.nodes.iter().map(|(host, port)| host_port(host, *port)).collect(),
-        what: What::Info(Box::new(metainfo.info)),
+        what: What::Info(Arc::new(metainfo.info)),
         peers: Vec::new(),
         files: None,
         notes,

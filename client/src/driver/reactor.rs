@@ -63,7 +63,8 @@ pub(super) struct Reactor {
     pub(super) shared: Rc<RefCell<Shared>>,
     /// Something happened that the owner waits for.
     pub(super) event_wake: Rc<Notify>,
-    timer_wake: Rc<Notify>,
+    /// Jobs may wait to be handed over, and the timer to be set.
+    turn_end: Rc<Notify>,
     /// The address that dials leave from, where one is set.
     dial_from: Rc<Vec<IpAddr>>,
 }
@@ -90,10 +91,10 @@ impl Reactor {
         let reactor = Reactor {
             shared: Rc::new(RefCell::new(shared)),
             event_wake: Rc::new(Notify::new()),
-            timer_wake: Rc::new(Notify::new()),
+            turn_end: Rc::new(Notify::new()),
             dial_from: Rc::new(dial_from),
         };
-        spawn_local(reactor.clone().run_timer());
+        spawn_local(reactor.clone().run_turns());
         spawn_local(reactor.clone().run_disk(disk_wake));
         reactor
     }
@@ -159,7 +160,7 @@ impl Reactor {
         }
     }
 
-    /// Sends what inputs queued, hands jobs to the threads, and sets the timer anew.
+    /// Sends what inputs queued; at the end of the turn jobs go to the threads, and the timer is set anew.
     fn settle(&self) {
         loop {
             let flushes = std::mem::take(&mut self.shared.borrow_mut().flushes);
@@ -171,12 +172,11 @@ impl Reactor {
             }
         }
         let shared = &mut *self.shared.borrow_mut();
-        shared.disk.kick();
         if shared.reads_paused && shared.session.wants_read() {
             shared.reads_paused = false;
             shared.conns.values().for_each(|connection| connection.read_wake.notify_one());
         }
-        self.timer_wake.notify_one();
+        self.turn_end.notify_one();
     }
 
     /// Sends on one connection until its socket is full, nothing is left, or its turn is over.
@@ -268,13 +268,15 @@ impl Reactor {
         self.feed(|session, now| session.handle_closed(now, conn, why));
     }
 
-    async fn run_timer(self) {
+    async fn run_turns(self) {
         loop {
+            // Once for all that happened since.
+            self.shared.borrow_mut().disk.kick();
             let deadline = self.shared.borrow().session.poll_timeout();
             let started = self.shared.borrow().started;
             let at = deadline.map(|at| started + Duration::from_micros(at.as_micros()));
             tokio::select! {
-                () = self.timer_wake.notified() => {}
+                () = self.turn_end.notified() => {}
                 () = tokio::time::sleep_until(at.unwrap_or(started).into()), if at.is_some() => {
                     self.input(|session, now| session.handle_timeout(now));
                 }

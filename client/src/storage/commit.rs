@@ -17,8 +17,7 @@ use crate::payload::Payload;
 pub(super) enum Step {
     Sync(Handle),
     Folder,
-    /// Of a file; and what it is open as, if that was just synced.
-    Stat(usize, Option<Handle>),
+    Stat(usize),
 }
 
 /// A commit under way.
@@ -91,8 +90,7 @@ impl<P: Payload> Storage<P> {
             let Some(file) = self.open.id(handle) else { continue };
             // With its mtime, or the next start could not tell our writes from others'. Where blocks
             // are allocated, which is what a download does, fsync costs what fdatasync does.
-            let op = DiskOp::Sync { file, metadata: true };
-            self.io.submit(op, Pending::Commit(Step::Sync(handle)));
+            self.io.submit(DiskOp::SyncAll { file }, Pending::Commit(Step::Sync(handle)));
             in_flight += 1;
         }
         for path in std::mem::take(&mut self.folders) {
@@ -100,7 +98,8 @@ impl<P: Payload> Storage<P> {
             in_flight += 1;
         }
         for index in to_stat {
-            self.submit_stat(index, None);
+            let path = self.plan.files[index].path.clone();
+            self.io.submit(DiskOp::Stat { path }, Pending::Commit(Step::Stat(index)));
             in_flight += 1;
         }
         let stats = BTreeMap::new();
@@ -108,23 +107,18 @@ impl<P: Payload> Storage<P> {
         self.record_commit();
     }
 
-    fn submit_stat(&mut self, index: usize, handle: Option<Handle>) {
-        let path = self.plan.files[index].path.clone();
-        self.io.submit(DiskOp::Stat { path }, Pending::Commit(Step::Stat(index, handle)));
-    }
-
     pub(super) fn on_commit(&mut self, now: Time, step: Step, result: DiskResult<P>) {
         if let Step::Sync(handle) = step {
-            // It stays pinned, and so locked if it was written to, until its state is known.
-            return self.submit_stat(handle.file, Some(handle));
-        }
-        if let Step::Stat(_, Some(handle)) = step {
             self.open.unpin(&mut self.io, handle);
         }
-        match (step, result) {
-            (Step::Stat(index, handle), DiskResult::Stat(Some(stat))) => {
-                let is_ours = handle.is_some_and(|handle| handle.write) || self.failed;
-                if !is_ours && !self.is_as_left(index, stat) {
+        let (index, is_written) = match step {
+            Step::Sync(handle) => (handle.file, handle.write),
+            Step::Stat(index) => (index, false),
+            Step::Folder => return self.go_on_commit(),
+        };
+        match result {
+            DiskResult::Stat(Some(stat)) => {
+                if !is_written && !self.failed && !self.is_as_left(index, stat) {
                     self.doubt(index, stat);
                 } else {
                     self.stats[index] = Some(stat);
@@ -133,17 +127,20 @@ impl<P: Payload> Storage<P> {
                     }
                 }
             }
-            (Step::Stat(index, _), _) => {
-                // Before the first write a file need not be there.
+            // Before the first write a file need not be there.
+            _ => {
                 if self.plan.pieces_of(index).any(|piece| self.have.get(piece)) {
                     let path = self.plan.files[index].path.join("/");
                     let message = format!("{path} was removed while it was in use");
                     let error = DiskError { kind: DiskErrorKind::NotFound, message };
-                    return self.on_commit_failed(now, Step::Stat(index, None), error);
+                    return self.on_commit_failed(now, Step::Stat(index), error);
                 }
             }
-            (Step::Folder | Step::Sync(_), _) => {}
         }
+        self.go_on_commit();
+    }
+
+    fn go_on_commit(&mut self) {
         if let Some(commit) = &mut self.commit {
             commit.in_flight -= 1;
             self.record_commit();
@@ -197,7 +194,7 @@ impl<P: Payload> Storage<P> {
     /// A sync failed: nothing written since the last good one is certain, and reading it would only
     /// show what is in memory. All of it counts as missing.
     pub(super) fn on_commit_failed(&mut self, now: Time, step: Step, error: DiskError) {
-        if let Step::Sync(handle) | Step::Stat(_, Some(handle)) = step {
+        if let Step::Sync(handle) = step {
             self.open.unpin(&mut self.io, handle);
         }
         let already = self.halted;

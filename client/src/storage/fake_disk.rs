@@ -47,6 +47,14 @@ struct Inode {
     locked_by: Option<FileId>,
 }
 
+impl Inode {
+    fn stat(&self) -> FileStat {
+        let State { bytes, mtime_ns } = &self.now;
+        let allocated = (self.allocated.len() * SECTOR) as u64;
+        FileStat { len: bytes.len() as u64, mtime_ns: *mtime_ns, allocated }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Node {
     Folder,
@@ -208,7 +216,7 @@ impl FakeDisk {
             && matches(&op)
         {
             self.fail_next = None;
-            if let DiskOp::Sync { file, .. } = op {
+            if let DiskOp::SyncData { file } | DiskOp::SyncAll { file } = op {
                 // As Linux does it: the pages count as clean and still are not on the disk.
                 let inode = self.open[&file];
                 self.inodes[inode].unsynced.clear();
@@ -228,8 +236,9 @@ impl FakeDisk {
     fn fault(&mut self, op: &DiskOp<Block>) -> Option<DiskErrorKind> {
         let (rng, per_mille) = self.faults.as_mut()?;
         let is_write = matches!(op, DiskOp::Write { .. } | DiskOp::WriteBlocks { .. });
-        let may_fail = is_write
-            || matches!(op, DiskOp::Sync { .. } | DiskOp::Read { .. } | DiskOp::SetLen { .. });
+        let is_sync = matches!(op, DiskOp::SyncData { .. } | DiskOp::SyncAll { .. });
+        let may_fail =
+            is_write || is_sync || matches!(op, DiskOp::Read { .. } | DiskOp::SetLen { .. });
         if !may_fail || rng.below(1000) >= *per_mille {
             return None;
         }
@@ -238,7 +247,7 @@ impl FakeDisk {
             self.free = u64::from(rng.below(100));
             return None;
         }
-        if let DiskOp::Sync { file, .. } = op {
+        if let DiskOp::SyncData { file } | DiskOp::SyncAll { file } = op {
             let inode = self.open[file];
             self.inodes[inode].unsynced.clear();
         }
@@ -299,13 +308,12 @@ impl FakeDisk {
             DiskOp::ReadBlock { extents } => {
                 return Ok(DiskResult::Blocks(vec![Block(self.read_all(extents)?)]));
             }
-            DiskOp::Sync { file, metadata } => {
+            DiskOp::SyncData { file } => self.sync_data(file),
+            DiskOp::SyncAll { file } => {
+                self.sync_data(file);
                 let inode = self.inode(file);
-                inode.unsynced.clear();
-                inode.lasting.bytes = inode.now.bytes.clone();
-                if metadata {
-                    inode.lasting.mtime_ns = inode.now.mtime_ns;
-                }
+                inode.lasting.mtime_ns = inode.now.mtime_ns;
+                return Ok(DiskResult::Stat(self.stat_open(file)));
             }
             DiskOp::SyncFolder { path } => self.sync_folder(&self.at(path))?,
             DiskOp::Unlink { path } => {
@@ -314,6 +322,12 @@ impl FakeDisk {
             DiskOp::Rename { .. } => unreachable!("not used"),
         }
         Ok(DiskResult::Done)
+    }
+
+    fn sync_data(&mut self, file: FileId) {
+        let inode = self.inode(file);
+        inode.unsynced.clear();
+        inode.lasting.bytes = inode.now.bytes.clone();
     }
 
     fn sync_folder(&mut self, path: &RelPath) -> Result<(), DiskErrorKind> {
@@ -371,13 +385,15 @@ impl FakeDisk {
         match self.names.get(path) {
             None => Ok(None),
             Some(Node::Folder) => Err(DiskErrorKind::Conflict),
-            Some(Node::File(inode)) => {
-                let state = &self.inodes[*inode].now;
-                let len = state.bytes.len() as u64;
-                let allocated = (self.inodes[*inode].allocated.len() * SECTOR) as u64;
-                Ok(Some(FileStat { len, mtime_ns: state.mtime_ns, allocated }))
-            }
+            Some(Node::File(inode)) => Ok(Some(self.inodes[*inode].stat())),
         }
+    }
+
+    /// What an open file is, if it has a name.
+    pub(super) fn stat_open(&self, file: FileId) -> Option<FileStat> {
+        let inode = self.open[&file];
+        let is_named = self.names.values().any(|node| *node == Node::File(inode));
+        is_named.then(|| self.inodes[inode].stat())
     }
 
     fn open_file(

@@ -95,7 +95,7 @@ impl<P: Payload> Storage<P> {
                     DiskOp::Write { file, offset: lane.tail.end, bytes }
                 }
                 Step::Alive => DiskOp::Stat { path: journal_path(&self.info_hash) },
-                Step::Sync => DiskOp::Sync { file, metadata: false },
+                Step::Sync => DiskOp::SyncData { file },
                 Step::SyncFolder(path) => DiskOp::SyncFolder { path: path.clone() },
             };
             lane.current = Some(step);

@@ -436,10 +436,15 @@ impl<P: Payload> Storage<P> {
             Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
             Pending::Journal => self.on_journal_failed(error),
             Pending::Commit(step) => self.on_commit_failed(now, step, error),
-            Pending::Start(start::Step::Folder | start::Step::OpenJournal(_))
+            Pending::Start(start::Step::Folder(_) | start::Step::OpenJournal(_))
                 if error.kind == crate::disk::DiskErrorKind::Denied =>
             {
                 self.start_without_journal(error);
+            }
+            Pending::Start(start::Step::OpenJournal(file))
+                if error.kind == crate::disk::DiskErrorKind::NotFound && !self.start.has_folder =>
+            {
+                self.make_journals_folder(file);
             }
             Pending::Start(_) => self.fail(error),
             Pending::Prepare(step) => {

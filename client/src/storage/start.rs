@@ -15,9 +15,9 @@ use crate::payload::Payload;
 /// What an operation of the start is for.
 #[derive(Debug)]
 pub(super) enum Step {
-    Folder,
     OpenJournal(FileId),
-    StatJournal,
+    /// That of the journals, if there is none.
+    Folder(FileId),
     ReadJournal,
     StatFile(usize),
     Space,
@@ -26,6 +26,8 @@ pub(super) enum Step {
 /// State of the start.
 #[derive(Default)]
 pub(super) struct Start {
+    /// The folder of the journals was not there, and is made.
+    pub(super) has_folder: bool,
     /// The journal, open and locked.
     pub(super) journal: Option<FileId>,
     journal_len: u64,
@@ -43,9 +45,22 @@ impl<P: Payload> Storage<P> {
         if self.seed {
             self.start.is_read = true;
         } else {
-            let path = vec![STATE_FOLDER.to_owned()];
-            self.submit_start(DiskOp::MakeFolder { path }, Step::Folder);
+            let file = self.io.new_file();
+            self.open_journal(file);
         }
+    }
+
+    fn open_journal(&mut self, file: FileId) {
+        let path = journal_path(&self.info_hash);
+        let op = DiskOp::Open { file, path, mode: OpenMode::WriteLocked };
+        self.submit_start(op, Step::OpenJournal(file));
+    }
+
+    /// Before the first journal in it, there is no folder.
+    pub(super) fn make_journals_folder(&mut self, file: FileId) {
+        self.start.has_folder = true;
+        let path = vec![STATE_FOLDER.to_owned()];
+        self.submit_start(DiskOp::MakeFolder { path }, Step::Folder(file));
     }
 
     fn submit_start(&mut self, op: DiskOp<P>, step: Step) {
@@ -54,26 +69,16 @@ impl<P: Payload> Storage<P> {
 
     pub(super) fn on_start(&mut self, step: Step, result: DiskResult<P>) {
         match (step, result) {
-            (Step::Folder, _) => {
-                let file = self.io.new_file();
-                let path = journal_path(&self.info_hash);
-                let op = DiskOp::Open { file, path, mode: OpenMode::WriteLocked };
-                self.submit_start(op, Step::OpenJournal(file));
-            }
-            (Step::OpenJournal(file), _) => {
-                self.start.journal = Some(file);
-                let path = journal_path(&self.info_hash);
-                self.submit_start(DiskOp::Stat { path }, Step::StatJournal);
-            }
-            (Step::StatJournal, DiskResult::Stat(stat)) => {
+            (Step::Folder(file), _) => self.open_journal(file),
+            (Step::OpenJournal(file), DiskResult::Stat(stat)) => {
                 let len = stat.map_or(0, |stat| stat.len);
+                self.start.journal = Some(file);
                 self.start.journal_len = len;
-                match self.start.journal {
-                    Some(file) if len > 0 && len <= self.config.journal_bytes_max => {
-                        let extent = Extent { file, offset: 0, len };
-                        self.submit_start(DiskOp::Read { extent }, Step::ReadJournal);
-                    }
-                    _ => self.start.is_read = true,
+                if len > 0 && len <= self.config.journal_bytes_max {
+                    let extent = Extent { file, offset: 0, len };
+                    self.submit_start(DiskOp::Read { extent }, Step::ReadJournal);
+                } else {
+                    self.start.is_read = true;
                 }
             }
             (Step::ReadJournal, DiskResult::Bytes(bytes)) => {

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use client::disk::{DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, FileStat, HashState};
+use client::disk::{
+    DiskError, DiskErrorKind, DiskOp, DiskResult, Extent, FileId, FileStat, HashState, OpenMode,
+};
 use client::storage::{self, Storage};
 use client::{
     Action, Close, Config, ConnId, HashWork, Identity, Output, Payload, Session, TorrentEvent,
@@ -399,11 +401,18 @@ impl Host {
         match op {
             DiskOp::Stat { path } => DiskResult::Stat(self.stat(&path.join("/"))),
             DiskOp::FreeSpace => DiskResult::FreeSpace(1 << 40),
-            DiskOp::Open { file, path, .. } => {
+            DiskOp::Open { file, path, mode } => {
                 let path = path.join("/");
                 self.files.entry(path.clone()).or_default();
-                self.open.insert(file, path);
-                DiskResult::Done
+                self.open.insert(file, path.clone());
+                match mode {
+                    OpenMode::Read => DiskResult::Done,
+                    _ => DiskResult::Stat(self.stat(&path)),
+                }
+            }
+            DiskOp::SyncAll { file } => {
+                let path = self.open.get(&file).cloned().unwrap();
+                DiskResult::Stat(self.stat(&path))
             }
             DiskOp::Close { file } => {
                 self.open.remove(&file);
@@ -450,21 +459,23 @@ impl Host {
                     false => DiskResult::Hashed(HashState(Box::new(hash))),
                 }
             }
-            DiskOp::ReadBlock { extents } => {
-                let mut out = Vec::new();
-                for extent in extents {
-                    let (start, len) = (extent.offset as usize, extent.len as usize);
-                    let Some(bytes) = self.bytes(extent.file).get(start..start + len) else {
-                        let message = "it ends too early".to_string();
-                        let error = DiskError { kind: DiskErrorKind::NotFound, message };
-                        return DiskResult::Failed { error, blocks: Vec::new() };
-                    };
-                    out.extend(bytes);
-                }
-                DiskResult::Blocks(vec![Bytes(out)])
-            }
+            DiskOp::ReadBlock { extents } => self.read_block(&extents),
             _ => DiskResult::Done,
         }
+    }
+
+    fn read_block(&mut self, extents: &[Extent]) -> DiskResult<Bytes> {
+        let mut out = Vec::new();
+        for extent in extents {
+            let (start, len) = (extent.offset as usize, extent.len as usize);
+            let Some(bytes) = self.bytes(extent.file).get(start..start + len) else {
+                let message = "it ends too early".to_string();
+                let error = DiskError { kind: DiskErrorKind::NotFound, message };
+                return DiskResult::Failed { error, blocks: Vec::new() };
+            };
+            out.extend(bytes);
+        }
+        DiskResult::Blocks(vec![Bytes(out)])
     }
 
     fn bytes(&mut self, file: FileId) -> &mut Vec<u8> {

@@ -113,11 +113,18 @@ fn on_file(op: &DiskOp<Slot>, files: &Files) -> Result<DiskResult<Slot>, DiskErr
         DiskOp::Write { offset, bytes, .. } => {
             write_all(file, *offset, vec![IoSlice::new(bytes)]).map(|()| DiskResult::Done)
         }
-        DiskOp::Sync { metadata: true, .. } => file.sync_all().map(|()| DiskResult::Done),
-        DiskOp::Sync { .. } => file.sync_data().map(|()| DiskResult::Done),
+        DiskOp::SyncAll { .. } => sync_all(file).map(DiskResult::Stat),
+        DiskOp::SyncData { .. } => file.sync_data().map(|()| DiskResult::Done),
         _ => return Err(not_open()),
     };
     result.map_err(|error| error_at(&open.path, &error))
+}
+
+/// What it is then; `None` if it has no name any more.
+fn sync_all(file: &File) -> io::Result<Option<FileStat>> {
+    file.sync_all()?;
+    let stat = rustix::fs::fstat(file)?;
+    Ok((stat.st_nlink > 0).then(|| told(&stat)))
 }
 
 /// Opens a file to be read.

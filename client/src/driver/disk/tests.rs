@@ -1,5 +1,6 @@
 //! The threads against real files.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -142,20 +143,50 @@ fn blocks_go_to_their_files_and_come_back() {
     }
     let past_the_end = vec![named(Some(&["b"]), 99_999, 2)];
     assert_eq!(pool.error(DiskOp::ReadPaths { extents: past_the_end }), DiskErrorKind::NotFound);
-    match pool.run(DiskOp::Stat { path: path(&["b"]) }) {
-        DiskResult::Stat(Some(stat)) => {
-            let real = fs::metadata(folder.path().join("b")).unwrap().modified().unwrap();
-            let since = real.duration_since(std::time::UNIX_EPOCH).unwrap();
-            assert_eq!((stat.len, i128::from(stat.mtime_ns)), (100_000, since.as_nanos() as i128));
-        }
-        result => panic!("{result:?}"),
-    }
-    for metadata in [false, true] {
-        assert!(is_done(&pool.run(DiskOp::Sync { file: FileId(2), metadata })));
-    }
+}
+
+#[test]
+fn files_and_folders_are_synced_and_a_file_is_told_of() {
+    let folder = TempDir::new().unwrap();
+    let mut pool = Pool::new(folder.path());
+    assert!(is_done(&pool.run(DiskOp::MakeFolder { path: path(&["d", "e"]) })));
+    pool.open(2, &["b"], OpenMode::Write);
+    assert!(is_done(&pool.run(DiskOp::SetLen { file: FileId(2), len: 100_000 })));
+    let DiskResult::Stat(Some(stat)) = pool.run(DiskOp::Stat { path: path(&["b"]) }) else {
+        panic!("it is there");
+    };
+    let real = fs::metadata(folder.path().join("b")).unwrap().modified().unwrap();
+    let since = real.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!((stat.len, i128::from(stat.mtime_ns)), (100_000, since.as_nanos() as i128));
+    assert!(is_done(&pool.run(DiskOp::SyncData { file: FileId(2) })));
+    let synced = pool.run(DiskOp::SyncAll { file: FileId(2) });
+    assert!(matches!(synced, DiskResult::Stat(Some(synced)) if synced == stat), "{synced:?}");
+    fs::remove_file(folder.path().join("b")).unwrap();
+    let synced = pool.run(DiskOp::SyncAll { file: FileId(2) });
+    assert!(matches!(synced, DiskResult::Stat(None)), "it has no name: {synced:?}");
     assert!(is_done(&pool.run(DiskOp::SyncFolder { path: path(&["d", "e"]) })));
     assert!(is_done(&pool.run(DiskOp::SyncFolder { path: Vec::new() })));
     assert!(matches!(pool.run(DiskOp::FreeSpace), DiskResult::FreeSpace(1..)));
+}
+
+#[test]
+fn all_who_want_a_folder_synced_are_answered() {
+    let folder = TempDir::new().unwrap();
+    let mut pool = Pool::new(folder.path());
+    assert!(is_done(&pool.run(DiskOp::MakeFolder { path: path(&["d"]) })));
+    let folders = [&["d"][..], &[], &["gone"], &["d"], &["gone"], &[]];
+    for (ticket, folder) in (100..).zip(folders.iter().cycle().take(60)) {
+        pool.pool.submit_op(job(ticket), DiskOp::SyncFolder { path: path(folder) });
+    }
+    pool.pool.kick();
+    let mut told = BTreeMap::new();
+    while told.len() < 60 {
+        let Completion::Op { job, result } = pool.next() else { panic!("of another kind") };
+        assert!(told.insert(job.ticket.0, is_done(&result)).is_none(), "told twice: {job:?}");
+    }
+    for (ticket, folder) in (100..).zip(folders.iter().cycle().take(60)) {
+        assert_eq!(told[&ticket], folder[..] != ["gone"], "{folder:?}");
+    }
 }
 
 #[test]
@@ -178,7 +209,7 @@ fn small_things_are_written_read_renamed_and_removed() {
     assert!(pool.pool.file(FileId(1)).is_some());
     assert!(is_done(&pool.run(DiskOp::Close { file: FileId(1) })));
     assert!(pool.pool.file(FileId(1)).is_none());
-    assert_eq!(pool.error(DiskOp::Sync { file: FileId(1), metadata: false }), DiskErrorKind::Other);
+    assert_eq!(pool.error(DiskOp::SyncData { file: FileId(1) }), DiskErrorKind::Other);
 }
 
 #[test]

@@ -73,8 +73,8 @@ impl Add {
     /// Fetches a torrent whose info dict is known, as of a torrent file
     /// ([`Metainfo`](wire::metainfo::Metainfo)), into the folder `root`, which is made. What lies
     /// there already is checked, and gone on with.
-    pub fn info(info: Info, root: impl Into<PathBuf>) -> Add {
-        Add::new(What::Info(Arc::new(info)), root)
+    pub fn info(info: impl Into<Arc<Info>>, root: impl Into<PathBuf>) -> Add {
+        Add::new(What::Info(info.into()), root)
     }
 
     /// Serves what [`hash_path`](crate::driver::hash_path) hashed. The files are not hashed again, and

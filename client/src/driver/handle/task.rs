@@ -7,14 +7,16 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::SessionError;
 use super::command::{Command, Reply};
 use super::events::{Ends, Hub};
+use super::{Add, SessionError};
 use crate::TorrentKey;
 use crate::driver::engine::{Engine, Options, Prepared, prepare};
 
-/// Torrents whose folders and journals are looked at, at a time; more commands wait meanwhile.
+/// Threads that look at the folders and journals of what is to be added; more commands wait meanwhile.
 const PREPARING_MAX: usize = 16;
+/// Commands that are taken at a time: what they add is looked at by one thread.
+const COMMANDS_MAX: usize = 32;
 
 /// How a session ended, and who waits for that.
 type Ended = (Result<(), SessionError>, Option<Reply<()>>);
@@ -44,7 +46,8 @@ pub(super) fn run(
                 return None;
             }
         };
-        Some(Task { engine, hub, preparing: JoinSet::new() }.run(commands).await)
+        let (adding, preparing) = (Vec::new(), JoinSet::new());
+        Some(Task { engine, hub, adding, preparing }.run(commands).await)
     });
     // Closes the sockets, and ends the disk's threads with what they were given.
     drop(local);
@@ -58,29 +61,46 @@ pub(super) fn run(
     }
 }
 
+/// What may be added, and who waits for that.
+type Ready = (Result<Prepared, SessionError>, Reply<TorrentKey>);
+
 /// The engine, and torrents that are about to be added to it.
 struct Task {
     engine: Engine,
     hub: Arc<Hub>,
-    preparing: JoinSet<(Result<Prepared, SessionError>, Reply<TorrentKey>)>,
+    /// To be prepared.
+    adding: Vec<(Add, Reply<TorrentKey>)>,
+    preparing: JoinSet<Vec<Ready>>,
 }
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Ended {
-        let end = loop {
+        let mut taken = Vec::new();
+        let end = 'run: loop {
             tokio::select! {
                 () = self.engine.reactor.event_wake.notified() => {}
-                command = commands.recv(), if self.preparing.len() < PREPARING_MAX => match command {
-                    None => break None,
-                    Some(Command::Shutdown(end)) => break Some(end),
-                    Some(command) => self.on_command(command),
-                },
+                count = commands.recv_many(&mut taken, COMMANDS_MAX),
+                    if self.preparing.len() < PREPARING_MAX =>
+                {
+                    if count == 0 {
+                        break None;
+                    }
+                    for command in taken.drain(..) {
+                        match command {
+                            Command::Shutdown(end) => break 'run Some(end),
+                            command => self.on_command(command),
+                        }
+                    }
+                    self.prepare();
+                }
                 Some(Ok((key, info))) = self.engine.loading.join_next() => {
                     self.engine.on_loaded(key, info);
                 }
                 // What panicked has told so, and drops who waits.
-                Some(Ok((prepared, end))) = self.preparing.join_next() => {
-                    let _ = end.send(prepared.and_then(|prepared| self.engine.add(prepared)));
+                Some(Ok(prepared)) = self.preparing.join_next() => {
+                    for (prepared, end) in prepared {
+                        let _ = end.send(prepared.and_then(|prepared| self.engine.add(prepared)));
+                    }
                 }
             }
             self.tell_events();
@@ -115,13 +135,21 @@ impl Task {
         }
     }
 
+    /// Looks at the folders and journals of what is to be added.
+    fn prepare(&mut self) {
+        let adding = std::mem::take(&mut self.adding);
+        if !adding.is_empty() {
+            self.preparing.spawn_blocking(|| {
+                adding.into_iter().map(|(add, end)| (prepare(add), end)).collect()
+            });
+        }
+    }
+
     fn on_command(&mut self, command: Command) {
         let engine = &mut self.engine;
         // Who asked may be gone by now.
         match command {
-            Command::Add(add, end) => {
-                self.preparing.spawn_blocking(|| (prepare(*add), end));
-            }
+            Command::Add(add, end) => self.adding.push((*add, end)),
             Command::Pause(key, end) => engine.pause(key, Some(end)),
             Command::Resume(key, end) => engine.resume(key, end),
             Command::Remove(key, end) => engine.remove(key, end),

@@ -204,8 +204,7 @@ fn after_a_failed_sync_no_part_since_the_last_good_one_is_believed() {
         world.write_part(0, &[1]);
         world.write_part(1, &[1]);
         world.run();
-        let is_data: crate::storage::fake_disk::Matches =
-            |op| matches!(op, DiskOp::Sync { file, .. } if file.0 & 0xffff > 1);
+        let is_data: crate::storage::fake_disk::Matches = |op| matches!(op, DiskOp::SyncAll { .. });
         world.disk.fail_next = Some((is_data, DiskErrorKind::Other));
         world.wait(Duration::from_secs(5));
         assert!(world.failed.is_some());

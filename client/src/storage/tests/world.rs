@@ -201,12 +201,12 @@ impl World {
 
     fn execute(&mut self, op: DiskOp<Block>) -> DiskResult<Block> {
         match op {
-            DiskOp::Sync { file, .. } if self.syncs_late && file.0 & 0xffff > 1 => {
+            DiskOp::SyncAll { file } if self.syncs_late => {
                 self.late.push(op);
-                DiskResult::Done
+                DiskResult::Stat(self.disk.stat_open(file))
             }
             // The journal's own.
-            DiskOp::Sync { .. } => {
+            DiskOp::SyncData { .. } => {
                 let result = self.disk.run(op);
                 for op in std::mem::take(&mut self.late) {
                     self.disk.run(op);
