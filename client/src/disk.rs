@@ -165,11 +165,13 @@ pub enum DiskOp<P: Payload> {
         /// The file.
         file: FileId,
     },
-    /// fsync of one file: its mtime is to last as well. Answered by `Stat`, as it is then; `None` if it has
-    /// no name any more.
+    /// fsync of one file: its mtime is to last as well. Answered by `Stat`, as it is then; `None` if it is no
+    /// longer at its path.
     SyncAll {
         /// The file.
         file: FileId,
+        /// Where it was opened.
+        path: RelPath,
     },
     /// fsync of a folder, so that the names in it last.
     SyncFolder {

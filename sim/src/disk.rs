@@ -165,7 +165,7 @@ impl Disk {
                 let is_told = mode != OpenMode::Read;
                 if is_told { DiskResult::Stat(self.stat_open(file)) } else { DiskResult::Done }
             }
-            DiskOp::SyncAll { file } => DiskResult::Stat(self.stat_open(file)),
+            DiskOp::SyncAll { file, .. } => DiskResult::Stat(self.stat_open(file)),
             DiskOp::Close { file } => {
                 self.open.remove(&file);
                 DiskResult::Done

@@ -224,7 +224,8 @@ impl Run<'_> {
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
                     if deadline.is_some() && self.is_fetching() =>
                 {
-                    return Err(out_of_time(&self.active().await?, &self.search().await?));
+                    let (stats, search) = (self.active().await?, self.search().await?);
+                    return Err(out_of_time(&stats, &search, self.all - self.torrents.len()));
                 }
             }
         }
@@ -235,6 +236,7 @@ impl Run<'_> {
             self.counts[one.state as usize] -= 1;
             self.counts[state as usize] += 1;
             one.state = state;
+            one.info = None;
         }
     }
 
@@ -293,12 +295,11 @@ impl Run<'_> {
         figures: Option<Figures>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let Some(one) = self.torrents.get_mut(&key) else { return Ok(()) };
+        let Some(one) = self.torrents.get(&key) else { return Ok(()) };
         let info_hash = one.info_hash.to_string();
         match (event, figures) {
             (TorrentEvent::Metadata(info), _) => {
                 report.event("metadata", known(&info, 0));
-                one.info = Some(Arc::new(*info));
             }
             (TorrentEvent::Started, Some((stats, _))) => {
                 self.on_started(key, &stats, report).await?;
@@ -335,7 +336,11 @@ impl Run<'_> {
         for (key, stats) in listed {
             match stats.failure {
                 Some(failure) => self.ask(key, TorrentEvent::Failed(failure)),
-                None => self.ask(key, TorrentEvent::Flushed),
+                // What was not complete by then tells of its own flush.
+                None if stats.complete && !self.is(key, State::Done) => {
+                    self.ask(key, TorrentEvent::Flushed);
+                }
+                None => {}
             }
         }
         Ok(())
@@ -400,9 +405,6 @@ impl Run<'_> {
         }
         let Some(info) = self.info(key).await? else { return Ok(()) };
         self.set(key, State::Done);
-        if let Some(one) = self.torrents.get_mut(&key) {
-            one.info = None;
-        }
         let paths = paths(&info, &self.args.output);
         let mut fields = report::progress_fields(stats, search);
         fields["paths"] = json!(paths);
@@ -426,13 +428,16 @@ async fn next_told(
     Ok((key, event, figures))
 }
 
-/// What is still waited for when time is up.
-pub fn out_of_time(stats: &[TorrentStats], search: &SearchProgress) -> Failure {
-    let waits: Vec<String> = stats
+/// What is still waited for when time is up; `more` have not been added yet.
+pub fn out_of_time(stats: &[TorrentStats], search: &SearchProgress, more: usize) -> Failure {
+    let mut waits: Vec<String> = stats
         .iter()
         .filter(|stats| !stats.complete)
         .map(|stats| report::waits_for(stats, search))
         .collect();
+    if more > 0 {
+        waits.push(format!("{} not added yet", text::count(more, "torrent")));
+    }
     Failure::NotFound(format!("out of time; {}", waits.join("; ")))
 }
 

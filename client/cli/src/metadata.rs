@@ -107,7 +107,7 @@ impl Fetch {
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
                     if deadline.is_some() =>
                 {
-                    return Err(out_of_time(&self.stats().await?, &self.search().await?));
+                    return Err(out_of_time(&self.stats().await?, &self.search().await?, 0));
                 }
             }
         }

@@ -90,7 +90,9 @@ impl<P: Payload> Storage<P> {
             let Some(file) = self.open.id(handle) else { continue };
             // With its mtime, or the next start could not tell our writes from others'. Where blocks
             // are allocated, which is what a download does, fsync costs what fdatasync does.
-            self.io.submit(DiskOp::SyncAll { file }, Pending::Commit(Step::Sync(handle)));
+            let path = self.plan.files[handle.file].path.clone();
+            let op = DiskOp::SyncAll { file, path };
+            self.io.submit(op, Pending::Commit(Step::Sync(handle)));
             in_flight += 1;
         }
         for path in std::mem::take(&mut self.folders) {

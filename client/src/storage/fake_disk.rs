@@ -216,7 +216,7 @@ impl FakeDisk {
             && matches(&op)
         {
             self.fail_next = None;
-            if let DiskOp::SyncData { file } | DiskOp::SyncAll { file } = op {
+            if let DiskOp::SyncData { file } | DiskOp::SyncAll { file, .. } = op {
                 // As Linux does it: the pages count as clean and still are not on the disk.
                 let inode = self.open[&file];
                 self.inodes[inode].unsynced.clear();
@@ -247,7 +247,7 @@ impl FakeDisk {
             self.free = u64::from(rng.below(100));
             return None;
         }
-        if let DiskOp::SyncData { file } | DiskOp::SyncAll { file } = op {
+        if let DiskOp::SyncData { file } | DiskOp::SyncAll { file, .. } = op {
             let inode = self.open[file];
             self.inodes[inode].unsynced.clear();
         }
@@ -309,11 +309,11 @@ impl FakeDisk {
                 return Ok(DiskResult::Blocks(vec![Block(self.read_all(extents)?)]));
             }
             DiskOp::SyncData { file } => self.sync_data(file),
-            DiskOp::SyncAll { file } => {
+            DiskOp::SyncAll { file, path } => {
                 self.sync_data(file);
                 let inode = self.inode(file);
                 inode.lasting.mtime_ns = inode.now.mtime_ns;
-                return Ok(DiskResult::Stat(self.stat_open(file)));
+                return Ok(DiskResult::Stat(self.stat_open(file, &path)));
             }
             DiskOp::SyncFolder { path } => self.sync_folder(&self.at(path))?,
             DiskOp::Unlink { path } => {
@@ -389,11 +389,11 @@ impl FakeDisk {
         }
     }
 
-    /// What an open file is, if it has a name.
-    pub(super) fn stat_open(&self, file: FileId) -> Option<FileStat> {
+    /// What an open file is, if it is still at its path.
+    pub(super) fn stat_open(&self, file: FileId, path: &RelPath) -> Option<FileStat> {
         let inode = self.open[&file];
-        let is_named = self.names.values().any(|node| *node == Node::File(inode));
-        is_named.then(|| self.inodes[inode].stat())
+        let is_there = self.names.get(&self.at(path.clone())) == Some(&Node::File(inode));
+        is_there.then(|| self.inodes[inode].stat())
     }
 
     fn open_file(

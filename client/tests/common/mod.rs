@@ -410,7 +410,7 @@ impl Host {
                     _ => DiskResult::Stat(self.stat(&path)),
                 }
             }
-            DiskOp::SyncAll { file } => {
+            DiskOp::SyncAll { file, .. } => {
                 let path = self.open.get(&file).cloned().unwrap();
                 DiskResult::Stat(self.stat(&path))
             }

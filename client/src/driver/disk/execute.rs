@@ -75,6 +75,7 @@ pub(super) fn execute(
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
             read_block(files.iter().zip(lens)).map(|slot| DiskResult::Blocks(vec![slot]))
         }
+        DiskOp::SyncAll { path, .. } => sync_all(root, &path, files).map(DiskResult::Stat),
         op => on_path(root, &op).unwrap_or_else(|| on_file(&op, files)),
     };
     let failed = |error| DiskResult::Failed { error, blocks: Vec::new() };
@@ -113,18 +114,25 @@ fn on_file(op: &DiskOp<Slot>, files: &Files) -> Result<DiskResult<Slot>, DiskErr
         DiskOp::Write { offset, bytes, .. } => {
             write_all(file, *offset, vec![IoSlice::new(bytes)]).map(|()| DiskResult::Done)
         }
-        DiskOp::SyncAll { .. } => sync_all(file).map(DiskResult::Stat),
         DiskOp::SyncData { .. } => file.sync_data().map(|()| DiskResult::Done),
         _ => return Err(not_open()),
     };
     result.map_err(|error| error_at(&open.path, &error))
 }
 
-/// What it is then; `None` if it has no name any more.
-fn sync_all(file: &File) -> io::Result<Option<FileStat>> {
-    file.sync_all()?;
-    let stat = rustix::fs::fstat(file)?;
-    Ok((stat.st_nlink > 0).then(|| told(&stat)))
+/// What it is then; `None` if it is no longer at `path`.
+fn sync_all(root: &Root, path: &RelPath, files: &Files) -> Result<Option<FileStat>, DiskError> {
+    let Some(Some(open)) = files.first() else { return Err(not_open()) };
+    let at = |error: io::Error| error_at(&open.path, &error);
+    open.file.sync_all().map_err(at)?;
+    let ours = rustix::fs::fstat(&open.file).map_err(|error| at(error.into()))?;
+    let its = match root.open_at(path, OFlags::PATH) {
+        Ok(fd) => rustix::fs::fstat(&fd).map_err(|error| at(error.into()))?,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(at(error)),
+    };
+    let is_there = (ours.st_dev, ours.st_ino) == (its.st_dev, its.st_ino);
+    Ok(is_there.then(|| told(&ours)))
 }
 
 /// Opens a file to be read.

@@ -240,7 +240,7 @@ impl DiskPool {
             | DiskOp::Allocate { file, .. }
             | DiskOp::Write { file, .. }
             | DiskOp::SyncData { file }
-            | DiskOp::SyncAll { file }
+            | DiskOp::SyncAll { file, .. }
             | DiskOp::Read { extent: Extent { file, .. } } => Some(vec![open(file)?]),
             _ => Some(Vec::new()),
         }

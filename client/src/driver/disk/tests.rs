@@ -159,11 +159,13 @@ fn files_and_folders_are_synced_and_a_file_is_told_of() {
     let since = real.duration_since(std::time::UNIX_EPOCH).unwrap();
     assert_eq!((stat.len, i128::from(stat.mtime_ns)), (100_000, since.as_nanos() as i128));
     assert!(is_done(&pool.run(DiskOp::SyncData { file: FileId(2) })));
-    let synced = pool.run(DiskOp::SyncAll { file: FileId(2) });
+    let mut sync = || pool.run(DiskOp::SyncAll { file: FileId(2), path: path(&["b"]) });
+    let synced = sync();
     assert!(matches!(synced, DiskResult::Stat(Some(synced)) if synced == stat), "{synced:?}");
-    fs::remove_file(folder.path().join("b")).unwrap();
-    let synced = pool.run(DiskOp::SyncAll { file: FileId(2) });
-    assert!(matches!(synced, DiskResult::Stat(None)), "it has no name: {synced:?}");
+    fs::rename(folder.path().join("b"), folder.path().join("c")).unwrap();
+    assert!(matches!(sync(), DiskResult::Stat(None)), "it is elsewhere");
+    fs::write(folder.path().join("b"), vec![0; 100_000]).unwrap();
+    assert!(matches!(sync(), DiskResult::Stat(None)), "another is there");
     assert!(is_done(&pool.run(DiskOp::SyncFolder { path: path(&["d", "e"]) })));
     assert!(is_done(&pool.run(DiskOp::SyncFolder { path: Vec::new() })));
     assert!(matches!(pool.run(DiskOp::FreeSpace), DiskResult::FreeSpace(1..)));

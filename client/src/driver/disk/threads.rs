@@ -67,16 +67,15 @@ impl Job {
                 DiskOp::Stat { .. }
                 | DiskOp::FreeSpace
                 | DiskOp::MakeFolder { .. }
-                | DiskOp::Open { .. }
-                | DiskOp::Write { .. } => true,
+                | DiskOp::Open { .. } => true,
                 DiskOp::Read { extent } => extent.len <= QUICK_BYTES,
                 DiskOp::HashExtents { extents, .. } => {
                     extents.iter().map(|extent| extent.len).sum::<u64>() <= QUICK_BYTES
                 }
                 _ => false,
             },
-            Job::Hash { .. } | Job::Close { .. } | Job::Refused { .. } => true,
-            Job::Warm { .. } => false,
+            Job::Hash { .. } | Job::Refused { .. } => true,
+            Job::Close { .. } | Job::Warm { .. } => false,
         }
     }
 }

@@ -109,6 +109,8 @@ struct Added {
     flushing: Vec<Waiting>,
     /// Who came while it was, and what came with them may be no part of it.
     flush_next: Vec<Waiting>,
+    /// It was complete while it was.
+    flush_again: bool,
     is_flushing: bool,
     pausing: Vec<Waiting>,
     resuming: Vec<Waiting>,
@@ -183,6 +185,7 @@ impl Engine {
             trouble: None,
             flushing: Vec::new(),
             flush_next: Vec::new(),
+            flush_again: false,
             is_flushing: false,
             pausing: Vec::new(),
             resuming: Vec::new(),
@@ -285,7 +288,7 @@ impl Engine {
                 TorrentEvent::Metadata(info) => self.set_info(key, Arc::new((**info).clone())),
                 // What is complete is to last before anybody is told.
                 TorrentEvent::Complete => self.flush(key, None),
-                TorrentEvent::Flushed => self.on_flushed(key),
+                TorrentEvent::Flushed if !self.on_flushed(key) => continue,
                 TorrentEvent::WantsInfo => {
                     self.wake(key);
                     continue;
@@ -329,39 +332,41 @@ impl Engine {
         self.reactor.shared.borrow().session.torrent(key).map(f)
     }
 
-    /// Brings what is there of a torrent to stable storage. `end` is told once all that is there now
+    /// Brings what is there of a torrent to stable storage. `ends` are told once all that is there now
     /// has reached it.
-    fn flush(&mut self, key: TorrentKey, end: Option<Waiting>) {
+    fn flush(&mut self, key: TorrentKey, ends: impl IntoIterator<Item = Waiting>) {
         let is_paused = self.is_paused(key);
         let Some(added) = self.added.get_mut(&key) else { return };
         if added.is_stopped {
-            added.pausing.extend(end);
+            added.pausing.extend(ends);
             if is_paused {
                 tell_all(&mut added.pausing, None);
             }
             return;
         }
         if added.is_flushing {
-            added.flush_next.extend(end);
+            let before = added.flush_next.len();
+            added.flush_next.extend(ends);
+            added.flush_again |= added.flush_next.len() == before;
             return;
         }
-        added.flushing.extend(end);
+        added.flushing.extend(ends);
         added.is_flushing = true;
         added.trouble = None;
         self.reactor.input(|session, now| session.flush_torrent(now, key));
     }
 
-    fn on_flushed(&mut self, key: TorrentKey) {
-        let Some(added) = self.added.get_mut(&key) else { return };
+    /// A flush is over. False if it was complete only meanwhile: who listens is to hear of the next.
+    fn on_flushed(&mut self, key: TorrentKey) -> bool {
+        let Some(added) = self.added.get_mut(&key) else { return true };
         added.is_flushing = false;
         tell_all(&mut added.flushing, added.trouble.as_ref());
-        if let Some(end) = added.flush_next.pop() {
-            let others = std::mem::take(&mut added.flush_next);
-            self.flush(key, Some(end));
-            if let Some(added) = self.added.get_mut(&key) {
-                added.flushing.extend(others);
-            }
+        let again = std::mem::take(&mut added.flush_again);
+        let ends = std::mem::take(&mut added.flush_next);
+        if again || !ends.is_empty() {
+            self.flush(key, ends);
         }
+        !again
     }
 
     /// Brings all that is there to stable storage, and saves the DHT's contacts.

@@ -15,8 +15,11 @@ use crate::driver::engine::{Engine, Options, Prepared, prepare};
 
 /// Threads that look at the folders and journals of what is to be added; more commands wait meanwhile.
 const PREPARING_MAX: usize = 16;
-/// Commands that are taken at a time: what they add is looked at by one thread.
+/// Commands that are taken at a time.
 const COMMANDS_MAX: usize = 32;
+/// Of what they add, so many are looked at by one thread before another is asked: a wake costs more
+/// than one of them.
+const PREPARED_MIN: usize = 4;
 
 /// How a session ended, and who waits for that.
 type Ended = (Result<(), SessionError>, Option<Reply<()>>);
@@ -137,8 +140,10 @@ impl Task {
 
     /// Looks at the folders and journals of what is to be added.
     fn prepare(&mut self) {
-        let adding = std::mem::take(&mut self.adding);
-        if !adding.is_empty() {
+        let threads = PREPARING_MAX - self.preparing.len().min(PREPARING_MAX - 1);
+        let each = self.adding.len().div_ceil(threads).max(PREPARED_MIN);
+        while !self.adding.is_empty() {
+            let adding: Vec<_> = self.adding.drain(..each.min(self.adding.len())).collect();
             self.preparing.spawn_blocking(|| {
                 adding.into_iter().map(|(add, end)| (prepare(add), end)).collect()
             });

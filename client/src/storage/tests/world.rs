@@ -201,9 +201,10 @@ impl World {
 
     fn execute(&mut self, op: DiskOp<Block>) -> DiskResult<Block> {
         match op {
-            DiskOp::SyncAll { file } if self.syncs_late => {
+            DiskOp::SyncAll { file, ref path } if self.syncs_late => {
+                let stat = self.disk.stat_open(file, path);
                 self.late.push(op);
-                DiskResult::Stat(self.disk.stat_open(file))
+                DiskResult::Stat(stat)
             }
             // The journal's own.
             DiskOp::SyncData { .. } => {
