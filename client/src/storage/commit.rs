@@ -110,14 +110,16 @@ impl<P: Payload> Storage<P> {
     }
 
     pub(super) fn on_commit(&mut self, now: Time, step: Step, result: DiskResult<P>) {
+        let index = match step {
+            Step::Sync(handle) => handle.file,
+            Step::Stat(index) => index,
+            Step::Folder => return self.go_on_commit(),
+        };
+        // What was only read when it was found may be written to by now.
+        let is_written = matches!(step, Step::Sync(_)) && self.open.is_written(index);
         if let Step::Sync(handle) = step {
             self.open.unpin(&mut self.io, handle);
         }
-        let (index, is_written) = match step {
-            Step::Sync(handle) => (handle.file, handle.write),
-            Step::Stat(index) => (index, false),
-            Step::Folder => return self.go_on_commit(),
-        };
         match result {
             DiskResult::Stat(Some(stat)) => {
                 if !is_written && !self.failed && !self.is_as_left(index, stat) {

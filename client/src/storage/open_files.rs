@@ -149,6 +149,12 @@ impl OpenFiles {
         self.files.pop(&handle);
     }
 
+    /// Whether it is open to be written, which nobody else has it then, or was until a moment ago.
+    pub(super) fn is_written(&self, file: usize) -> bool {
+        let handle = Handle { file, write: true };
+        self.files.contains(&handle) || self.closing.contains(&handle)
+    }
+
     /// Its name, once it is open.
     pub(super) fn id(&self, handle: Handle) -> Option<FileId> {
         self.files.peek(&handle).filter(|open| open.is_open).map(|open| open.id)

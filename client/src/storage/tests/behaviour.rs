@@ -155,6 +155,31 @@ fn complete_files_without_a_journal_are_recognised() {
 }
 
 #[test]
+fn what_was_found_is_not_read_again_because_we_write_beside_it() {
+    for seed in 0..200 {
+        let mut world = World::new(three_files(), seed);
+        let a: Vec<u8> = (0..500).map(|at| if at < 160 { content(at) } else { 7 }).collect();
+        world.disk.put(&["t", "a"], a);
+        assert_eq!(world.start(), [0]);
+        let hashed = world.disk.hashed;
+        // With 9 two files wait for a commit, so it is due; more is written while it is under way.
+        world.write(9);
+        while world.storage.commit.is_none() {
+            world.step();
+        }
+        world.stalls = Some(3);
+        (1..4).for_each(|piece| world.write(piece));
+        world.run();
+        world.flush();
+        assert_eq!(world.disk.hashed, hashed, "seed {seed}");
+        world.disk.kill();
+        world.restart();
+        assert_eq!(world.start(), [0, 1, 2, 3, 9], "seed {seed}");
+        assert_eq!(world.disk.hashed, 0, "seed {seed}, after a restart");
+    }
+}
+
+#[test]
 fn a_file_changed_by_others_is_read_again() {
     for seed in 0..4 {
         let mut world = complete();
