@@ -287,7 +287,7 @@ impl Engine {
                 }
                 TorrentEvent::Metadata(info) => self.set_info(key, Arc::new((**info).clone())),
                 // What is complete is to last before anybody is told.
-                TorrentEvent::Complete => self.flush(key, None),
+                TorrentEvent::Complete => self.on_complete(key),
                 TorrentEvent::Flushed if !self.on_flushed(key) => continue,
                 TorrentEvent::WantsInfo => {
                     self.wake(key);
@@ -345,15 +345,21 @@ impl Engine {
             return;
         }
         if added.is_flushing {
-            let before = added.flush_next.len();
             added.flush_next.extend(ends);
-            added.flush_again |= added.flush_next.len() == before;
             return;
         }
         added.flushing.extend(ends);
         added.is_flushing = true;
         added.trouble = None;
         self.reactor.input(|session, now| session.flush_torrent(now, key));
+    }
+
+    /// All is there, which a flush under way may be no part of.
+    fn on_complete(&mut self, key: TorrentKey) {
+        match self.added.get_mut(&key) {
+            Some(added) if added.is_flushing => added.flush_again = true,
+            _ => self.flush(key, None),
+        }
     }
 
     /// A flush is over. False if it was complete only meanwhile: who listens is to hear of the next.
@@ -587,6 +593,29 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_complete_during_a_flush_is_flushed_before_it_is_told() {
+        let local = tokio::task::LocalSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        local
+            .run_until(async {
+                let bind = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+                let options = Options { config: Config::default(), bind, dht: None };
+                let (mut engine, _) = Engine::start(options).unwrap();
+                let raw = wire::metainfo::build_info("a", &[(Vec::new(), 9)], 16_384, &[[7; 20]]);
+                let add = Add::info(Info::parse(&raw).unwrap(), folder.path());
+                let key = engine.add(prepare(add).unwrap()).unwrap();
+                let (end, mut ended) = oneshot::channel();
+                engine.flush(key, Some(end));
+                engine.on_complete(key);
+                assert!(!engine.on_flushed(key), "what was complete meanwhile is no part of it");
+                assert!(matches!(ended.try_recv(), Ok(Ok(()))), "who came before");
+                assert!(engine.added[&key].is_flushing);
+                assert!(engine.on_flushed(key) && !engine.added[&key].is_flushing);
+            })
+            .await;
+    }
 
     /// What is told of a journal, which must be soon.
     fn saved(root: &Path) -> Result<Info, DiskError> {
