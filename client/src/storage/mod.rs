@@ -436,17 +436,7 @@ impl<P: Payload> Storage<P> {
             Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
             Pending::Journal => self.on_journal_failed(error),
             Pending::Commit(step) => self.on_commit_failed(now, step, error),
-            Pending::Start(start::Step::Folder(_) | start::Step::OpenJournal(_))
-                if error.kind == crate::disk::DiskErrorKind::Denied =>
-            {
-                self.start_without_journal(error);
-            }
-            Pending::Start(start::Step::OpenJournal(file))
-                if error.kind == crate::disk::DiskErrorKind::NotFound && !self.start.has_folder =>
-            {
-                self.make_journals_folder(file);
-            }
-            Pending::Start(_) => self.fail(error),
+            Pending::Start(step) => self.on_start_failed(&step, error),
             Pending::Prepare(step) => {
                 self.close_prepared(&step, false);
                 self.fail(error);
@@ -491,7 +481,9 @@ impl<P: Payload> Storage<P> {
                 self.open.opened(handle);
             }
             Pending::Open(handle) => self.open.failed(handle),
-            Pending::Start(start::Step::OpenJournal(file)) if is_done => {
+            Pending::Start(start::Step::OpenJournal(file) | start::Step::OpenAgain(file))
+                if is_done =>
+            {
                 self.start.journal = Some(file);
             }
             Pending::Prepare(step) => self.close_prepared(&step, is_done),

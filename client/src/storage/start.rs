@@ -16,8 +16,10 @@ use crate::payload::Payload;
 #[derive(Debug)]
 pub(super) enum Step {
     OpenJournal(FileId),
-    /// That of the journals, if there is none.
-    Folder(FileId),
+    /// There was no folder for it.
+    MakeFolder(FileId),
+    /// Once more, in the folder.
+    OpenAgain(FileId),
     ReadJournal,
     StatFile(usize),
     Space,
@@ -26,8 +28,6 @@ pub(super) enum Step {
 /// State of the start.
 #[derive(Default)]
 pub(super) struct Start {
-    /// The folder of the journals was not there, and is made.
-    pub(super) has_folder: bool,
     /// The journal, open and locked.
     pub(super) journal: Option<FileId>,
     journal_len: u64,
@@ -46,21 +46,20 @@ impl<P: Payload> Storage<P> {
             self.start.is_read = true;
         } else {
             let file = self.io.new_file();
-            self.open_journal(file);
+            self.open_journal(file, Step::OpenJournal(file));
         }
     }
 
-    fn open_journal(&mut self, file: FileId) {
+    fn open_journal(&mut self, file: FileId, step: Step) {
         let path = journal_path(&self.info_hash);
         let op = DiskOp::Open { file, path, mode: OpenMode::WriteLocked };
-        self.submit_start(op, Step::OpenJournal(file));
+        self.submit_start(op, step);
     }
 
     /// Before the first journal in it, there is no folder.
-    pub(super) fn make_journals_folder(&mut self, file: FileId) {
-        self.start.has_folder = true;
+    fn make_journals_folder(&mut self, file: FileId) {
         let path = vec![STATE_FOLDER.to_owned()];
-        self.submit_start(DiskOp::MakeFolder { path }, Step::Folder(file));
+        self.submit_start(DiskOp::MakeFolder { path }, Step::MakeFolder(file));
     }
 
     fn submit_start(&mut self, op: DiskOp<P>, step: Step) {
@@ -69,8 +68,8 @@ impl<P: Payload> Storage<P> {
 
     pub(super) fn on_start(&mut self, step: Step, result: DiskResult<P>) {
         match (step, result) {
-            (Step::Folder(file), _) => self.open_journal(file),
-            (Step::OpenJournal(file), DiskResult::Stat(stat)) => {
+            (Step::MakeFolder(file), _) => self.open_journal(file, Step::OpenAgain(file)),
+            (Step::OpenJournal(file) | Step::OpenAgain(file), DiskResult::Stat(stat)) => {
                 let len = stat.map_or(0, |stat| stat.len);
                 self.start.journal = Some(file);
                 self.start.journal_len = len;
@@ -104,10 +103,19 @@ impl<P: Payload> Storage<P> {
         }
     }
 
-    /// There may be all that is wanted, in a folder that is not ours to write to.
-    pub(super) fn start_without_journal(&mut self, error: DiskError) {
-        self.start.denied = Some(error);
-        self.start.is_read = true;
+    pub(super) fn on_start_failed(&mut self, step: &Step, error: DiskError) {
+        match (step, error.kind) {
+            (Step::OpenJournal(file), DiskErrorKind::NotFound) => self.make_journals_folder(*file),
+            // There may be all that is wanted, in a folder that is not ours to write to.
+            (
+                Step::OpenJournal(_) | Step::MakeFolder(_) | Step::OpenAgain(_),
+                DiskErrorKind::Denied,
+            ) => {
+                self.start.denied = Some(error);
+                self.start.is_read = true;
+            }
+            _ => self.fail(error),
+        }
     }
 
     pub(super) fn pump_start(&mut self) {

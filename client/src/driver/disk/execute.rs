@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FileType, FlockOperation, OFlags};
+use rustix::fs::{FallocateFlags, FileType, FlockOperation, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::root::Root;
@@ -126,13 +126,8 @@ fn sync_all(root: &Root, path: &RelPath, files: &Files) -> Result<Option<FileSta
     let at = |error: io::Error| error_at(&open.path, &error);
     open.file.sync_all().map_err(at)?;
     let ours = rustix::fs::fstat(&open.file).map_err(|error| at(error.into()))?;
-    let its = match root.open_at(path, OFlags::PATH) {
-        Ok(fd) => rustix::fs::fstat(&fd).map_err(|error| at(error.into()))?,
-        Err(error) if is_missing(&error) => return Ok(None),
-        Err(error) => return Err(at(error)),
-    };
-    let is_there = (ours.st_dev, ours.st_ino) == (its.st_dev, its.st_ino);
-    Ok(is_there.then(|| told(&ours)))
+    let is_ours = |its: &Stat| (ours.st_dev, ours.st_ino) == (its.st_dev, its.st_ino);
+    Ok(look(root, path).map_err(at)?.filter(is_ours).map(|_| told(&ours)))
 }
 
 /// Opens a file to be read.
@@ -228,21 +223,24 @@ fn is_regular(fd: &OwnedFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_file())
 }
 
-/// What lies at a path; `None`: nothing.
+/// The file at a path; `None`: nothing is there.
 pub(in crate::driver) fn stat(root: &Root, path: &RelPath) -> io::Result<Option<FileStat>> {
-    let fd = match root.open_at(path, OFlags::PATH) {
-        Ok(fd) => fd,
-        Err(error) if is_missing(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let stat = rustix::fs::fstat(&fd)?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(Errno::ISDIR.into());
+    match look(root, path)? {
+        Some(stat) if !FileType::from_raw_mode(stat.st_mode).is_file() => Err(Errno::ISDIR.into()),
+        found => Ok(found.as_ref().map(told)),
     }
-    Ok(Some(told(&stat)))
 }
 
-fn told(stat: &rustix::fs::Stat) -> FileStat {
+/// What lies at a path, of whatever kind; `None`: nothing.
+fn look(root: &Root, path: &RelPath) -> io::Result<Option<Stat>> {
+    match root.open_at(path, OFlags::PATH) {
+        Ok(fd) => Ok(Some(rustix::fs::fstat(&fd)?)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn told(stat: &Stat) -> FileStat {
     let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
     let mtime_ns = mtime_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
     FileStat {

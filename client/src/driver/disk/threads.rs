@@ -327,7 +327,7 @@ fn sync_folder(job: Job, others: Vec<JobId>, scratch: &mut Vec<u8>, done: &mut V
         };
         Finished { completion: Completion::Op { job, result }, opened: None }
     });
-    done.extend(told.collect::<Vec<_>>());
+    done.extend(told);
     done.push(finished);
 }
 

@@ -15,7 +15,7 @@ use crate::driver::discovery::DhtOptions;
 use crate::driver::engine::Options;
 
 /// Commands that may wait for the session's thread; who has more waits.
-const COMMANDS_MAX: usize = 64;
+pub(super) const COMMANDS_MAX: usize = 64;
 
 /// Sets up a [`Session`]; made by [`Session::builder`].
 #[must_use = "a builder does nothing until it is started"]

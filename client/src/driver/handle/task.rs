@@ -7,19 +7,17 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
+use super::builder::COMMANDS_MAX;
 use super::command::{Command, Reply};
 use super::events::{Ends, Hub};
 use super::{Add, SessionError};
 use crate::TorrentKey;
 use crate::driver::engine::{Engine, Options, Prepared, prepare};
 
-/// Threads that look at the folders and journals of what is to be added; more commands wait meanwhile.
+/// Threads that look at the folders and journals of what is to be added; with more commands wait.
 const PREPARING_MAX: usize = 16;
-/// Commands that are taken at a time.
-const COMMANDS_MAX: usize = 32;
-/// Of what they add, so many are looked at by one thread before another is asked: a wake costs more
-/// than one of them.
-const PREPARED_MIN: usize = 4;
+/// Torrents that one of them looks at: a wake costs more than one look.
+const PREPARED_TOGETHER: usize = 4;
 
 /// How a session ended, and who waits for that.
 type Ended = (Result<(), SessionError>, Option<Reply<()>>);
@@ -49,8 +47,7 @@ pub(super) fn run(
                 return None;
             }
         };
-        let (adding, preparing) = (Vec::new(), JoinSet::new());
-        Some(Task { engine, hub, adding, preparing }.run(commands).await)
+        Some(Task { engine, hub, preparing: JoinSet::new() }.run(commands).await)
     });
     // Closes the sockets, and ends the disk's threads with what they were given.
     drop(local);
@@ -71,8 +68,6 @@ type Ready = (Result<Prepared, SessionError>, Reply<TorrentKey>);
 struct Task {
     engine: Engine,
     hub: Arc<Hub>,
-    /// To be prepared.
-    adding: Vec<(Add, Reply<TorrentKey>)>,
     preparing: JoinSet<Vec<Ready>>,
 }
 
@@ -88,13 +83,15 @@ impl Task {
                     if count == 0 {
                         break None;
                     }
+                    let mut adding = Vec::new();
                     for command in taken.drain(..) {
                         match command {
                             Command::Shutdown(end) => break 'run Some(end),
+                            Command::Add(add, end) => adding.push((*add, end)),
                             command => self.on_command(command),
                         }
                     }
-                    self.prepare();
+                    self.prepare(adding);
                 }
                 Some(Ok((key, info))) = self.engine.loading.join_next() => {
                     self.engine.on_loaded(key, info);
@@ -139,14 +136,11 @@ impl Task {
     }
 
     /// Looks at the folders and journals of what is to be added.
-    fn prepare(&mut self) {
-        let threads = PREPARING_MAX - self.preparing.len().min(PREPARING_MAX - 1);
-        let each = self.adding.len().div_ceil(threads).max(PREPARED_MIN);
-        while !self.adding.is_empty() {
-            let adding: Vec<_> = self.adding.drain(..each.min(self.adding.len())).collect();
-            self.preparing.spawn_blocking(|| {
-                adding.into_iter().map(|(add, end)| (prepare(add), end)).collect()
-            });
+    fn prepare(&mut self, mut adding: Vec<(Add, Reply<TorrentKey>)>) {
+        while !adding.is_empty() {
+            let rest = adding.split_off(adding.len().min(PREPARED_TOGETHER));
+            let now = std::mem::replace(&mut adding, rest).into_iter();
+            self.preparing.spawn_blocking(|| now.map(|(add, end)| (prepare(add), end)).collect());
         }
     }
 
@@ -154,7 +148,6 @@ impl Task {
         let engine = &mut self.engine;
         // Who asked may be gone by now.
         match command {
-            Command::Add(add, end) => self.adding.push((*add, end)),
             Command::Pause(key, end) => engine.pause(key, Some(end)),
             Command::Resume(key, end) => engine.resume(key, end),
             Command::Remove(key, end) => engine.remove(key, end),
@@ -166,7 +159,7 @@ impl Task {
             Command::Search(key, end) => drop(end.send(engine.search(key))),
             Command::Unresolved(end) => drop(end.send(Ok(engine.unresolved()))),
             Command::Save(end) => engine.save(end),
-            Command::Shutdown(_) => {}
+            Command::Add(..) | Command::Shutdown(_) => {}
         }
     }
 }
