@@ -1,4 +1,4 @@
-//! Where a host meets the network: its access bandwidth, and the ends of its streams.
+//! Where a host meets the network: its access line, and the ends of its streams.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,25 +7,33 @@ use client::ConnId;
 use wire::time::Time;
 
 use crate::host::HostId;
+use crate::line::{Line, SEGMENT, acks_wire_len, stream_wire_len};
 
-/// How fast a host's line is.
+/// How fast a host's line is, in IP bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Access {
-    /// Bytes per second that it sends over streams. Default 1.25 MB/s: 10 Mbit/s.
+    /// Bytes a second that it sends. Default 1.25 MB/s: 10 Mbit/s.
     pub up_bytes_per_second: u64,
-    /// Bytes per second that it receives over streams. Default 6.25 MB/s: 50 Mbit/s.
+    /// Bytes a second that it receives. Default 6.25 MB/s: 50 Mbit/s.
     pub down_bytes_per_second: u64,
+    /// Milliseconds that a datagram waits for the line at most; what would wait longer is lost.
+    /// Default 100 ms, CoDel's interval (RFC 8289, 4.4).
+    pub queue_ms: u32,
 }
 
 impl Default for Access {
     fn default() -> Access {
-        Access { up_bytes_per_second: 1_250_000, down_bytes_per_second: 6_250_000 }
+        Access { up_bytes_per_second: 1_250_000, down_bytes_per_second: 6_250_000, queue_ms: 100 }
     }
 }
 
 /// Bytes of one stream that may be on their way unacknowledged, as TCP's window: 1 MiB fills
 /// 80 Mbit/s over 100 ms (Linux's `tcp_rmem` lets it grow to 6 MiB).
-const WINDOW: u64 = 1 << 20;
+const WINDOW_MAX: u64 = 1 << 20;
+/// A stream's first window (RFC 6928: 10 segments).
+const WINDOW_FIRST: u64 = 10 * SEGMENT;
+/// The least window after losses (RFC 5681, 3.1: 2 segments).
+const WINDOW_MIN: u64 = 2 * SEGMENT;
 
 /// One end of a stream.
 #[derive(Debug)]
@@ -35,18 +43,29 @@ pub(crate) struct StreamEnd {
     pub(crate) peer_conn: Option<ConnId>,
     /// Bytes sent and not acknowledged.
     in_flight: u64,
+    /// Bytes that may be: doubles in a round trip up to the threshold, then grows by a segment in
+    /// one (RFC 5681).
+    window: u64,
+    threshold: u64,
+    /// When the last that was sent is there: what comes after it is not there before.
+    last_at: Time,
     /// It stands in the queue for the uplink.
     queued: bool,
     /// It has something to send, and the window is full.
     blocked: bool,
 }
 
-/// The edge of one host.
+/// The two directions of a line.
+#[derive(Debug)]
+struct Lines {
+    up: Line,
+    down: Line,
+}
+
+/// The edge of one host. Without an access line it is as fast as one likes.
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
-    access: Access,
-    up_free: Time,
-    down_free: Time,
+    lines: Option<Lines>,
     ends: BTreeMap<ConnId, StreamEnd>,
     /// Streams with something to send, in turn.
     ready: VecDeque<ConnId>,
@@ -54,18 +73,35 @@ pub(crate) struct Edge {
     timer_set: bool,
 }
 
-/// How long `len` bytes take, rounded up to a microsecond.
-fn span(len: u64, bytes_per_second: u64) -> Duration {
-    Duration::from_micros((len * 1_000_000).div_ceil(bytes_per_second.max(1)))
+/// When a run has left its sender.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Its last byte is on the way.
+    pub(crate) last: Time,
+    /// How much earlier its first packet was.
+    pub(crate) lead: Duration,
 }
 
 impl Edge {
     pub(crate) fn set_access(&mut self, access: Access) {
-        self.access = access;
+        let queue = Duration::from_millis(access.queue_ms.into());
+        self.lines = Some(Lines {
+            up: Line::new(access.up_bytes_per_second, queue),
+            down: Line::new(access.down_bytes_per_second, queue),
+        });
     }
 
     pub(crate) fn open(&mut self, conn: ConnId, peer: HostId, peer_conn: Option<ConnId>) {
-        let end = StreamEnd { peer, peer_conn, in_flight: 0, queued: false, blocked: false };
+        let end = StreamEnd {
+            peer,
+            peer_conn,
+            in_flight: 0,
+            window: WINDOW_FIRST,
+            threshold: WINDOW_MAX,
+            last_at: Time::ZERO,
+            queued: false,
+            blocked: false,
+        };
         self.ends.insert(conn, end);
     }
 
@@ -101,6 +137,8 @@ impl Edge {
     pub(crate) fn acked(&mut self, conn: ConnId, len: u64) {
         let Some(end) = self.ends.get_mut(&conn) else { return };
         end.in_flight = end.in_flight.saturating_sub(len);
+        let more = if end.window < end.threshold { len } else { SEGMENT * len / end.window };
+        end.window = (end.window + more).min(WINDOW_MAX);
         if std::mem::take(&mut end.blocked) {
             self.flush(conn);
         }
@@ -108,11 +146,11 @@ impl Edge {
 
     /// The stream whose turn it is to send, if the uplink is free.
     pub(crate) fn next(&mut self, now: Time) -> Option<ConnId> {
-        while self.up_free <= now {
+        while self.lines.as_ref().is_none_or(|lines| lines.up.free() <= now) {
             let conn = self.ready.pop_front()?;
             let Some(end) = self.ends.get_mut(&conn) else { continue };
             end.queued = false;
-            if end.in_flight < WINDOW {
+            if end.in_flight < end.window {
                 return Some(conn);
             }
             end.blocked = true;
@@ -121,29 +159,68 @@ impl Edge {
     }
 
     /// `conn` sends `len` bytes now and goes to the end of the queue: when they have left.
-    pub(crate) fn send(&mut self, now: Time, conn: ConnId, len: u64) -> Time {
-        self.up_free = now + span(len, self.access.up_bytes_per_second);
+    pub(crate) fn send(&mut self, now: Time, conn: ConnId, len: u64) -> Sent {
         if let Some(end) = self.ends.get_mut(&conn) {
             end.in_flight += len;
         }
         self.flush(conn);
-        self.up_free
+        let Some(Lines { up, .. }) = &mut self.lines else {
+            return Sent { last: now, lead: Duration::ZERO };
+        };
+        let wire = stream_wire_len(len);
+        Sent { last: up.stream(now, now, wire), lead: up.lead(wire) }
+    }
+
+    /// What `conn` sent is there at `at`, or after what it sent before. A loss costs a round trip and
+    /// half of the window.
+    pub(crate) fn arrival(&mut self, conn: ConnId, at: Time, lost: Option<Duration>) -> Time {
+        let Some(end) = self.ends.get_mut(&conn) else { return at };
+        if lost.is_some() {
+            end.window = (end.window / 2).max(WINDOW_MIN);
+            end.threshold = end.window;
+        }
+        end.last_at = end.last_at.max(at + lost.unwrap_or_default());
+        end.last_at
     }
 
     /// When to look again, if something waits for the uplink and nobody will tell.
     pub(crate) fn set_timer(&mut self) -> Option<Time> {
         let wanted = !self.ready.is_empty() && !self.timer_set;
         self.timer_set |= wanted;
-        wanted.then_some(self.up_free)
+        wanted.then(|| self.lines.as_ref().map_or(Time::ZERO, |lines| lines.up.free()))
     }
 
     pub(crate) fn timer_fired(&mut self) {
         self.timer_set = false;
     }
 
-    /// `len` bytes are at the edge: when they are through the downlink.
-    pub(crate) fn receive(&mut self, now: Time, len: u64) -> Time {
-        self.down_free = self.down_free.max(now) + span(len, self.access.down_bytes_per_second);
-        self.down_free
+    /// A run of `len` bytes whose first packet was `lead` earlier is at the edge: when it is through
+    /// the downlink. Its acknowledgements take their share of the uplink.
+    pub(crate) fn receive(&mut self, now: Time, lead: Duration, len: u64) -> Time {
+        let Some(Lines { up, down }) = &mut self.lines else { return now };
+        up.charge(now, acks_wire_len(len));
+        let first = Time::ZERO + now.since(Time::ZERO + lead);
+        down.stream(first, now, stream_wire_len(len))
+    }
+
+    /// What was received until now is through.
+    pub(crate) fn received(&self, now: Time) -> Time {
+        self.lines.as_ref().map_or(now, |lines| lines.down.through().max(now))
+    }
+
+    /// When a datagram that is sent now has left; `None` if the queue is full.
+    pub(crate) fn send_datagram(&mut self, now: Time, len: u64) -> Option<Time> {
+        match &mut self.lines {
+            Some(Lines { up, .. }) => up.datagram(now, len),
+            None => Some(now),
+        }
+    }
+
+    /// When a datagram at the edge is through the downlink; `None` if the queue is full.
+    pub(crate) fn receive_datagram(&mut self, now: Time, len: u64) -> Option<Time> {
+        match &mut self.lines {
+            Some(Lines { down, .. }) => down.datagram(now, len),
+            None => Some(now),
+        }
     }
 }

@@ -83,6 +83,16 @@ impl Links {
         &self.config
     }
 
+    /// Whether any packet is ever lost.
+    pub fn is_lossy(&self) -> bool {
+        self.loss > 0
+    }
+
+    /// No packet takes less.
+    pub fn shortest(&self) -> Duration {
+        Duration::from_micros(self.config.latency_min_us.into())
+    }
+
     /// How long a packet takes between two hosts; the same in both directions.
     pub fn latency(&self, a: HostId, b: HostId) -> Duration {
         let pair = (u64::from(a.0.min(b.0)) << 32) | u64::from(a.0.max(b.0));

@@ -1,15 +1,17 @@
-//! What will happen, in an order that does not depend on who told first.
+//! What will happen, by windows of time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use wire::time::Time;
 
-/// Something that will happen to a host. Events are worked off in the order of their fields, so
-/// for one host it follows from its own past and that of the senders alone: two workers that share
-/// the hosts see what one sees.
+/// Something that will happen to a host. Within a window each site's events are worked off in the
+/// order of their fields, so for one site it follows from its own past and that of the senders
+/// alone: two workers that share the sites see what one sees.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Event {
+    /// The site of the host: what shares a line and an address translator.
+    pub site: u32,
     /// When it happens.
     pub at: Time,
     /// To which host.
@@ -22,102 +24,114 @@ pub struct Event {
     pub slot: u32,
 }
 
-/// Microseconds of a tick, as a power of two: 1.024 ms.
-const TICK_BITS: u32 = 10;
+/// The windows of a span, as a power of two.
+const SPAN_BITS: u32 = 8;
 
-/// Ticks in the ring: 4.2 s, more than any latency and most timeouts.
-const RING: usize = 4_096;
-
-/// A calendar queue: a heap for the current tick, a ring of unsorted ticks after it, and a heap for
-/// what is later than those.
+/// Events in windows that are as long as the shortest way between two sites, or somewhat less: what
+/// a site sends in a window arrives after it, so all sites can go through it one after the other,
+/// or side by side.
 #[derive(Debug)]
-pub struct EventQueue {
-    tick: u64,
-    current: BinaryHeap<Reverse<Event>>,
-    ring: Vec<Vec<Event>>,
-    ring_len: usize,
-    far: BinaryHeap<Reverse<Event>>,
+pub struct Windows {
+    /// Microseconds of a window, as a power of two.
+    bits: u32,
+    /// The span that `near` holds.
+    span: u64,
+    near: Vec<Vec<Event>>,
+    near_len: usize,
+    /// No window of `near` before this holds anything.
+    first: usize,
+    /// What is later, by its span: its first window, and its events.
+    far: BTreeMap<u64, (u64, Vec<Event>)>,
+    far_len: usize,
 }
 
-impl Default for EventQueue {
-    fn default() -> EventQueue {
-        EventQueue {
-            tick: 0,
-            current: BinaryHeap::new(),
-            ring: vec![Vec::new(); RING],
-            ring_len: 0,
-            far: BinaryHeap::new(),
+impl Windows {
+    /// No events. `shortest` is the shortest way between two sites; at least 1 µs.
+    pub fn new(shortest: Duration) -> Windows {
+        let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 30);
+        Windows {
+            bits: micros.ilog2(),
+            span: 0,
+            near: vec![Vec::new(); 1 << SPAN_BITS],
+            near_len: 0,
+            first: 0,
+            far: BTreeMap::new(),
+            far_len: 0,
         }
     }
-}
 
-fn tick_of(at: Time) -> u64 {
-    at.as_micros() >> TICK_BITS
-}
-
-impl EventQueue {
-    /// An empty queue.
-    pub fn new() -> EventQueue {
-        EventQueue::default()
+    /// The number of the window in which `at` lies.
+    pub fn window_of(&self, at: Time) -> u64 {
+        at.as_micros() >> self.bits
     }
 
-    /// Adds an event.
+    /// The last moment of a window.
+    pub fn last_of(&self, window: u64) -> Time {
+        Time::from_micros((window << self.bits) | ((1 << self.bits) - 1))
+    }
+
+    /// Adds an event, which must not lie before the window that was taken last.
     pub fn push(&mut self, event: Event) {
-        let tick = tick_of(event.at);
-        if tick <= self.tick {
-            self.current.push(Reverse(event));
-        } else if tick - self.tick < RING as u64 {
-            self.ring[tick as usize % RING].push(event);
-            self.ring_len += 1;
+        let window = self.window_of(event.at);
+        let span = window >> SPAN_BITS;
+        if span <= self.span {
+            debug_assert!(span == self.span, "an event in a span that has passed");
+            let place = window as usize & ((1 << SPAN_BITS) - 1);
+            self.near[place].push(event);
+            self.first = self.first.min(place);
+            self.near_len += 1;
         } else {
-            self.far.push(Reverse(event));
+            let (first, events) = self.far.entry(span).or_insert((window, Vec::new()));
+            *first = window.min(*first);
+            events.push(event);
+            self.far_len += 1;
         }
     }
 
-    /// Takes the first event, unless it is later than `end`.
-    pub fn pop_until(&mut self, end: Time) -> Option<Event> {
-        while self.current.is_empty() {
-            if !self.next_tick(tick_of(end)) {
-                return None;
+    /// The number of the first window in which anything happens.
+    pub fn next(&mut self) -> Option<u64> {
+        if self.near_len > 0 {
+            while self.near[self.first].is_empty() {
+                self.first += 1;
+            }
+            return Some((self.span << SPAN_BITS) | self.first as u64);
+        }
+        self.far.values().next().map(|(first, _)| *first)
+    }
+
+    /// Puts the events of `window` that happen up to `end` into `batch`, in no order.
+    pub fn take(&mut self, window: u64, end: Time, batch: &mut Vec<Event>) {
+        let span = window >> SPAN_BITS;
+        if span > self.span && self.near_len == 0 {
+            self.span = span;
+            self.first = 0;
+            if let Some((_, events)) = self.far.remove(&span) {
+                self.far_len -= events.len();
+                events.into_iter().for_each(|event| self.push(event));
             }
         }
-        if self.current.peek()?.0.at > end {
-            return None;
+        if span != self.span {
+            return;
         }
-        self.current.pop().map(|Reverse(event)| event)
+        let is_whole = self.last_of(window) <= end;
+        let events = &mut self.near[window as usize & ((1 << SPAN_BITS) - 1)];
+        let before = events.len();
+        if is_whole {
+            batch.append(events);
+        } else {
+            batch.extend(events.extract_if(.., |event| event.at <= end));
+        }
+        self.near_len -= before - events.len();
     }
 
     /// Events that wait.
     pub fn len(&self) -> usize {
-        self.current.len() + self.ring_len + self.far.len()
+        self.near_len + self.far_len
     }
 
     /// Whether nothing will happen.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Goes to the next tick in which something may happen; false if there is none up to `last`.
-    fn next_tick(&mut self, last: u64) -> bool {
-        let next = match (self.ring_len, self.far.peek()) {
-            (0, None) => return false,
-            (0, Some(Reverse(event))) => tick_of(event.at),
-            _ => self.tick + 1,
-        };
-        if next > last {
-            return false;
-        }
-        self.tick = next;
-        let slot = &mut self.ring[next as usize % RING];
-        self.ring_len -= slot.len();
-        self.current.extend(slot.drain(..).map(Reverse));
-        while let Some(&Reverse(event)) = self.far.peek()
-            && tick_of(event.at) <= next
-        {
-            self.far.pop();
-            self.current.push(Reverse(event));
-        }
-        true
     }
 }
 
@@ -127,29 +141,39 @@ mod tests {
     use std::collections::BTreeSet;
     use wire::rng::{Rng, seed_from_u64};
 
-    fn event(at: u64, to: u32, from: u32, n: u32) -> Event {
-        Event { at: Time::from_micros(at), to, from, n, slot: 0 }
+    /// What the windows up to `end` hold, in the order in which one site would see it.
+    fn drain(windows: &mut Windows, end: Time) -> Vec<Event> {
+        let (mut out, mut batch) = (Vec::new(), Vec::new());
+        while let Some(window) = windows.next().filter(|window| *window <= windows.window_of(end)) {
+            windows.take(window, end, &mut batch);
+            if batch.is_empty() {
+                break;
+            }
+            batch.sort_unstable();
+            out.append(&mut batch);
+        }
+        out
     }
 
     #[test]
-    fn order_is_time_receiver_sender_count_however_they_came() {
+    fn within_a_site_order_is_time_receiver_sender_count() {
+        let event =
+            |site, to, at, from, n| Event { site, to, at: Time::from_micros(at), from, n, slot: 0 };
         let sorted = [
-            event(1, 9, 9, 9),
-            event(2, 0, 0, 1),
-            event(2, 0, 1, 0),
-            event(2, 0, 1, 5),
-            event(2, 3, 0, 0),
-            event(5_000_000, 0, 0, 0),
+            event(0, 0, 2, 0, 1),
+            event(0, 0, 2, 1, 0),
+            event(0, 0, 2, 1, 5),
+            event(3, 3, 1, 0, 0),
+            event(9, 9, 1, 9, 9),
+            event(0, 0, 5_000_000, 0, 0),
         ];
         for turn in 0..sorted.len() {
-            let mut queue = EventQueue::new();
+            let mut windows = Windows::new(Duration::from_millis(20));
             for i in 0..sorted.len() {
-                queue.push(sorted[(i * 5 + turn) % sorted.len()]);
+                windows.push(sorted[(i * 5 + turn) % sorted.len()]);
             }
-            let out: Vec<_> =
-                std::iter::from_fn(|| queue.pop_until(Time::from_secs(100))).collect();
-            assert_eq!(out, sorted);
-            assert!(queue.is_empty());
+            assert_eq!(drain(&mut windows, Time::from_secs(100)), sorted);
+            assert!(windows.is_empty());
         }
     }
 
@@ -157,31 +181,36 @@ mod tests {
     fn agrees_with_a_sorted_set() {
         for seed in 0..50 {
             let mut rng = Rng::new(&seed_from_u64(seed));
-            let (mut queue, mut set) = (EventQueue::new(), BTreeSet::new());
+            let shortest = [1, 300, 20_000, 900_000][rng.index(4)];
+            let mut windows = Windows::new(Duration::from_micros(shortest));
+            let mut set = BTreeSet::new();
             let mut now = 0u64;
-            for n in 0..3_000 {
-                // From the same microsecond up to beyond the ring, and rarely far beyond.
+            for n in 0..2_000 {
+                // From the same microsecond up to far beyond a span.
                 let spread = [1, 1_000, 200_000, 6_000_000, 90_000_000][rng.index(5)];
                 for _ in 0..rng.below(3) {
-                    let e =
-                        event(now + u64::from(rng.below(spread)), rng.below(5), rng.below(3), n);
-                    if set.insert(e) {
-                        queue.push(e);
+                    let at = Time::from_micros(now + u64::from(rng.below(spread)));
+                    let to = rng.below(5);
+                    let event = Event { site: to, to, at, from: rng.below(3), n, slot: 0 };
+                    if set.insert((at, event)) {
+                        windows.push(event);
                     }
                 }
-                let end = now + u64::from(rng.below(40_000));
-                while let Some(e) = queue.pop_until(Time::from_micros(end)) {
-                    assert_eq!(set.pop_first(), Some(e), "seed {seed}");
-                    now = now.max(e.at.as_micros());
-                    if rng.chance(0.3) {
-                        break;
-                    }
-                }
-                if set.first().is_none_or(|e| e.at.as_micros() > end) {
-                    now = now.max(end);
-                }
-                assert_eq!(queue.len(), set.len());
+                now += u64::from(rng.below(40_000));
+                let end = Time::from_micros(now);
+                let mut got = drain(&mut windows, end);
+                let later = set.split_off(&(end + Duration::from_micros(1), FIRST));
+                let mut want: Vec<Event> = std::mem::replace(&mut set, later)
+                    .into_iter()
+                    .map(|(_, event)| event)
+                    .collect();
+                got.sort_unstable();
+                want.sort_unstable();
+                assert_eq!(got, want, "seed {seed}");
+                assert_eq!(windows.len(), set.len());
             }
         }
     }
+
+    const FIRST: Event = Event { site: 0, to: 0, at: Time::ZERO, from: 0, n: 0, slot: 0 };
 }

@@ -1,6 +1,7 @@
 //! What passes over simulated streams.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use client::ConnId;
 use wire::peer::BlockRef;
@@ -66,8 +67,8 @@ pub(crate) enum Message {
     Syn { dialer: ConnId },
     /// The dial was taken; `acceptor` is the sender's name for it.
     SynAck { to: ConnId, acceptor: ConnId },
-    /// A run of the stream, at the receiver's edge.
-    Data { to: ConnId, chunk: Chunk },
+    /// A run of the stream, at the receiver's edge; its first packet was `lead` earlier.
+    Data { to: ConnId, chunk: Chunk, lead: Duration },
     /// So many bytes of a stream have come through.
     Ack { to: ConnId, len: u64 },
     /// The stream ends.

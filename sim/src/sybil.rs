@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::compact;
@@ -33,7 +33,7 @@ pub struct Ring {
 pub struct Sybil {
     id: NodeId,
     target: Id,
-    ring: Rc<Ring>,
+    ring: Arc<Ring>,
     shown: usize,
     next_at: Option<Time>,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -41,7 +41,7 @@ pub struct Sybil {
 
 impl Sybil {
     /// A sybil that starts with the world.
-    pub fn new(id: NodeId, target: Id, ring: Rc<Ring>, start: Time) -> Sybil {
+    pub fn new(id: NodeId, target: Id, ring: Arc<Ring>, start: Time) -> Sybil {
         let shown = usize::from(u16::from_be_bytes([id.0[18], id.0[19]]));
         Sybil { id, target, ring, shown, next_at: Some(start), out: VecDeque::new() }
     }

@@ -7,7 +7,15 @@ use sim::{Access, LinkConfig};
 
 fn dht(seed: u64, loss: f64) -> DhtScenario {
     let links = LinkConfig { loss, ..LinkConfig::default() };
-    DhtScenario { nodes: 100, lookups: 50, dead: 0.0, churn: Duration::ZERO, seed, links }
+    DhtScenario {
+        nodes: 100,
+        lookups: 50,
+        dead: 0.0,
+        churn: Duration::ZERO,
+        seed,
+        links,
+        workers: 1,
+    }
 }
 
 fn swarm(seed: u64) -> SwarmScenario {
@@ -20,6 +28,7 @@ fn swarm(seed: u64) -> SwarmScenario {
         limit: Duration::from_secs(600),
         seed,
         links: LinkConfig::default(),
+        workers: 1,
     }
 }
 
@@ -116,6 +125,7 @@ fn a_line_twice_as_slow_takes_twice_as_long() {
     let access = Access {
         up_bytes_per_second: fast.access.up_bytes_per_second / 4,
         down_bytes_per_second: fast.access.down_bytes_per_second / 4,
+        ..fast.access
     };
     let slow = SwarmScenario { access, ..fast.clone() };
     let ratio = run(&slow).makespan_s / run(&fast).makespan_s;

@@ -47,6 +47,8 @@ pub struct DhtScenario {
     pub seed: u64,
     /// The links.
     pub links: LinkConfig,
+    /// Threads that share it; they change nothing but its time.
+    pub workers: u32,
 }
 
 /// How it went.
@@ -164,7 +166,7 @@ impl DhtScenario {
             contacts: Summary::of(living().map(|h| h.node().contacts().len() as f64)),
             packets_per_lookup: (world.counters().sent - sent_before) as f64
                 / f64::from(self.lookups.max(1)),
-            counters: *world.counters(),
+            counters: world.counters(),
             virtual_time: world.now(),
             trace_hash: world.trace_hash(),
         }
@@ -195,7 +197,7 @@ impl Overlay {
     /// The first nodes, which join one after the other.
     fn new(scenario: &DhtScenario, seed: &Seed, rng: &mut Rng) -> Overlay {
         let mut overlay = Overlay {
-            world: World::new(scenario.links.clone(), seed),
+            world: World::shared(scenario.links.clone(), seed, scenario.workers),
             seed: *seed,
             rng: Rng::new(&child_seed(seed, "churn", 0)),
             living: Vec::new(),

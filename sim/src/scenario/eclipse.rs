@@ -1,7 +1,7 @@
 //! An overlay in which adversaries stand before keys, and others store and look for items there.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dht::{Item, SigningKey};
@@ -116,7 +116,7 @@ impl EclipseScenario {
             }
         }
         let joined = Time::ZERO + JOIN_EVERY * self.nodes;
-        let ring = Rc::new(Ring {
+        let ring = Arc::new(Ring {
             nodes: (0..self.sybils)
                 .map(|n| addr(&world, self.nodes + n))
                 .map(|addr| (self.sybil_id(&key, addr.ip(), &mut rng), addr))

@@ -36,6 +36,8 @@ pub struct SwarmScenario {
     pub seed: u64,
     /// The links.
     pub links: LinkConfig,
+    /// Threads that share it; they change nothing but its time.
+    pub workers: u32,
 }
 
 /// How it went.
@@ -77,7 +79,7 @@ impl SwarmScenario {
         let seed = seed_from_u64(self.seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let (info, content) = self.torrent();
-        let mut world: World<PeerHost> = World::new(self.links.clone(), &seed);
+        let mut world: World<PeerHost> = World::shared(self.links.clone(), &seed, self.workers);
         for n in 0..self.peers {
             let addr = world.addresses().addr(HostId(n));
             let config = client::Config::default();
@@ -168,7 +170,7 @@ impl SwarmScenario {
             hops: Summary::of(
                 leech_hosts(world).filter_map(|h| h.milestones().hops).map(f64::from),
             ),
-            counters: *world.counters(),
+            counters: world.counters(),
             virtual_time: now,
             trace_hash: world.trace_hash(),
         }

@@ -1,28 +1,26 @@
 //! The world: virtual time, hosts, and the datagrams and streams between them.
 
+mod net;
+mod run;
+mod shard;
 mod streams;
 
 use wire::rng::Seed;
 use wire::time::Time;
 
 use crate::addresses::AddressPlan;
-use crate::edge::Edge;
+use crate::edge::Access;
 use crate::host::{Host, HostId};
 use crate::link::{LinkConfig, Links};
-use crate::packets::Packets;
-use crate::queue::{Event, EventQueue};
-use crate::slots::Slots;
-use crate::stream::Message;
-use crate::trace::{Trace, TraceHash};
-use streams::STREAM;
+use crate::queue::Event;
+use crate::trace::TraceHash;
+use net::Net;
+use shard::{Place, Shard};
 
 /// Senders of events that are no host; they sort before hosts.
 const TIMER: u32 = 0;
 const COMMAND: u32 = 1;
 const FIRST_HOST: u32 = 2;
-
-/// A host that asks again and again for a timeout at one moment is broken.
-const TIMEOUTS_IN_A_ROW_MAX: u32 = 1_000;
 
 /// What a world counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,6 +35,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Datagrams and copies that links lost.
     pub lost: u64,
+    /// Datagrams for which there was no room in a line's queue.
+    pub queue_full: u64,
     /// Datagrams that arrived a second time.
     pub duplicated: u64,
     /// Datagrams longer than the MTU.
@@ -51,100 +51,110 @@ pub struct Counters {
     pub chunk_bytes: u64,
 }
 
-/// A host and what the world keeps for it.
-#[derive(Debug)]
-struct Place<H> {
-    host: H,
-    alive: bool,
-    /// Datagrams and commands that it sent or was sent, to tell them apart.
-    sent: u32,
-    commands: u32,
-    /// The time of the queued timer that counts.
-    armed: Option<Time>,
-    trace: Trace,
-    edge: Edge,
+impl Counters {
+    fn plus(mut self, other: &Counters) -> Counters {
+        let Counters {
+            events,
+            sent,
+            sent_bytes,
+            delivered,
+            lost,
+            queue_full,
+            duplicated,
+            too_long,
+            unroutable,
+            timeouts,
+            chunks,
+            chunk_bytes,
+        } = other;
+        self.events += events;
+        self.sent += sent;
+        self.sent_bytes += sent_bytes;
+        self.delivered += delivered;
+        self.lost += lost;
+        self.queue_full += queue_full;
+        self.duplicated += duplicated;
+        self.too_long += too_long;
+        self.unroutable += unroutable;
+        self.timeouts += timeouts;
+        self.chunks += chunks;
+        self.chunk_bytes += chunk_bytes;
+        self
+    }
 }
 
-/// A deterministic world: the same seed and the same calls give the same run, on any machine.
-#[derive(Debug)]
+/// What a host is told, or what happens to it.
+enum Order<C> {
+    Command(C),
+    Stop,
+}
+
+/// A deterministic world: the same seed and the same calls give the same run, on any machine and
+/// however many workers share it.
 pub struct World<H: Host> {
     now: Time,
-    plan: AddressPlan,
-    links: Links,
-    queue: EventQueue,
-    places: Vec<Place<H>>,
-    packets: Packets,
-    commands: Slots<H::Command>,
-    messages: Slots<Message>,
-    /// Kept for its room.
-    scratch: Vec<u8>,
-    counters: Counters,
-    /// The last timeout, and how many came before it to the same host at the same moment.
-    last_timeout: (Time, u32),
-    in_a_row: u32,
+    net: Net,
+    shards: Vec<Shard<H>>,
 }
 
 impl<H: Host> World<H> {
-    /// An empty world.
+    /// An empty world for one worker.
     pub fn new(links: LinkConfig, seed: &Seed) -> World<H> {
+        World::shared(links, seed, 1)
+    }
+
+    /// An empty world whose hosts are spread over so many workers, at least one: each takes a thread
+    /// while time passes. Their number changes nothing but the time that it takes.
+    pub fn shared(links: LinkConfig, seed: &Seed, workers: u32) -> World<H> {
+        let links = Links::new(links, seed);
+        let shards = workers.max(1);
+        let shard = |n: u32| Shard::new(n as usize, shards as usize, links.shortest());
         World {
             now: Time::ZERO,
-            plan: AddressPlan::new(seed),
-            links: Links::new(links, seed),
-            queue: EventQueue::new(),
-            places: Vec::new(),
-            packets: Packets::default(),
-            commands: Slots::default(),
-            messages: Slots::default(),
-            scratch: Vec::new(),
-            counters: Counters::default(),
-            last_timeout: (Time::ZERO, u32::MAX),
-            in_a_row: 0,
+            shards: (0..shards).map(shard).collect(),
+            net: Net { plan: AddressPlan::new(seed), links, hosts: 0, shards },
         }
     }
 
     /// Adds a host. Its address is that of its number: [`World::addresses`].
     pub fn add_host(&mut self, host: H) -> HostId {
-        let id = HostId(self.places.len() as u32);
+        let id = HostId(self.net.hosts);
         assert!(id.0 < AddressPlan::HOSTS_MAX, "no addresses left");
-        let place = Place {
-            host,
-            alive: true,
-            sent: 0,
-            commands: 0,
-            armed: None,
-            trace: Trace::default(),
-            edge: Edge::default(),
-        };
-        self.places.push(place);
-        self.arm(id);
+        self.net.hosts += 1;
+        let shard = &mut self.shards[self.net.shard_of(id)];
+        shard.places.push(Place::new(host));
+        shard.arm(&self.net, id);
         id
+    }
+
+    /// Sets how fast a host's line is; without one it is as fast as one likes.
+    pub fn set_access(&mut self, id: HostId, access: Access) {
+        self.place_mut(id).edge().set_access(access);
     }
 
     /// Switches a host off, for good: it gets and sends nothing any more.
     pub fn stop_host(&mut self, id: HostId) {
-        self.places[id.0 as usize].alive = false;
+        self.place_mut(id).alive = false;
+    }
+
+    /// Switches a host off at `at`, or now if that has passed.
+    pub fn stop_host_at(&mut self, at: Time, id: HostId) {
+        self.order(at, id, Order::Stop);
     }
 
     /// Gives a host a command at `at`, or now if that has passed.
     pub fn command(&mut self, at: Time, id: HostId, command: H::Command) {
-        let slot = self.commands.put(command);
-        let place = &mut self.places[id.0 as usize];
+        self.order(at, id, Order::Command(command));
+    }
+
+    fn order(&mut self, at: Time, id: HostId, order: Order<H::Command>) {
+        let shard = &mut self.shards[self.net.shard_of(id)];
+        let slot = shard.orders.put(order);
+        let place = shard.place(&self.net, id);
         let n = place.commands;
         place.commands += 1;
         let at = at.max(self.now);
-        self.queue.push(Event { at, to: id.0, from: COMMAND, n, slot });
-    }
-
-    /// Lets everything happen up to and including `end`.
-    ///
-    /// # Panics
-    /// If a host never stops to ask for a timeout that is due.
-    pub fn run_until(&mut self, end: Time) {
-        while let Some(event) = self.queue.pop_until(end) {
-            self.dispatch(event);
-        }
-        self.now = self.now.max(end);
+        shard.push(Event { site: id.0, to: id.0, at, from: COMMAND, n, slot });
     }
 
     /// The time.
@@ -154,169 +164,49 @@ impl<H: Host> World<H> {
 
     /// Which address belongs to which host.
     pub fn addresses(&self) -> &AddressPlan {
-        &self.plan
+        &self.net.plan
+    }
+
+    fn place(&self, id: HostId) -> &Place<H> {
+        &self.shards[self.net.shard_of(id)].places[self.net.place_of(id)]
+    }
+
+    fn place_mut(&mut self, id: HostId) -> &mut Place<H> {
+        &mut self.shards[self.net.shard_of(id)].places[self.net.place_of(id)]
+    }
+
+    fn places(&self) -> impl Iterator<Item = (HostId, &Place<H>)> {
+        (0..self.net.hosts).map(HostId).map(|id| (id, self.place(id)))
     }
 
     /// A host.
     pub fn host(&self, id: HostId) -> &H {
-        &self.places[id.0 as usize].host
+        &self.place(id).host
     }
 
     /// All hosts in their order, with whether each is switched on.
     pub fn hosts(&self) -> impl Iterator<Item = (HostId, &H, bool)> {
-        let numbered = (0..).map(HostId).zip(&self.places);
-        numbered.map(|(id, place)| (id, &place.host, place.alive))
+        self.places().map(|(id, place)| (id, &*place.host, place.alive))
     }
 
     /// Number of hosts, switched off ones included.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.net.hosts as usize
     }
 
     /// Whether there is no host.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.net.hosts == 0
     }
 
     /// What it counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        self.shards.iter().fold(Counters::default(), |sum, shard| sum.plus(&shard.counters))
     }
 
     /// The fingerprint of all that happened so far.
     pub fn trace_hash(&self) -> TraceHash {
-        TraceHash::of(self.places.iter().map(|place| place.trace))
-    }
-
-    fn dispatch(&mut self, event: Event) {
-        self.now = event.at;
-        let worked = match event.from {
-            TIMER => self.on_timer(event),
-            COMMAND => self.on_command(event),
-            from if from & STREAM != 0 => self.on_message(event),
-            _ => self.on_datagram(event),
-        };
-        if worked {
-            self.counters.events += 1;
-            self.drain(HostId(event.to));
-        }
-    }
-
-    /// Returns whether the host was woken.
-    fn on_timer(&mut self, event: Event) -> bool {
-        let (now, place) = (event.at, &mut self.places[event.to as usize]);
-        if place.armed != Some(now) || !place.alive {
-            return false;
-        }
-        place.armed = None;
-        // The deadline may have moved on since.
-        if place.host.poll_timeout().is_none_or(|due| due > now) {
-            self.arm(HostId(event.to));
-            return false;
-        }
-        let again = self.last_timeout == (now, event.to);
-        self.in_a_row = if again { self.in_a_row + 1 } else { 0 };
-        self.last_timeout = (now, event.to);
-        assert!(
-            self.in_a_row < TIMEOUTS_IN_A_ROW_MAX,
-            "host {} asks for a timeout at {now} again and again",
-            event.to
-        );
-        self.counters.timeouts += 1;
-        place.trace.add(now, TIMER, b"");
-        place.host.handle_timeout(now);
-        true
-    }
-
-    /// Returns whether the host heard it.
-    fn on_command(&mut self, event: Event) -> bool {
-        let (now, place) = (event.at, &mut self.places[event.to as usize]);
-        let command = self.commands.take(event.slot);
-        let Some(command) = command.filter(|_| place.alive) else { return false };
-        place.trace.add(now, COMMAND, b"");
-        place.host.handle_command(now, command);
-        true
-    }
-
-    /// Returns whether the host got it.
-    fn on_datagram(&mut self, event: Event) -> bool {
-        let (now, place) = (event.at, &mut self.places[event.to as usize]);
-        let alive = place.alive;
-        if alive {
-            let bytes = self.packets.bytes(event.slot);
-            self.counters.delivered += 1;
-            place.trace.add(now, event.from, bytes);
-            let from = self.plan.addr(HostId(event.from - FIRST_HOST));
-            place.host.handle_datagram(now, from, bytes);
-        } else {
-            self.counters.unroutable += 1;
-        }
-        self.packets.release(event.slot);
-        alive
-    }
-
-    /// Sends what the host has to send, and sets its timer.
-    fn drain(&mut self, id: HostId) {
-        self.drain_streams(id);
-        loop {
-            let slot = self.packets.take();
-            let place = &mut self.places[id.0 as usize];
-            let Some(to) = place.host.poll_transmit(self.packets.buffer(slot)) else {
-                self.packets.release(slot);
-                break;
-            };
-            self.counters.sent += 1;
-            self.counters.sent_bytes += self.packets.bytes(slot).len() as u64;
-            let to = self.plan.host(&to).filter(|to| (to.0 as usize) < self.places.len());
-            match to {
-                Some(_) if self.packets.bytes(slot).len() > self.links.config().mtu_bytes => {
-                    self.counters.too_long += 1;
-                    self.packets.release(slot);
-                }
-                Some(to) => self.route(id, to, slot),
-                None => {
-                    self.counters.unroutable += 1;
-                    self.packets.release(slot);
-                }
-            }
-        }
-        let now = self.now;
-        self.places[id.0 as usize].host.end_turn(now);
-        self.arm(id);
-    }
-
-    /// Puts a datagram on its way.
-    fn route(&mut self, from: HostId, to: HostId, slot: u32) {
-        let place = &mut self.places[from.0 as usize];
-        let n = place.sent;
-        // Each copy has a number of its own.
-        place.sent = place.sent.wrapping_add(2);
-        let fate = self.links.fate(from, to, n);
-        let event = |at, n, slot| Event { at, to: to.0, from: from.0 + FIRST_HOST, n, slot };
-        if let Some(delay) = fate.second {
-            let copy = self.packets.copy(slot);
-            self.counters.duplicated += 1;
-            self.queue.push(event(self.now + delay, n + 1, copy));
-        }
-        match fate.first {
-            Some(delay) => self.queue.push(event(self.now + delay, n, slot)),
-            None => {
-                self.counters.lost += 1;
-                self.packets.release(slot);
-            }
-        }
-    }
-
-    /// Queues a timer, unless an earlier one is queued: that one will see the deadline.
-    fn arm(&mut self, id: HostId) {
-        let place = &mut self.places[id.0 as usize];
-        let Some(due) = place.host.poll_timeout() else { return };
-        let at = due.max(self.now);
-        if place.armed.is_some_and(|armed| armed <= at) {
-            return;
-        }
-        place.armed = Some(at);
-        self.queue.push(Event { at, to: id.0, from: TIMER, n: 0, slot: 0 });
+        TraceHash::of(self.places().map(|(_, place)| place.trace))
     }
 }
 
@@ -396,8 +286,12 @@ mod tests {
     }
 
     fn world(seed: u64, hosts: u32, links: LinkConfig) -> World<Chatter> {
+        shared_world(seed, hosts, links, 1)
+    }
+
+    fn shared_world(seed: u64, hosts: u32, links: LinkConfig, workers: u32) -> World<Chatter> {
         let seed = seed_from_u64(seed);
-        let mut world = World::new(links, &seed);
+        let mut world = World::shared(links, &seed, workers);
         for i in 0..hosts {
             let rng = Rng::new(&child_seed(&seed, "chatter", u64::from(i)));
             let plan = world.addresses().clone();
@@ -431,6 +325,30 @@ mod tests {
         assert_eq!(world.trace_hash().to_string(), GOLDEN);
         assert_eq!(world.trace_hash(), talk(7, faulty(), 0..50).trace_hash());
         assert_ne!(world.trace_hash(), talk(8, faulty(), 0..50).trace_hash());
+    }
+
+    #[test]
+    fn any_number_of_workers_gives_what_one_gives() {
+        for workers in [2, 3, 50] {
+            let mut world = shared_world(7, 50, faulty(), workers);
+            for i in 0..50 {
+                world.command(Time::ZERO, HostId(i), Say::Talk);
+            }
+            // Windows that the end of a run cuts are gone on with.
+            for ms in [3, 3, 17, 1_000, 1_001, 5_000] {
+                world.run_until(Time::from_millis(ms));
+            }
+            assert_eq!(world.trace_hash().to_string(), GOLDEN, "{workers} workers");
+            assert_eq!(world.counters(), talk(7, faulty(), 0..50).counters());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn a_worker_that_breaks_ends_the_others() {
+        let mut world = shared_world(1, 3, LinkConfig::default(), 2);
+        world.command(Time::ZERO, HostId(1), Say::Spin);
+        world.run_until(Time::from_secs(1));
     }
 
     #[test]
@@ -481,9 +399,9 @@ mod tests {
         let mut world = world(1, 2, LinkConfig::default());
         world.command(Time::from_secs(1), HostId(0), Say::To(HostId(1), 5));
         world.run_until(Time::from_secs(2));
-        let latency = world.links.latency(HostId(0), HostId(1));
+        let latency = world.net.links.latency(HostId(0), HostId(1));
         assert_eq!(world.host(HostId(1)).heard, [(Time::from_secs(1) + latency, 5)]);
-        assert_eq!(world.packets.in_use(), 0);
+        assert_eq!(world.shards[0].packets_in_use(), 0);
     }
 
     #[test]
@@ -499,7 +417,7 @@ mod tests {
         assert_eq!((counters.sent, counters.delivered), (3, 0));
         assert_eq!((counters.too_long, counters.unroutable), (1, 2));
         assert!(world.host(HostId(2)).heard.is_empty() && world.host(HostId(2)).turns == 0);
-        assert_eq!(world.packets.in_use(), 0);
+        assert_eq!(world.shards[0].packets_in_use(), 0);
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub struct Run {
     /// Longest way between two hosts, in milliseconds; each pair has its own, uniform between the two
     #[arg(long, default_value_t = 150, value_parser = value_parser!(u32).range(1..=10_000))]
     pub latency_max_ms: u32,
+    /// Threads that share the run; they change nothing but its time
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
+    pub workers: u32,
     /// Print one JSON object, last
     #[arg(long)]
     pub json: bool,

@@ -43,6 +43,7 @@ fn dht(args: &Dht) -> bool {
         churn: Duration::from_secs_f64(args.churn * 60.0),
         seed: args.run.seed,
         links: links(&args.run),
+        workers: args.run.workers,
     };
     let (report, wall) =
         watched(args.run.json, |progress| scenario.run(|share| progress.show(share)));
@@ -147,11 +148,13 @@ fn swarm(args: &Swarm) -> bool {
         access: Access {
             up_bytes_per_second: bytes_per_second(args.up_mbit),
             down_bytes_per_second: bytes_per_second(args.down_mbit),
+            ..Access::default()
         },
         arrival: Duration::from_secs(args.arrival),
         limit: Duration::from_secs(args.limit),
         seed: args.run.seed,
         links: links(&args.run),
+        workers: args.run.workers,
     };
     let (report, wall) =
         watched(args.run.json, |progress| scenario.run(|share| progress.show(share)));
