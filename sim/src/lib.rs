@@ -21,6 +21,7 @@ mod stream;
 mod summary;
 mod sybil;
 mod trace;
+mod truth;
 mod world;
 
 pub use addresses::AddressPlan;

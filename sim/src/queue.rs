@@ -39,7 +39,7 @@ pub struct Windows {
     near: Vec<Vec<Event>>,
     near_len: usize,
     /// No window of `near` before this holds anything.
-    first: usize,
+    cursor: usize,
     /// What is later, by its span: its first window, and its events.
     far: BTreeMap<u64, (u64, Vec<Event>)>,
     far_len: usize,
@@ -54,7 +54,7 @@ impl Windows {
             span: 0,
             near: vec![Vec::new(); 1 << SPAN_BITS],
             near_len: 0,
-            first: 0,
+            cursor: 0,
             far: BTreeMap::new(),
             far_len: 0,
         }
@@ -78,7 +78,7 @@ impl Windows {
             debug_assert!(span == self.span, "an event in a span that has passed");
             let place = window as usize & ((1 << SPAN_BITS) - 1);
             self.near[place].push(event);
-            self.first = self.first.min(place);
+            self.cursor = self.cursor.min(place);
             self.near_len += 1;
         } else {
             let (first, events) = self.far.entry(span).or_insert((window, Vec::new()));
@@ -89,12 +89,12 @@ impl Windows {
     }
 
     /// The number of the first window in which anything happens.
-    pub fn next(&mut self) -> Option<u64> {
+    pub fn first(&mut self) -> Option<u64> {
         if self.near_len > 0 {
-            while self.near[self.first].is_empty() {
-                self.first += 1;
+            while self.near[self.cursor].is_empty() {
+                self.cursor += 1;
             }
-            return Some((self.span << SPAN_BITS) | self.first as u64);
+            return Some((self.span << SPAN_BITS) | self.cursor as u64);
         }
         self.far.values().next().map(|(first, _)| *first)
     }
@@ -104,7 +104,7 @@ impl Windows {
         let span = window >> SPAN_BITS;
         if span > self.span && self.near_len == 0 {
             self.span = span;
-            self.first = 0;
+            self.cursor = 0;
             if let Some((_, events)) = self.far.remove(&span) {
                 self.far_len -= events.len();
                 events.into_iter().for_each(|event| self.push(event));
@@ -144,7 +144,8 @@ mod tests {
     /// What the windows up to `end` hold, in the order in which one site would see it.
     fn drain(windows: &mut Windows, end: Time) -> Vec<Event> {
         let (mut out, mut batch) = (Vec::new(), Vec::new());
-        while let Some(window) = windows.next().filter(|window| *window <= windows.window_of(end)) {
+        while let Some(window) = windows.first().filter(|window| *window <= windows.window_of(end))
+        {
             windows.take(window, end, &mut batch);
             if batch.is_empty() {
                 break;

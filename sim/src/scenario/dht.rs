@@ -8,16 +8,23 @@ use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, InfoHash, NodeId};
 
+use crate::truth::{Lives, Truth};
 use crate::{
     Counters, DhtCommand, DhtHost, HostId, LinkConfig, LookupOutcome, Summary, TraceHash, World,
 };
 
-/// Time between two nodes that join.
+/// Time between two nodes that join, unless there are so many that they would take longer than
+/// [`JOIN_WITHIN`].
 const JOIN_EVERY: Duration = Duration::from_millis(20);
+/// Time for all to join; an overlay of so many grows by its 20th part a second at most.
+const JOIN_WITHIN: Duration = Duration::from_secs(600);
+const GROWTH_A_SECOND: u32 = 20;
 /// Time after the last has joined.
 const SETTLE: Duration = Duration::from_secs(30);
-/// Time between two announces, or two lookups.
+/// Time between two announces, or two lookups, unless all of them would take longer than
+/// [`ASK_WITHIN`].
 const ASK_EVERY: Duration = Duration::from_millis(10);
+const ASK_WITHIN: Duration = Duration::from_secs(100);
 /// Time for the last announce, or the last lookup, to end.
 const GRACE: Duration = Duration::from_secs(20);
 /// The TCP port that is announced.
@@ -96,10 +103,11 @@ impl DhtScenario {
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let mut overlay = Overlay::new(self, &seed, &mut rng);
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
-        let churned_at = Time::ZERO + JOIN_EVERY * self.nodes + SETTLE;
+        let churned_at = self.joined_at() + SETTLE;
         let announce_at = churned_at + self.churn;
-        let lookup_at = announce_at + ASK_EVERY * self.lookups + GRACE;
-        let end = lookup_at + ASK_EVERY * self.lookups + GRACE;
+        let ask_every = ASK_EVERY.min(ASK_WITHIN / self.lookups);
+        let lookup_at = announce_at + ask_every * self.lookups + GRACE;
+        let end = lookup_at + ask_every * self.lookups + GRACE;
         let mut tell = |now: Time| progress(now.as_secs_f64() / end.as_secs_f64());
         overlay.run_to(churned_at, &mut tell);
         if !self.churn.is_zero() {
@@ -109,7 +117,7 @@ impl DhtScenario {
         }
         let mut owners: BTreeMap<InfoHash, SocketAddr> = BTreeMap::new();
         for (n, hash) in (0..).zip(&hashes) {
-            overlay.run_to(announce_at + ASK_EVERY * n, &mut tell);
+            overlay.run_to(announce_at + ask_every * n, &mut tell);
             let owner = overlay.living[rng.index(overlay.living.len())];
             let addr = SocketAddr::new(overlay.world.addresses().addr(owner).ip(), PEER_PORT);
             owners.insert(*hash, addr);
@@ -119,12 +127,23 @@ impl DhtScenario {
         overlay.silence(self.dead, &mut rng);
         let (before, dead_contacts) = (overlay.world.counters().sent, overlay.dead_contacts());
         for (n, hash) in (0..).zip(&hashes) {
-            overlay.run_to(lookup_at + ASK_EVERY * n, &mut tell);
+            overlay.run_to(lookup_at + ask_every * n, &mut tell);
             let asker = overlay.living[rng.index(overlay.living.len())];
             overlay.command(asker, DhtCommand::Lookup(*hash));
         }
         overlay.run_to(end, &mut tell);
         DhtReport { dead_contacts, ..self.report(&overlay, &owners, before) }
+    }
+
+    /// When all have joined.
+    fn joined_at(&self) -> Time {
+        (0..self.nodes).fold(Time::ZERO, |at, n| at + self.join_gap(n))
+    }
+
+    /// Time between the `n`-th node that joins and the next.
+    fn join_gap(&self, n: u32) -> Duration {
+        let growth = Duration::from_secs(1) * GROWTH_A_SECOND / n.max(1);
+        JOIN_EVERY.min(growth.max(JOIN_WITHIN / self.nodes))
     }
 
     fn report(
@@ -144,10 +163,10 @@ impl DhtScenario {
         let (announces, kept) =
             hosts().map(DhtHost::announces).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let ended = || outcomes.iter().filter(|o| o.ended.is_some());
-        let mut found_closest = [0; CLOSEST + 1];
+        let (mut found_closest, truth) = ([0; CLOSEST + 1], overlay.lives.truth());
         for (_, host, _) in world.hosts() {
             for outcome in host.lookups().filter(|o| o.ended.is_some()) {
-                found_closest[overlay.closest_found(&host.node().id(), outcome)] += 1;
+                found_closest[closest_found(&truth, &host.node().id(), outcome)] += 1;
             }
         }
         let each = (0..).zip(found_closest).flat_map(|(n, of)| (0..of).map(move |_| f64::from(n)));
@@ -180,17 +199,10 @@ struct Overlay {
     /// Who leaves, and by whom others come.
     rng: Rng,
     living: Vec<HostId>,
-    lives: Vec<Life>,
+    lives: Lives,
     left: u32,
     leave_every: Option<Duration>,
     leave_at: Time,
-}
-
-/// A node from its first word to its last.
-struct Life {
-    id: NodeId,
-    joined: Time,
-    ended: Option<Time>,
 }
 
 impl Overlay {
@@ -201,14 +213,16 @@ impl Overlay {
             seed: *seed,
             rng: Rng::new(&child_seed(seed, "churn", 0)),
             living: Vec::new(),
-            lives: Vec::new(),
+            lives: Lives::default(),
             left: 0,
             leave_every: None,
             leave_at: Time::ZERO,
         };
+        let mut at = Time::ZERO;
         for n in 0..scenario.nodes {
             let entry = (n > 0).then(|| HostId(rng.below(n)));
-            overlay.join(Time::ZERO + JOIN_EVERY * n, entry);
+            overlay.join(at, entry);
+            at += scenario.join_gap(n);
         }
         overlay
     }
@@ -218,7 +232,7 @@ impl Overlay {
         let n = self.world.len() as u32;
         let addr = self.world.addresses().addr(HostId(n));
         let host = DhtHost::new(addr, &child_seed(&self.seed, "host", n.into()), self.world.now());
-        self.lives.push(Life { id: host.node().id(), joined: at, ended: None });
+        self.lives.begin(host.node().id(), at);
         let id = self.world.add_host(host);
         self.living.push(id);
         if let Some(entry) = entry {
@@ -258,7 +272,7 @@ impl Overlay {
 
     fn stop(&mut self, host: HostId) {
         self.world.stop_host(host);
-        self.lives[host.0 as usize].ended = Some(self.world.now());
+        self.lives.end(host, self.world.now());
     }
 
     /// A share of the nodes falls silent; one stays.
@@ -277,27 +291,16 @@ impl Overlay {
             for contact in self.world.host(*host).node().contacts() {
                 let of = self.world.addresses().host(&contact.node.addr);
                 all += 1;
-                dead += u32::from(of.is_none_or(|of| self.lives[of.0 as usize].ended.is_some()));
+                dead += u32::from(of.is_none_or(|of| self.lives.has_ended(of)));
             }
         }
         f64::from(dead) / f64::from(all.max(1))
     }
+}
 
-    /// How many of the nodes that are closest to its key, but for the one that looks, a lookup found.
-    fn closest_found(&self, asker: &NodeId, outcome: &LookupOutcome) -> usize {
-        let (from, to) = (outcome.started, outcome.started + outcome.ended.unwrap_or_default());
-        let there = |life: &&Life| {
-            life.joined <= from && life.ended.is_none_or(|ended| ended > to) && life.id != *asker
-        };
-        let key = outcome.info_hash;
-        let mut nodes: Vec<_> =
-            self.lives.iter().filter(there).map(|life| life.id.distance_words(&key)).collect();
-        if nodes.len() > CLOSEST {
-            nodes.select_nth_unstable(CLOSEST);
-            nodes.truncate(CLOSEST);
-        }
-        let found =
-            |distance: &_| outcome.closest.iter().any(|id| id.distance_words(&key) == *distance);
-        nodes.iter().filter(|distance| found(distance)).count()
-    }
+/// How many of the nodes that are closest to its key, but for the one that looks, a lookup found.
+fn closest_found(truth: &Truth, asker: &NodeId, outcome: &LookupOutcome) -> usize {
+    let span = (outcome.started, outcome.started + outcome.ended.unwrap_or_default());
+    let nodes = truth.closest(&outcome.info_hash, span, asker, CLOSEST);
+    nodes.iter().filter(|id| outcome.closest.contains(id)).count()
 }

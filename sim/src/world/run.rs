@@ -48,7 +48,7 @@ fn pass<H: Host>(shard: &mut Shard<H>, net: &Net, end: Time, meeting: &Meeting) 
     loop {
         let mail = shard.outgoing.iter().flat_map(|mail| &mail.events);
         let first_sent = mail.map(|(event, _)| shard.queue.window_of(event.at)).min();
-        let first = [shard.queue.next().filter(|window| Some(*window) != done), first_sent];
+        let first = [shard.queue.first().filter(|window| Some(*window) != done), first_sent];
         let first = first.into_iter().flatten().min().unwrap_or(u64::MAX);
         for (to, mail) in shard.outgoing.iter_mut().enumerate() {
             meeting.hand_over(round, shard.index, to, mail);
