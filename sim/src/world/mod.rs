@@ -291,7 +291,7 @@ impl<H: Host> World<H> {
         let n = place.sent;
         // Each copy has a number of its own.
         place.sent = place.sent.wrapping_add(2);
-        let fate = self.links.fate(from, to, n);
+        let fate = self.links.fate(self.now, from, to, n);
         let event = |at, n, slot| Event { at, to: to.0, from: from.0 + FIRST_HOST, n, slot };
         if let Some(delay) = fate.second {
             let copy = self.packets.copy(slot);
