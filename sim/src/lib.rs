@@ -5,6 +5,7 @@
 //! alone, and keeps a fingerprint of all that happened.
 
 mod addresses;
+mod churn;
 mod content;
 mod dht_host;
 mod disk;
@@ -28,6 +29,7 @@ mod trace;
 mod world;
 
 pub use addresses::AddressPlan;
+pub use churn::{Arrivals, Churn, DayCurve, Weibull};
 pub use content::{Content, ContentHasher, Run};
 pub use dht_host::{DhtCommand, DhtHost, GetOutcome, LookupOutcome};
 pub use disk::Disk;
