@@ -5,13 +5,19 @@
 //! alone, and keeps a fingerprint of all that happened.
 
 mod addresses;
+mod churn;
 mod content;
 mod dht_host;
 mod disk;
 mod edge;
 mod host;
+mod latency;
 mod line;
 mod link;
+mod loss;
+mod matrix;
+mod nat;
+mod nat_config;
 mod packets;
 mod peer_host;
 mod queue;
@@ -25,12 +31,18 @@ mod truth;
 mod world;
 
 pub use addresses::AddressPlan;
+pub use churn::{Arrivals, Churn, DayCurve, Weibull};
 pub use content::{Content, ContentHasher, Run};
 pub use dht_host::{DhtCommand, DhtHost, GetOutcome, LookupOutcome};
 pub use disk::Disk;
 pub use edge::Access;
 pub use host::{Host, HostId};
-pub use link::{Fate, LinkConfig, Links};
+pub use latency::{King, LatencyLaw};
+pub use link::{Fate, Jitter, LinkConfig, Links};
+pub use loss::Bursts;
+pub use matrix::{Matrix, MatrixError};
+pub use nat::{Nat, NatCounters, Protocol};
+pub use nat_config::{Dependence, NatConfig, Pooling, PortAssignment, WhenFull};
 pub use packets::Packets;
 pub use peer_host::{Milestones, PeerCommand, PeerHost};
 pub use queue::{Event, Windows};

@@ -108,7 +108,7 @@ impl<H: Host> World<H> {
     pub fn shared(links: LinkConfig, seed: &Seed, workers: u32) -> World<H> {
         let links = Links::new(links, seed);
         let shards = workers.max(1);
-        let shard = |n: u32| Shard::new(n as usize, shards as usize, links.shortest());
+        let shard = |n: u32| Shard::new(n as usize, shards as usize, links.min_latency());
         World {
             now: Time::ZERO,
             shards: (0..shards).map(shard).collect(),

@@ -311,7 +311,7 @@ impl<H: Host> Shard<H> {
         // Each copy has a number of its own.
         let n = place.sent;
         place.sent = n.wrapping_add(2) & !THROUGH;
-        let fate = net.links.fate(from, to, n);
+        let fate = net.links.fate(left, from, to, n);
         let event = |at, n| Event { site: to.0, to: to.0, at, from: from.0 + FIRST_HOST, n, slot };
         if let Some(delay) = fate.second {
             self.counters.duplicated += 1;

@@ -54,7 +54,7 @@ impl<H: Host> Shard<H> {
             let len = chunk.wire_len();
             let sent = edge.send(now, conn, len);
             let latency = net.links.latency(id, peer);
-            let lost = loses(net, id, peer, place.sent, len).then_some(2 * latency);
+            let lost = loses(net, sent.last, id, peer, place.sent, len).then_some(2 * latency);
             let at = edge.arrival(conn, sent.last + latency, lost);
             self.counters.chunks += 1;
             self.counters.chunk_bytes += len;
@@ -169,11 +169,11 @@ impl<H: Host> Shard<H> {
 }
 
 /// Whether a packet of the sender's `n`-th run is lost at first.
-fn loses(net: &Net, from: HostId, to: HostId, n: u32, len: u64) -> bool {
+fn loses(net: &Net, at: Time, from: HostId, to: HostId, n: u32, len: u64) -> bool {
     let packet = |k| STREAM | n.wrapping_mul(16).wrapping_add(k);
     let packets = len.div_ceil(SEGMENT) as u32;
     net.links.is_lossy()
-        && (0..packets).any(|k| net.links.fate(from, to, packet(k)).first.is_none())
+        && (0..packets).any(|k| net.links.fate(at, from, to, packet(k)).first.is_none())
 }
 
 #[cfg(test)]

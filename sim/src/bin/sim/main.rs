@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::{Value, json};
 use sim::scenario::{DhtReport, DhtScenario, SwarmReport, SwarmScenario};
-use sim::{Access, LinkConfig};
+use sim::{Access, LatencyLaw, LinkConfig};
 
 use args::{Cli, Command, Dht, Run, Swarm};
 use output::{Progress, Table};
@@ -68,8 +68,10 @@ fn watched<R>(json: bool, run: impl FnOnce(&mut Progress) -> R) -> (R, Duration)
 fn links(run: &Run) -> LinkConfig {
     LinkConfig {
         loss: run.loss,
-        latency_min_us: run.latency_min_ms * 1_000,
-        latency_max_us: run.latency_max_ms.max(run.latency_min_ms) * 1_000,
+        latency: LatencyLaw::Uniform {
+            min_us: run.latency_min_ms * 1_000,
+            max_us: run.latency_max_ms.max(run.latency_min_ms) * 1_000,
+        },
         ..LinkConfig::default()
     }
 }
