@@ -1,6 +1,6 @@
 //! Which address each host has, and which host an address belongs to.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use wire::rng::{Rng, Seed, child_seed};
 
@@ -15,7 +15,7 @@ const MASK: u32 = (1 << BITS) - 1;
 const FIRST_OCTET: u32 = 20;
 
 /// The port of all hosts (BEP 3, "6881-6889").
-const PORT: u16 = 6881;
+pub(crate) const PORT: u16 = 6881;
 
 /// Gives each host an IPv4 address of its own, spread over all prefixes by a permutation that the
 /// seed names; so both directions are arithmetic and no table grows with the world.
@@ -38,18 +38,25 @@ impl AddressPlan {
 
     /// The address of `host`.
     pub fn addr(&self, host: HostId) -> SocketAddr {
+        SocketAddr::V4(self.addr_v4(host))
+    }
+
+    /// The address of `host`.
+    pub(crate) fn addr_v4(&self, host: HostId) -> SocketAddrV4 {
         let mixed = fold(host.0.wrapping_mul(self.factors[0]) & MASK);
         let place = mixed.wrapping_mul(self.factors[1]) & MASK;
-        SocketAddr::from((Ipv4Addr::from((FIRST_OCTET << 24) + place), PORT))
+        SocketAddrV4::new(Ipv4Addr::from((FIRST_OCTET << 24) + place), PORT)
     }
 
     /// The host at `addr`, whether or not it exists yet; `None` for an address of no host.
     pub fn host(&self, addr: &SocketAddr) -> Option<HostId> {
         let SocketAddr::V4(addr) = addr else { return None };
-        let place = u32::from(*addr.ip()).checked_sub(FIRST_OCTET << 24)?;
-        if place > MASK || addr.port() != PORT {
-            return None;
-        }
+        self.host_of(*addr.ip()).filter(|_| addr.port() == PORT)
+    }
+
+    /// Whose `ip` is, whatever the port.
+    pub fn host_of(&self, ip: Ipv4Addr) -> Option<HostId> {
+        let place = u32::from(ip).checked_sub(FIRST_OCTET << 24).filter(|place| *place <= MASK)?;
         let mixed = fold(place.wrapping_mul(self.inverses[1]) & MASK);
         Some(HostId(mixed.wrapping_mul(self.inverses[0]) & MASK))
     }

@@ -53,19 +53,42 @@ pub(crate) struct StreamEnd {
     queued: bool,
     /// It has something to send, and the window is full.
     blocked: bool,
+    pub(crate) severed: bool,
 }
 
-/// The two directions of a line.
+/// The two directions of an access line, of a host or of a home.
 #[derive(Debug)]
-struct Lines {
-    up: Line,
-    down: Line,
+pub(crate) struct Lines {
+    pub(crate) up: Line,
+    pub(crate) down: Line,
 }
 
-/// The edge of one host. Without an access line it is as fast as one likes.
+impl Lines {
+    pub(crate) fn new(access: Access) -> Lines {
+        let queue = Duration::from_millis(access.queue_ms.into());
+        Lines {
+            up: Line::new(access.up_bytes_per_second, queue),
+            down: Line::new(access.down_bytes_per_second, queue),
+        }
+    }
+
+    /// A run of `len` bytes whose first packet was `lead` earlier is at the edge: when it is through
+    /// the downlink. Its acknowledgements take their share of the uplink.
+    pub(crate) fn receive(&mut self, now: Time, lead: Duration, len: u64) -> Time {
+        self.up.charge(now, acks_wire_len(len));
+        let first = Time::ZERO + now.since(Time::ZERO + lead);
+        self.down.stream(first, now, stream_wire_len(len))
+    }
+
+    /// When what was received until now is through.
+    pub(crate) fn received(&self, now: Time) -> Time {
+        self.down.through().max(now)
+    }
+}
+
+/// The streams of one host.
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
-    lines: Option<Lines>,
     ends: BTreeMap<ConnId, StreamEnd>,
     /// Streams with something to send, in turn.
     ready: VecDeque<ConnId>,
@@ -83,14 +106,6 @@ pub(crate) struct Sent {
 }
 
 impl Edge {
-    pub(crate) fn set_access(&mut self, access: Access) {
-        let queue = Duration::from_millis(access.queue_ms.into());
-        self.lines = Some(Lines {
-            up: Line::new(access.up_bytes_per_second, queue),
-            down: Line::new(access.down_bytes_per_second, queue),
-        });
-    }
-
     pub(crate) fn open(&mut self, conn: ConnId, peer: HostId, peer_conn: Option<ConnId>) {
         let end = StreamEnd {
             peer,
@@ -101,6 +116,7 @@ impl Edge {
             last_at: Time::ZERO,
             queued: false,
             blocked: false,
+            severed: false,
         };
         self.ends.insert(conn, end);
     }
@@ -109,10 +125,13 @@ impl Edge {
         self.ends.get(&conn)
     }
 
-    /// The dial of `conn` was taken; false if it was given up meanwhile.
-    pub(crate) fn connected(&mut self, conn: ConnId, peer_conn: ConnId) -> bool {
+    /// The dial of `conn` was taken by `peer`; false if it was given up meanwhile.
+    pub(crate) fn connected(&mut self, conn: ConnId, peer: HostId, peer_conn: ConnId) -> bool {
         match self.ends.get_mut(&conn) {
-            Some(end) => end.peer_conn.replace(peer_conn).is_none(),
+            Some(end) => {
+                end.peer = peer;
+                end.peer_conn.replace(peer_conn).is_none()
+            }
             None => false,
         }
     }
@@ -145,8 +164,8 @@ impl Edge {
     }
 
     /// The stream whose turn it is to send, if the uplink is free.
-    pub(crate) fn next(&mut self, now: Time) -> Option<ConnId> {
-        while self.lines.as_ref().is_none_or(|lines| lines.up.free() <= now) {
+    pub(crate) fn next(&mut self, now: Time, lines: Option<&Lines>) -> Option<ConnId> {
+        while lines.is_none_or(|lines| lines.up.free() <= now) {
             let conn = self.ready.pop_front()?;
             let Some(end) = self.ends.get_mut(&conn) else { continue };
             end.queued = false;
@@ -159,12 +178,18 @@ impl Edge {
     }
 
     /// `conn` sends `len` bytes now and goes to the end of the queue: when they have left.
-    pub(crate) fn send(&mut self, now: Time, conn: ConnId, len: u64) -> Sent {
+    pub(crate) fn send(
+        &mut self,
+        now: Time,
+        lines: Option<&mut Lines>,
+        conn: ConnId,
+        len: u64,
+    ) -> Sent {
         if let Some(end) = self.ends.get_mut(&conn) {
             end.in_flight += len;
         }
         self.flush(conn);
-        let Some(Lines { up, .. }) = &mut self.lines else {
+        let Some(Lines { up, .. }) = lines else {
             return Sent { last: now, lead: Duration::ZERO };
         };
         let wire = stream_wire_len(len);
@@ -184,43 +209,19 @@ impl Edge {
     }
 
     /// When to look again, if something waits for the uplink and nobody will tell.
-    pub(crate) fn set_timer(&mut self) -> Option<Time> {
+    pub(crate) fn set_timer(&mut self, lines: Option<&Lines>) -> Option<Time> {
         let wanted = !self.ready.is_empty() && !self.timer_set;
         self.timer_set |= wanted;
-        wanted.then(|| self.lines.as_ref().map_or(Time::ZERO, |lines| lines.up.free()))
+        wanted.then(|| lines.map_or(Time::ZERO, |lines| lines.up.free()))
     }
 
     pub(crate) fn timer_fired(&mut self) {
         self.timer_set = false;
     }
 
-    /// A run of `len` bytes whose first packet was `lead` earlier is at the edge: when it is through
-    /// the downlink. Its acknowledgements take their share of the uplink.
-    pub(crate) fn receive(&mut self, now: Time, lead: Duration, len: u64) -> Time {
-        let Some(Lines { up, down }) = &mut self.lines else { return now };
-        up.charge(now, acks_wire_len(len));
-        let first = Time::ZERO + now.since(Time::ZERO + lead);
-        down.stream(first, now, stream_wire_len(len))
-    }
-
-    /// What was received until now is through.
-    pub(crate) fn received(&self, now: Time) -> Time {
-        self.lines.as_ref().map_or(now, |lines| lines.down.through().max(now))
-    }
-
-    /// When a datagram that is sent now has left; `None` if the queue is full.
-    pub(crate) fn send_datagram(&mut self, now: Time, len: u64) -> Option<Time> {
-        match &mut self.lines {
-            Some(Lines { up, .. }) => up.datagram(now, len),
-            None => Some(now),
-        }
-    }
-
-    /// When a datagram at the edge is through the downlink; `None` if the queue is full.
-    pub(crate) fn receive_datagram(&mut self, now: Time, len: u64) -> Option<Time> {
-        match &mut self.lines {
-            Some(Lines { down, .. }) => down.datagram(now, len),
-            None => Some(now),
-        }
+    /// Nothing that its streams send arrives any more, and nothing reaches them: what stood between
+    /// has forgotten them.
+    pub(crate) fn sever(&mut self) {
+        self.ends.values_mut().for_each(|end| end.severed = true);
     }
 }

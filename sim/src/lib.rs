@@ -43,7 +43,6 @@ pub use loss::Bursts;
 pub use matrix::{Matrix, MatrixError};
 pub use nat::{Nat, NatCounters, Protocol};
 pub use nat_config::{Dependence, NatConfig, Pooling, PortAssignment, WhenFull};
-pub use packets::Packets;
 pub use peer_host::{Milestones, PeerCommand, PeerHost};
 pub use queue::{Event, Windows};
 pub use stream::{Chunk, StreamAction, StreamEvent};

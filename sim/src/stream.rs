@@ -7,6 +7,7 @@ use client::ConnId;
 use wire::peer::BlockRef;
 
 use crate::content::Content;
+use crate::packets::Ends;
 
 /// A run of a stream that a host sends in one go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +64,8 @@ pub enum StreamEvent {
 /// What travels between the edges of two hosts. Connections are named as the receiver names them.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// A dial; `dialer` is the sender's name for it.
-    Syn { dialer: ConnId },
+    /// A dial between these addresses; `dialer` is the sender's name for it.
+    Syn { dialer: ConnId, ends: Ends },
     /// The dial was taken; `acceptor` is the sender's name for it.
     SynAck { to: ConnId, acceptor: ConnId },
     /// A run of the stream, at the receiver's edge; its first packet was `lead` earlier.

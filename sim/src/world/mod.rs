@@ -1,11 +1,18 @@
 //! The world: virtual time, hosts, and the datagrams and streams between them.
 
+mod datagrams;
+mod home;
 mod net;
+mod partition;
 mod run;
 mod shard;
 mod streams;
 
-use wire::rng::Seed;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
 
 use crate::addresses::AddressPlan;
@@ -14,7 +21,11 @@ use crate::host::{Host, HostId};
 use crate::link::{LinkConfig, Links};
 use crate::queue::Event;
 use crate::trace::TraceHash;
-use net::Net;
+use crate::nat::Nat;
+use crate::nat_config::NatConfig;
+use home::Home;
+use net::{Net, Seat};
+use partition::Partition;
 use shard::{Place, Shard};
 
 /// Senders of events that are no host; they sort before hosts.
@@ -39,6 +50,10 @@ pub struct Counters {
     pub queue_full: u64,
     /// Datagrams that arrived a second time.
     pub duplicated: u64,
+    /// Datagrams between two parts of a network that had fallen apart.
+    pub parted: u64,
+    /// Packets that an address translator did not let through.
+    pub translator_dropped: u64,
     /// Datagrams longer than the MTU.
     pub too_long: u64,
     /// Datagrams to an address where nobody is.
@@ -60,6 +75,8 @@ impl Counters {
             delivered,
             lost,
             queue_full,
+            parted,
+            translator_dropped,
             duplicated,
             too_long,
             unroutable,
@@ -73,6 +90,8 @@ impl Counters {
         self.delivered += delivered;
         self.lost += lost;
         self.queue_full += queue_full;
+        self.parted += parted;
+        self.translator_dropped += translator_dropped;
         self.duplicated += duplicated;
         self.too_long += too_long;
         self.unroutable += unroutable;
@@ -87,12 +106,16 @@ impl Counters {
 enum Order<C> {
     Command(C),
     Stop,
+    Sleep(Duration),
+    ShiftClock(i64),
+    RestartNat,
 }
 
 /// A deterministic world: the same seed and the same calls give the same run, on any machine and
 /// however many workers share it.
 pub struct World<H: Host> {
     now: Time,
+    seed: Seed,
     net: Net,
     shards: Vec<Shard<H>>,
 }
@@ -111,25 +134,77 @@ impl<H: Host> World<H> {
         let shard = |n: u32| Shard::new(n as usize, shards as usize, links.min_latency());
         World {
             now: Time::ZERO,
+            seed: *seed,
             shards: (0..shards).map(shard).collect(),
-            net: Net { plan: AddressPlan::new(seed), links, hosts: 0, shards },
+            net: Net {
+                plan: AddressPlan::new(seed),
+                links,
+                shards,
+                seats: Vec::new(),
+                more_addresses: BTreeMap::new(),
+                partitions: Vec::new(),
+            },
         }
     }
 
     /// Adds a host. Its address is that of its number: [`World::addresses`].
     pub fn add_host(&mut self, host: H) -> HostId {
-        let id = HostId(self.net.hosts);
-        assert!(id.0 < AddressPlan::HOSTS_MAX, "no addresses left");
-        self.net.hosts += 1;
-        let shard = &mut self.shards[self.net.shard_of(id)];
-        shard.places.push(Place::new(host));
+        let id = self.next_id();
+        self.seat(host, id.0, None)
+    }
+
+    /// Adds hosts that share an address translator, at least one, with so many addresses outside, at
+    /// least one. Inside, their addresses are those of [`World::inside_addr`].
+    pub fn add_home(&mut self, nat: NatConfig, addresses: u32, hosts: Vec<H>) -> Vec<HostId> {
+        let first = self.next_id();
+        let more = (1..addresses.max(1)).map(|_| {
+            let taken = self.net.more_addresses.len() as u32;
+            AddressPlan::HOSTS_MAX - 1 - taken
+        });
+        let mut ips = vec![*self.net.plan.addr_v4(first).ip()];
+        for number in more.collect::<Vec<_>>() {
+            self.net.more_addresses.insert(number, first.0);
+            ips.push(*self.net.plan.addr_v4(HostId(number)).ip());
+        }
+        let nat = Nat::new(nat, &ips, &child_seed(&self.seed, "nat", first.0.into()));
+        let shard = (first.0 % self.net.shards) as usize;
+        let homes = &mut self.shards[shard].homes;
+        let home = homes.len() as u32;
+        homes.push(Home::new(nat, first, hosts.len() as u32));
+        hosts.into_iter().map(|host| self.seat(host, first.0, Some(home))).collect()
+    }
+
+    /// The address of the `k`-th host inside of a home.
+    pub fn inside_addr(k: u32) -> SocketAddr {
+        SocketAddr::V4(net::inside_addr(k))
+    }
+
+    fn next_id(&self) -> HostId {
+        let id = HostId(self.net.seats.len() as u32);
+        let free = AddressPlan::HOSTS_MAX - self.net.more_addresses.len() as u32;
+        assert!(id.0 < free, "no addresses left");
+        id
+    }
+
+    fn seat(&mut self, host: H, site: u32, home: Option<u32>) -> HostId {
+        let id = self.next_id();
+        let shard = &mut self.shards[(site % self.net.shards) as usize];
+        let place = shard.places.len() as u32;
+        self.net.seats.push(Seat { site, place, is_inside: home.is_some() });
+        shard.places.push(Place::new(host, home));
         shard.arm(&self.net, id);
         id
     }
 
+    /// Gives hosts of one site a line that they share; without one it is as fast as one likes.
+    pub fn share_access(&mut self, hosts: &[HostId], access: Access) {
+        let Some(first) = hosts.first() else { return };
+        self.shards[self.net.shard_of(*first)].set_access(&self.net, hosts, access);
+    }
+
     /// Sets how fast a host's line is; without one it is as fast as one likes.
     pub fn set_access(&mut self, id: HostId, access: Access) {
-        self.place_mut(id).edge().set_access(access);
+        self.share_access(&[id], access);
     }
 
     /// Switches a host off, for good: it gets and sends nothing any more.
@@ -140,6 +215,37 @@ impl<H: Host> World<H> {
     /// Switches a host off at `at`, or now if that has passed.
     pub fn stop_host_at(&mut self, at: Time, id: HostId) {
         self.order(at, id, Order::Stop);
+    }
+
+    /// From `at` on a host does nothing and hears nothing for a while, as one that was suspended.
+    pub fn sleep_at(&mut self, at: Time, id: HostId, span: Duration) {
+        self.order(at, id, Order::Sleep(span));
+    }
+
+    /// At `at` a host's clock is put forward by so many microseconds, or back.
+    pub fn shift_clock_at(&mut self, at: Time, id: HostId, us: i64) {
+        self.order(at, id, Order::ShiftClock(us));
+    }
+
+    /// At `at` the translator of a host's home forgets all.
+    pub fn restart_nat_at(&mut self, at: Time, id: HostId) {
+        self.order(at, id, Order::RestartNat);
+    }
+
+    /// From `from` to `until` nothing passes between a `share` of the sites and the others.
+    pub fn part(&mut self, from: Time, until: Time, share: f64) {
+        let n = self.net.partitions.len() as u64;
+        let key = Rng::new(&child_seed(&self.seed, "partition", n)).u64();
+        self.net.partitions.push(Partition::new(from, until, share, key));
+    }
+
+    /// Another program starts on a host that was switched off, or takes the place of the one there.
+    pub fn restart_host(&mut self, id: HostId, host: H) {
+        let now = self.now;
+        let shard = &mut self.shards[self.net.shard_of(id)];
+        shard.place(&self.net, id).restart(host);
+        shard.now = now;
+        shard.arm(&self.net, id);
     }
 
     /// Gives a host a command at `at`, or now if that has passed.
@@ -154,7 +260,8 @@ impl<H: Host> World<H> {
         let n = place.commands;
         place.commands += 1;
         let at = at.max(self.now);
-        shard.push(Event { site: id.0, to: id.0, at, from: COMMAND, n, slot });
+        let site = self.net.site_of(id);
+        shard.push(Event { site, to: id.0, at, from: COMMAND, n, slot });
     }
 
     /// The time.
@@ -176,7 +283,7 @@ impl<H: Host> World<H> {
     }
 
     fn places(&self) -> impl Iterator<Item = (HostId, &Place<H>)> {
-        (0..self.net.hosts).map(HostId).map(|id| (id, self.place(id)))
+        (0..self.net.seats.len() as u32).map(HostId).map(|id| (id, self.place(id)))
     }
 
     /// A host.
@@ -191,12 +298,12 @@ impl<H: Host> World<H> {
 
     /// Number of hosts, switched off ones included.
     pub fn len(&self) -> usize {
-        self.net.hosts as usize
+        self.net.seats.len()
     }
 
     /// Whether there is no host.
     pub fn is_empty(&self) -> bool {
-        self.net.hosts == 0
+        self.net.seats.is_empty()
     }
 
     /// What it counted.

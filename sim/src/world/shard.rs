@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use wire::time::Time;
 
+use super::home::Home;
 use super::net::Net;
 use super::streams::STREAM;
-use super::{COMMAND, Counters, FIRST_HOST, Order, TIMER};
-use crate::edge::Edge;
+use super::{COMMAND, Counters, Order, TIMER};
+use crate::edge::{Access, Edge, Lines};
 use crate::host::{Host, HostId};
-use crate::packets::Packets;
+use crate::packets::{Ends, Packets};
 use crate::queue::{Event, Windows};
 use crate::slots::Slots;
 use crate::stream::Message;
@@ -24,6 +25,13 @@ const TIMEOUTS_IN_A_ROW_MAX: u32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Place<H> {
     pub(super) alive: bool,
+    /// Until when it sleeps.
+    asleep_until: Time,
+    /// How far its clock is ahead, in microseconds.
+    ahead_us: i64,
+    /// Its line and its home among those of its shard.
+    pub(super) line: Option<u32>,
+    pub(super) home: Option<u32>,
     /// Datagrams and commands that it sent or was sent, to tell them apart.
     pub(super) sent: u32,
     pub(super) commands: u32,
@@ -34,14 +42,18 @@ pub(super) struct Place<H> {
     pub(super) trace: Trace,
     /// Boxed, so that a world of many hosts is not copied when it grows.
     pub(super) host: Box<H>,
-    /// Of hosts that have a line or streams.
+    /// Of hosts that have streams.
     pub(super) edge: Option<Box<Edge>>,
 }
 
 impl<H> Place<H> {
-    pub(super) fn new(host: H) -> Place<H> {
+    pub(super) fn new(host: H, home: Option<u32>) -> Place<H> {
         Place {
             alive: true,
+            asleep_until: Time::ZERO,
+            ahead_us: 0,
+            line: None,
+            home,
             sent: 0,
             commands: 0,
             in_a_row: 0,
@@ -55,13 +67,34 @@ impl<H> Place<H> {
     pub(super) fn edge(&mut self) -> &mut Edge {
         self.edge.get_or_insert_default()
     }
+
+    /// Another program takes its place; what it had open is gone.
+    pub(super) fn restart(&mut self, host: H) {
+        (*self.host, self.edge) = (host, None);
+        (self.alive, self.armed, self.in_a_row) = (true, None, 0);
+    }
+
+    /// Whether it hears anything.
+    pub(super) fn is_on(&self, now: Time) -> bool {
+        self.alive && self.asleep_until <= now
+    }
+
+    /// What its clock says at `now`.
+    pub(super) fn local(&self, now: Time) -> Time {
+        Time::from_micros(now.as_micros().saturating_add_signed(self.ahead_us))
+    }
+
+    /// When its clock says `local`.
+    fn global(&self, local: Time) -> Time {
+        Time::from_micros(local.as_micros().saturating_add_signed(-self.ahead_us))
+    }
 }
 
 /// What an event carries from one shard to another.
 #[derive(Debug)]
 pub(super) enum Load {
     /// A datagram: where its bytes stand in the mail.
-    Datagram { start: usize, len: usize },
+    Datagram { ends: Ends, start: usize, len: usize },
     /// What concerns a stream.
     Message(Message),
 }
@@ -79,7 +112,9 @@ pub(super) struct Shard<H: Host> {
     pub(super) now: Time,
     pub(super) places: Vec<Place<H>>,
     pub(super) queue: Windows,
-    packets: Packets,
+    pub(super) lines: Vec<Lines>,
+    pub(super) homes: Vec<Home>,
+    pub(super) packets: Packets,
     pub(super) orders: Slots<Order<H::Command>>,
     pub(super) messages: Slots<Message>,
     pub(super) counters: Counters,
@@ -102,6 +137,8 @@ impl<H: Host> Shard<H> {
             now: Time::ZERO,
             places: Vec::new(),
             queue: Windows::new(shortest),
+            lines: Vec::new(),
+            homes: Vec::new(),
             packets: Packets::default(),
             orders: Slots::default(),
             messages: Slots::default(),
@@ -117,6 +154,20 @@ impl<H: Host> Shard<H> {
 
     pub(super) fn place(&mut self, net: &Net, id: HostId) -> &mut Place<H> {
         &mut self.places[net.place_of(id)]
+    }
+
+    /// A host and its line.
+    pub(super) fn at(&mut self, net: &Net, id: HostId) -> (&mut Place<H>, Option<&mut Lines>) {
+        let place = &mut self.places[net.place_of(id)];
+        let lines = place.line.map(|line| &mut self.lines[line as usize]);
+        (place, lines)
+    }
+
+    /// Gives hosts a line that they share.
+    pub(super) fn set_access(&mut self, net: &Net, hosts: &[HostId], access: Access) {
+        let line = self.lines.len() as u32;
+        self.lines.push(Lines::new(access));
+        hosts.iter().for_each(|host| self.place(net, *host).line = Some(line));
     }
 
     /// Works off what happens in `window` up to `end`, one site after the other: each sees its own
@@ -166,12 +217,8 @@ impl<H: Host> Shard<H> {
     pub(super) fn take_mail(&mut self, mail: &mut Mail) {
         for (event, load) in mail.events.drain(..) {
             let slot = match load {
-                Load::Datagram { start, len } => {
-                    let slot = self.packets.take();
-                    let buffer = self.packets.buffer(slot);
-                    buffer.clear();
-                    buffer.extend_from_slice(&mail.bytes[start..start + len]);
-                    slot
+                Load::Datagram { ends, start, len } => {
+                    self.packets.put(ends, &mail.bytes[start..start + len])
                 }
                 Load::Message(message) => self.messages.put(message),
             };
@@ -182,15 +229,22 @@ impl<H: Host> Shard<H> {
 
     fn dispatch(&mut self, net: &Net, event: Event) {
         self.now = event.at;
+        let awake_at = self.place(net, HostId(event.to)).asleep_until;
+        let is_worked = |worked: bool| worked.then_some(HostId(event.to));
         let worked = match event.from {
-            TIMER => self.on_timer(net, event),
-            COMMAND => self.on_order(net, event),
+            COMMAND => is_worked(self.on_order(net, event)),
+            // A datagram that finds it asleep is lost; all else waits.
+            from if awake_at > event.at && (from == TIMER || from & STREAM != 0) => {
+                self.push(Event { at: awake_at, ..event });
+                None
+            }
+            TIMER => is_worked(self.on_timer(net, event)),
             from if from & STREAM != 0 => self.on_message(net, event),
             _ => self.on_datagram(net, event),
         };
-        if worked {
+        if let Some(host) = worked {
             self.counters.events += 1;
-            self.drain(net, HostId(event.to));
+            self.drain(net, host);
         }
     }
 
@@ -198,12 +252,13 @@ impl<H: Host> Shard<H> {
     fn on_timer(&mut self, net: &Net, event: Event) -> bool {
         let (now, id) = (event.at, HostId(event.to));
         let place = self.place(net, id);
-        if place.armed != Some(now) || !place.alive {
+        if place.armed.is_none_or(|armed| armed > now) || !place.alive {
             return false;
         }
         place.armed = None;
         // The deadline may have moved on since.
-        if place.host.poll_timeout().is_none_or(|due| due > now) {
+        let local = place.local(now);
+        if place.host.poll_timeout().is_none_or(|due| due > local) {
             self.arm(net, id);
             return false;
         }
@@ -214,141 +269,60 @@ impl<H: Host> Shard<H> {
             event.to
         );
         place.trace.add(now, TIMER, b"");
-        place.host.handle_timeout(now);
+        place.host.handle_timeout(local);
         self.counters.timeouts += 1;
         true
     }
 
-    /// Returns whether the host heard it.
+    /// Returns whether the host is to be drained.
     fn on_order(&mut self, net: &Net, event: Event) -> bool {
+        let (now, id) = (event.at, HostId(event.to));
         let Some(order) = self.orders.take(event.slot) else { return false };
-        let place = self.place(net, HostId(event.to));
+        let place = self.place(net, id);
         match order {
+            Order::Command(command) if place.alive && place.asleep_until > now => {
+                let (at, command) = (place.asleep_until, Order::Command(command));
+                let slot = self.orders.put(command);
+                self.push(Event { at, slot, ..event });
+            }
             Order::Command(command) if place.alive => {
-                place.trace.add(event.at, COMMAND, b"");
-                place.host.handle_command(event.at, command);
-                true
+                place.trace.add(now, COMMAND, b"");
+                place.host.handle_command(place.local(now), command);
+                return true;
             }
-            Order::Stop => {
-                place.alive = false;
-                false
+            Order::Command(_) => {}
+            Order::Stop => place.alive = false,
+            Order::Sleep(span) => {
+                place.trace.add(now, COMMAND, b"sleep");
+                place.asleep_until = place.asleep_until.max(now + span);
             }
-            Order::Command(_) => false,
-        }
-    }
-
-    /// Returns whether the host got it.
-    fn on_datagram(&mut self, net: &Net, event: Event) -> bool {
-        let now = event.at;
-        let place = &mut self.places[net.place_of(HostId(event.to))];
-        if !place.alive {
-            self.counters.unroutable += 1;
-            self.packets.release(event.slot);
-            return false;
-        }
-        let bytes = self.packets.bytes(event.slot);
-        // What has come through the downlink already is not put into it again.
-        if event.n & THROUGH == 0
-            && let Some(edge) = &mut place.edge
-        {
-            match edge.receive_datagram(now, bytes.len() as u64) {
-                Some(at) if at > now => {
-                    self.push(Event { at, n: event.n | THROUGH, ..event });
-                    return false;
-                }
-                Some(_) => {}
-                None => {
-                    self.counters.queue_full += 1;
-                    self.packets.release(event.slot);
-                    return false;
-                }
+            Order::ShiftClock(us) => {
+                place.trace.add(now, COMMAND, b"clock");
+                place.ahead_us = place.ahead_us.saturating_add(us);
+                self.arm(net, id);
             }
+            Order::RestartNat => self.restart_nat(net, id),
         }
-        self.counters.delivered += 1;
-        place.trace.add(now, event.from, bytes);
-        let from = net.plan.addr(HostId(event.from - FIRST_HOST));
-        place.host.handle_datagram(now, from, bytes);
-        self.packets.release(event.slot);
-        true
+        false
     }
 
     /// Sends what the host has to send, and sets its timer.
-    pub(super) fn drain(&mut self, net: &Net, id: HostId) {
+    fn drain(&mut self, net: &Net, id: HostId) {
         self.drain_streams(net, id);
-        loop {
-            let slot = self.packets.take();
-            let place = &mut self.places[net.place_of(id)];
-            let Some(to) = place.host.poll_transmit(self.packets.buffer(slot)) else {
-                self.packets.release(slot);
-                break;
-            };
-            let len = self.packets.bytes(slot).len();
-            self.counters.sent += 1;
-            self.counters.sent_bytes += len as u64;
-            let left = match &mut place.edge {
-                Some(edge) => edge.send_datagram(self.now, len as u64),
-                None => Some(self.now),
-            };
-            match (net.host_at(&to), left) {
-                (_, None) => self.counters.queue_full += 1,
-                _ if len > net.links.config().mtu_bytes => self.counters.too_long += 1,
-                (None, _) => self.counters.unroutable += 1,
-                (Some(to), Some(left)) => {
-                    self.route(net, id, to, left, slot);
-                    continue;
-                }
-            }
-            self.packets.release(slot);
-        }
+        self.drain_datagrams(net, id);
         let now = self.now;
-        self.place(net, id).host.end_turn(now);
+        let place = self.place(net, id);
+        place.host.end_turn(place.local(now));
         self.arm(net, id);
-    }
-
-    /// Puts a datagram that leaves its host at `left` on its way.
-    fn route(&mut self, net: &Net, from: HostId, to: HostId, left: Time, slot: u32) {
-        let place = self.place(net, from);
-        // Each copy has a number of its own.
-        let n = place.sent;
-        place.sent = n.wrapping_add(2) & !THROUGH;
-        let fate = net.links.fate(left, from, to, n);
-        let event = |at, n| Event { site: to.0, to: to.0, at, from: from.0 + FIRST_HOST, n, slot };
-        if let Some(delay) = fate.second {
-            self.counters.duplicated += 1;
-            self.send_copy(net, event(left + delay, n | 1), false);
-        }
-        match fate.first {
-            Some(delay) => self.send_copy(net, event(left + delay, n), true),
-            None => {
-                self.counters.lost += 1;
-                self.packets.release(slot);
-            }
-        }
-    }
-
-    /// Sends the bytes in the event's slot, or a copy of them.
-    fn send_copy(&mut self, net: &Net, event: Event, is_last: bool) {
-        let shard = net.shard_of(HostId(event.to));
-        if shard == self.index {
-            let slot = if is_last { event.slot } else { self.packets.copy(event.slot) };
-            self.push(Event { slot, ..event });
-            return;
-        }
-        let mail = &mut self.outgoing[shard];
-        let (start, bytes) = (mail.bytes.len(), self.packets.bytes(event.slot));
-        mail.bytes.extend_from_slice(bytes);
-        mail.events.push((event, Load::Datagram { start, len: bytes.len() }));
-        if is_last {
-            self.packets.release(event.slot);
-        }
     }
 
     /// Queues a timer, unless an earlier one is queued: that one will see the deadline.
     pub(super) fn arm(&mut self, net: &Net, id: HostId) {
         let now = self.now;
+        let site = net.site_of(id);
         let place = self.place(net, id);
         let Some(due) = place.host.poll_timeout() else { return };
-        let at = due.max(now);
+        let at = place.global(due).max(now);
         if at > now {
             place.in_a_row = 0;
         }
@@ -356,7 +330,7 @@ impl<H: Host> Shard<H> {
             return;
         }
         place.armed = Some(at);
-        self.push(Event { site: id.0, to: id.0, at, from: TIMER, n: 0, slot: 0 });
+        self.push(Event { site, to: id.0, at, from: TIMER, n: 0, slot: 0 });
     }
 
     /// Datagrams under way.
@@ -365,6 +339,3 @@ impl<H: Host> Shard<H> {
         self.packets.in_use()
     }
 }
-
-/// Set in the count of a datagram that has come through its receiver's downlink.
-const THROUGH: u32 = 1 << 31;

@@ -1,18 +1,29 @@
 //! Streams between hosts: dials, runs in order, bandwidth and windows.
 
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
 use client::ConnId;
 use wire::time::Time;
 
 use super::FIRST_HOST;
-use super::net::Net;
+use super::datagrams::INSIDE;
+use super::net::{Net, inside_addr, inside_index};
 use super::shard::{Load, Shard};
 use crate::host::{Host, HostId};
 use crate::line::SEGMENT;
+use crate::nat::Protocol;
+use crate::packets::Ends;
 use crate::queue::Event;
 use crate::stream::{Message, StreamAction, StreamEvent};
 
 /// Set in an event's sender if it is about a stream.
 pub(super) const STREAM: u32 = 1 << 31;
+
+/// The first wait for an acknowledgement, which doubles each time (RFC 6298, 2.1 and 5.5).
+const RETRANSMIT: Duration = Duration::from_secs(1);
+/// Waits after which a stream is tried no more within a run of the world: 18 hours.
+const RETRANSMITS_MAX: u32 = 16;
 
 impl<H: Host> Shard<H> {
     /// Puts a message on its way: it is there at `at`.
@@ -21,7 +32,7 @@ impl<H: Host> Shard<H> {
         let n = place.sent;
         place.sent = n.wrapping_add(2) & !STREAM;
         let from = (from.0 + FIRST_HOST) | STREAM;
-        let event = Event { site: to.0, to: to.0, at, from, n, slot: 0 };
+        let event = Event { site: net.site_of(to), to: to.0, at, from, n, slot: 0 };
         let shard = net.shard_of(to);
         if shard == self.index {
             let slot = self.messages.put(message);
@@ -33,7 +44,7 @@ impl<H: Host> Shard<H> {
 
     /// Sends a message that takes no bandwidth to speak of.
     fn tell(&mut self, net: &Net, from: HostId, to: HostId, message: Message) {
-        let at = self.now + net.links.latency(from, to);
+        let at = passes(net, self.now, from, to) + latency(net, from, to);
         self.post(net, at, from, to, message);
     }
 
@@ -41,27 +52,35 @@ impl<H: Host> Shard<H> {
     pub(super) fn drain_streams(&mut self, net: &Net, id: HostId) {
         loop {
             let now = self.now;
-            let place = self.place(net, id);
+            let (place, lines) = self.at(net, id);
             if let Some(action) = place.host.poll_stream() {
                 self.on_action(net, id, action);
                 continue;
             }
+            let local = place.local(now);
             let Some(edge) = &mut place.edge else { return };
-            let Some(conn) = edge.next(now) else { break };
-            let Some(chunk) = place.host.poll_chunk(now, conn) else { continue };
+            let Some(conn) = edge.next(now, lines.as_deref()) else { break };
+            let Some(chunk) = place.host.poll_chunk(local, conn) else { continue };
             let Some(end) = edge.end(conn) else { continue };
-            let (peer, Some(to)) = (end.peer, end.peer_conn) else { continue };
+            let (peer, is_severed) = (end.peer, end.severed);
+            let Some(to) = end.peer_conn else { continue };
             let len = chunk.wire_len();
-            let sent = edge.send(now, conn, len);
-            let latency = net.links.latency(id, peer);
-            let lost = loses(net, sent.last, id, peer, place.sent, len).then_some(2 * latency);
-            let at = edge.arrival(conn, sent.last + latency, lost);
+            let sent = edge.send(now, lines, conn, len);
             self.counters.chunks += 1;
             self.counters.chunk_bytes += len;
+            if is_severed {
+                continue;
+            }
+            let latency = latency(net, id, peer);
+            let place = self.place(net, id);
+            let lost = loses(net, sent.last, id, peer, place.sent, len).then_some(2 * latency);
+            let at = passes(net, sent.last, id, peer) + latency;
+            let at = place.edge().arrival(conn, at, lost);
             self.post(net, at, id, peer, Message::Data { to, chunk, lead: sent.lead });
         }
         let now = self.now;
-        if let Some(at) = self.place(net, id).edge().set_timer() {
+        let (place, lines) = self.at(net, id);
+        if let Some(at) = place.edge().set_timer(lines.as_deref()) {
             self.post(net, at.max(now), id, id, Message::UplinkFree);
         }
     }
@@ -70,18 +89,15 @@ impl<H: Host> Shard<H> {
         let now = self.now;
         match action {
             StreamAction::Flush(conn) => self.place(net, id).edge().flush(conn),
-            StreamAction::Dial(dialer, addr) => {
-                // Nobody is there: the dialer waits in vain, as it would for an address that drops.
-                let Some(peer) = net.host_at(&addr) else { return };
-                self.place(net, id).edge().open(dialer, peer, None);
-                self.tell(net, id, peer, Message::Syn { dialer });
-            }
+            StreamAction::Dial(dialer, SocketAddr::V4(to)) => self.dial(net, id, dialer, to),
+            StreamAction::Dial(..) => {}
             StreamAction::Close(conn) => {
                 let edge = self.place(net, id).edge();
                 let Some(end) = edge.end(conn) else { return };
-                let (peer, to) = (end.peer, end.peer_conn);
+                let (peer, to) = (end.peer, end.peer_conn.filter(|_| !end.severed));
                 // After what was sent before it.
-                let at = edge.arrival(conn, now + net.links.latency(id, peer), None);
+                let at = passes(net, now, id, peer) + latency(net, id, peer);
+                let at = edge.arrival(conn, at, None);
                 edge.close(conn);
                 if let Some(to) = to {
                     self.post(net, at, id, peer, Message::Fin { to });
@@ -90,20 +106,48 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// A message is at a host's edge. Returns whether the host is to be drained.
-    pub(super) fn on_message(&mut self, net: &Net, event: Event) -> bool {
+    /// Dials; where nobody is, or the translator has no room, the dialer waits in vain.
+    fn dial(&mut self, net: &Net, id: HostId, dialer: ConnId, to: SocketAddrV4) {
+        let home = self.place(net, id).home.map(|home| home as usize);
+        let mut from = net.plan.addr_v4(id);
+        let mut peer = net.site_at(to);
+        if let Some(home) = home {
+            from = inside_addr(self.homes[home].index_of(id));
+            match inside_index(to) {
+                Some(k) => peer = self.homes[home].host(k),
+                None => {
+                    let nat = &mut self.homes[home].nat;
+                    let out = nat.outbound(self.now, Protocol::Tcp, from.into(), to.into());
+                    let Some(SocketAddr::V4(out)) = out else {
+                        self.counters.translator_dropped += 1;
+                        return;
+                    };
+                    from = out;
+                }
+            }
+        }
+        let Some(peer) = peer else { return };
+        self.place(net, id).edge().open(dialer, peer, None);
+        self.tell(net, id, peer, Message::Syn { dialer, ends: Ends { from, to } });
+    }
+
+    /// A message is at a host's edge. Returns the host that is to be drained.
+    pub(super) fn on_message(&mut self, net: &Net, event: Event) -> Option<HostId> {
         let id = HostId(event.to);
         let from = HostId((event.from & !STREAM) - FIRST_HOST);
-        let Some(message) = self.messages.take(event.slot) else { return false };
+        let message = self.messages.take(event.slot)?;
         let now = self.now;
-        let place = self.place(net, id);
+        if let Message::Syn { dialer, ends } = message {
+            return self.on_syn(net, id, from, dialer, ends);
+        }
+        let (place, lines) = self.at(net, id);
         if !place.alive {
-            return false;
+            return None;
         }
         match message {
-            Message::Syn { dialer } => self.on_syn(net, id, from, dialer),
+            Message::Syn { .. } => return None,
             Message::SynAck { to, acceptor } => {
-                if place.edge().connected(to, acceptor) {
+                if place.edge().connected(to, from, acceptor) {
                     self.give(net, id, from, to, StreamEvent::Connected);
                 } else {
                     // It was given up meanwhile.
@@ -111,44 +155,65 @@ impl<H: Host> Shard<H> {
                 }
             }
             Message::Data { to, chunk, lead } => {
-                let at = place.edge().receive(now, lead, chunk.wire_len());
+                let len = chunk.wire_len();
+                let at = lines.map_or(now, |lines| lines.receive(now, lead, len));
                 self.post(net, at, id, id, Message::Through { to, chunk });
-                return false;
+                return None;
             }
             Message::Fin { to } => {
                 // What was sent before it goes through the downlink first.
-                let at = place.edge().received(now);
+                let at = lines.map_or(now, |lines| lines.received(now));
                 self.post(net, at, id, id, Message::End { to });
-                return false;
+                return None;
             }
             Message::Ack { to, len } => place.edge().acked(to, len),
             Message::Through { to, chunk } => {
-                let Some(end) = place.edge().end(to) else { return false };
-                if let (peer, Some(peer_conn)) = (end.peer, end.peer_conn) {
-                    let len = chunk.wire_len();
-                    self.tell(net, id, peer, Message::Ack { to: peer_conn, len });
-                    self.give(net, id, peer, to, StreamEvent::Chunk(chunk));
-                }
+                let end = place.edge().end(to).filter(|end| !end.severed)?;
+                let (peer, peer_conn) = (end.peer, end.peer_conn?);
+                let len = chunk.wire_len();
+                self.tell(net, id, peer, Message::Ack { to: peer_conn, len });
+                self.give(net, id, peer, to, StreamEvent::Chunk(chunk));
             }
             Message::End { to } => {
-                let Some(end) = place.edge().close(to) else { return false };
-                self.give(net, id, end.peer, to, StreamEvent::Closed);
+                let end = place.edge().end(to).filter(|end| !end.severed)?;
+                let peer = end.peer;
+                place.edge().close(to);
+                self.give(net, id, peer, to, StreamEvent::Closed);
             }
             Message::UplinkFree => place.edge().timer_fired(),
         }
-        true
+        Some(id)
     }
 
-    fn on_syn(&mut self, net: &Net, id: HostId, from: HostId, dialer: ConnId) {
-        let (now, addr) = (self.now, net.plan.addr(from));
+    /// A dial is at a site. Returns the host that is to be drained.
+    fn on_syn(
+        &mut self,
+        net: &Net,
+        site: HostId,
+        from: HostId,
+        dialer: ConnId,
+        ends: Ends,
+    ) -> Option<HostId> {
+        let mut id = site;
+        if let Some(home) = self.place(net, site).home
+            && inside_index(ends.to).is_none()
+        {
+            let inside = self.translate_in(home as usize, Protocol::Tcp, ends)?;
+            id = self.homes[home as usize].host(inside_index(inside)?)?;
+        }
+        let now = self.now;
         let place = self.place(net, id);
-        match place.host.accept(now, addr) {
+        if !place.is_on(now) {
+            return None;
+        }
+        match place.host.accept(place.local(now), ends.from.into()) {
             Some(acceptor) => {
                 place.edge().open(acceptor, from, Some(dialer));
                 self.tell(net, id, from, Message::SynAck { to: dialer, acceptor });
             }
             None => self.tell(net, id, from, Message::Fin { to: dialer }),
         }
+        Some(id)
     }
 
     /// Tells a host what happened to its stream, and the trace.
@@ -163,9 +228,25 @@ impl<H: Host> Shard<H> {
         }
         let place = self.place(net, id);
         place.trace.add(now, (from.0 + FIRST_HOST) | STREAM, &bytes);
-        place.host.handle_stream(now, conn, event);
+        place.host.handle_stream(place.local(now), conn, event);
         self.scratch = bytes;
     }
+}
+
+/// How long the way between two hosts is, of one home or not.
+fn latency(net: &Net, from: HostId, to: HostId) -> Duration {
+    let is_inside = net.site_of(from) == net.site_of(to);
+    if is_inside { INSIDE } else { net.links.latency(from, to) }
+}
+
+/// When what is sent at `at` passes: now, or if the network is parted, when it is sent again after it
+/// has healed.
+fn passes(net: &Net, at: Time, from: HostId, to: HostId) -> Time {
+    let again = |tries: u32| at + RETRANSMIT * ((1 << tries) - 1);
+    (0..RETRANSMITS_MAX)
+        .map(again)
+        .find(|at| net.parted_until(*at, from, to).is_none())
+        .unwrap_or(again(RETRANSMITS_MAX))
 }
 
 /// Whether a packet of the sender's `n`-th run is lost at first.
