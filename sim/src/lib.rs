@@ -14,6 +14,7 @@ mod link;
 mod packets;
 mod peer_host;
 mod queue;
+pub mod results;
 pub mod scenario;
 mod slots;
 mod stream;
