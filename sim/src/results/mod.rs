@@ -6,16 +6,19 @@
 //! that there could be, and not about a network that the model does not know.
 
 mod compare;
+mod csv;
 mod distribution;
 mod estimate;
 #[cfg(test)]
 mod examples;
+mod json;
 mod manifest;
 pub mod numbers;
 mod outcome;
 mod pooled;
 mod runs;
 pub mod student;
+mod table;
 
 pub use compare::{Comparison, Ratio, Reading};
 pub use distribution::{Distribution, POINTS_MAX, QUANTILES, Step, quantile_name};
