@@ -83,7 +83,7 @@ impl Comparison {
             unit: known.unit.clone(),
             better: known.better,
             unpaired: base.runs.len() + other.runs.len() - 2 * pairs.len(),
-            difference: Estimate::of(pairs.iter().map(|(before, after)| after - before))?,
+            difference: Estimate::of(pairs.iter().map(|&pair| difference(pair)))?,
             ratio: ratio.map(|logs| Ratio {
                 mean: exp(logs.mean),
                 ci95: logs.ci95.map(|ci| Interval { lo: exp(ci.lo), hi: exp(ci.hi) }),
@@ -103,6 +103,13 @@ impl Comparison {
             Better::Neither => Reading::Lower,
         }
     }
+}
+
+/// What came after less what was before; zero where only the last bits differ, which are not about
+/// what was measured.
+fn difference((before, after): (f64, f64)) -> f64 {
+    let difference = after - before;
+    if difference.abs() <= 1e-12 * before.abs().max(after.abs()) { 0.0 } else { difference }
 }
 
 #[cfg(test)]
@@ -135,6 +142,14 @@ mod tests {
         assert_eq!(c.ratio.unwrap(), Ratio { mean: exp(log(3.0) - log(2.0)), ci95: None });
         assert_eq!(Comparison::of(&base, &setting("c", &[(7, 1.0)]), "delay_ms"), None);
         assert_eq!(Comparison::of(&base, &other, "no_such"), None);
+    }
+
+    #[test]
+    fn rounding_is_no_difference() {
+        let base = setting("a", &[(1, 0.1 + 0.2), (2, 1.0)]);
+        let other = setting("b", &[(1, 0.3), (2, 1.0)]);
+        let c = Comparison::of(&base, &other, "delay_ms").unwrap();
+        assert_eq!((c.difference.mean, c.reading()), (0.0, Reading::Unclear));
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub struct Estimate {
     pub mean: f64,
     /// Their standard deviation, by n - 1; `None` for one value.
     pub sd: Option<f64>,
-    /// The 95 % interval of the mean by Student's t; `None` for one value.
+    /// The 95 % interval of the mean by Student's t; `None` for one value. It has no width where all
+    /// values are equal, which does not say that another seed's would be.
     pub ci95: Option<Interval>,
     /// The middle value, or the mean of the middle two.
     pub median: f64,
@@ -63,21 +64,30 @@ impl Estimate {
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
         let n = values.len();
-        // Equal values have no spread, whatever the rounding of their sum.
-        let mean =
-            if min == max { min } else { (values.iter().sum::<f64>() / n as f64).clamp(min, max) };
-        let sd = (n > 1).then(|| {
-            let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-            (squares / (n - 1) as f64).sqrt()
-        });
-        let ci95 = sd.and_then(|sd| {
-            let half = t_quantile(1.0 - ALPHA / 2.0, (n - 1) as f64)? * sd / (n as f64).sqrt();
-            Some(Interval { lo: mean - half, hi: mean + half })
-        });
+        let t = t_quantile(1.0 - ALPHA / 2.0, (n - 1) as f64).unwrap_or(0.0);
+        let (mean, sd, ci95) = mean_interval(&values, t);
         let median = values[(n - 1) / 2] / 2.0 + values[n / 2] / 2.0;
         let median_interval = median_interval(&values);
         Some(Estimate { n, mean, sd, ci95, median, median_interval, min, max })
     }
+}
+
+/// The mean of `values`, their standard deviation, and the interval of the mean by the quantile `t` of
+/// n - 1 degrees of freedom; only the mean for one value.
+pub(super) fn mean_interval(values: &[f64], t: f64) -> (f64, Option<f64>, Option<Interval>) {
+    let n = values.len();
+    let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Equal values have no spread, whatever the rounding of their sum.
+    let mean =
+        if min >= max { min } else { (values.iter().sum::<f64>() / n as f64).clamp(min, max) };
+    if n < 2 {
+        return (mean, None, None);
+    }
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    let sd = (squares / (n - 1) as f64).sqrt();
+    let half = t * sd / (n as f64).sqrt();
+    (mean, Some(sd), Some(Interval { lo: mean - half, hi: mean + half }))
 }
 
 /// The narrowest interval of order statistics, as many from below as from above, that has the

@@ -28,16 +28,35 @@ pub fn short(value: f64) -> String {
 
 /// `value` and how far it may be off, with two significant digits of the latter: "553.1 ± 4.2".
 pub fn with_error(value: f64, half: f64) -> String {
-    if half == 0.0 || !half.is_finite() {
+    // What is only the rounding of sums is no spread.
+    if !half.is_finite() || half <= value.abs() * 1e-12 {
         return short(value);
     }
     let decimals = 1 - magnitude(half);
-    format!("{} ± {}", fixed(value, decimals), fixed(half, decimals))
+    format!("{} ± {}", rounded(value, decimals), rounded(half, decimals))
 }
 
 /// `value` followed by a unit, if there is one.
 pub fn with_unit(text: String, unit: &str) -> String {
     if unit.is_empty() { text } else { format!("{text} {unit}") }
+}
+
+/// A name with its unit, unless it ends with that.
+pub fn titled(name: &str, unit: &str) -> String {
+    if unit.is_empty() || name.ends_with(&format!("_{unit}")) {
+        name.to_owned()
+    } else {
+        format!("{name} ({unit})")
+    }
+}
+
+/// [`fixed`], with zeros for the digits before the point that mean nothing if `decimals` is negative.
+fn rounded(value: f64, decimals: i32) -> String {
+    if decimals >= 0 || !value.is_finite() || value.abs() >= 1e12 {
+        return fixed(value, decimals);
+    }
+    let unit = libm::exp10(f64::from(-decimals));
+    fixed(libm::rint(value / unit) * unit, 0)
 }
 
 /// The power of ten of the first digit; 0 for zero and for what is no finite number.
@@ -71,6 +90,10 @@ mod tests {
         assert_eq!(with_error(553.123, 42.34), "553 ± 42");
         assert_eq!(with_error(553.123, 0.0042), "553.1230 ± 0.0042");
         assert_eq!(with_error(0.5, 9.96), "0.5 ± 10.0");
+        assert_eq!(with_error(167_403_450.0, 6_305_328.0), "167400000 ± 6300000");
+        assert_eq!(with_error(551_988.0, 230.4), "551990 ± 230");
+        assert_eq!(with_error(19.2, 1e-14), "19.20");
+        assert_eq!((titled("x_ms", "ms"), titled("x", "ms")), ("x_ms".into(), "x (ms)".into()));
         assert_eq!(with_error(7.0, 0.0), "7");
         assert_eq!(short(1.0), "1");
         assert_eq!(short(123456.789), "123457");

@@ -24,7 +24,10 @@ pub struct PooledQuantile {
     pub interval: Option<Interval>,
 }
 
-/// The samples of several seeds as one distribution.
+/// The samples of several seeds as one distribution. Where a run kept only [`POINTS_MAX`] of its
+/// points, a quantile may be that of a rank up to an eighth of a hundredth higher.
+///
+/// [`POINTS_MAX`]: super::POINTS_MAX
 ///
 /// Samples of one run depend on each other, so intervals come from drawing whole runs again, with
 /// replacement, [`BOOTSTRAP_DRAWS`] times with a fixed seed of its own (percentile bootstrap of

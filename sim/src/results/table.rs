@@ -1,8 +1,8 @@
 //! What the terminal shows.
 
-use super::compare::Reading;
+use super::compare::{Comparison, Reading};
 use super::estimate::{Estimate, Interval};
-use super::numbers::{short, with_error, with_unit};
+use super::numbers::{short, titled, with_error, with_unit};
 use super::outcome::Name;
 use super::pooled::{Pooled, PooledQuantile};
 use super::runs::{FigureEstimate, Results, Setting};
@@ -23,8 +23,9 @@ impl Results {
                 out += &distribution_rows(rows.collect());
             }
             _ => {
+                let comparisons = self.comparisons();
                 for name in self.figure_names() {
-                    out += &self.figure_table(name);
+                    out += &self.figure_table(name, &comparisons);
                 }
                 for name in self.distribution_names() {
                     out += &self.distribution_table(name);
@@ -35,9 +36,8 @@ impl Results {
     }
 
     /// A figure by setting, and how each differs from the first.
-    fn figure_table(&self, name: &Name) -> String {
+    fn figure_table(&self, name: &Name, comparisons: &[(&Setting, Comparison)]) -> String {
         let rows = self.settings.iter().map(|s| (self.label(s), s.figure(name)));
-        let comparisons = self.comparisons();
         let differences = self.settings.iter().map(|setting| {
             let known = comparisons.iter().find(|(other, c)| {
                 std::ptr::eq(*other, setting)
@@ -46,7 +46,9 @@ impl Results {
             });
             known.map_or_else(String::new, |(_, c)| {
                 let half = c.difference.ci95.map_or(0.0, |ci| ci.half());
-                format!("{}, by {}", c.reading().as_str(), with_error(c.difference.mean, half))
+                let sign = if c.difference.mean > 0.0 { "+" } else { "" };
+                let difference = with_error(c.difference.mean, half);
+                format!("{sign}{difference}, {}", c.reading().as_str())
             })
         });
         let mut grid = figure_grid(rows);
@@ -104,14 +106,6 @@ impl Setting {
     /// A figure as one says it: "553.1 ± 4.2 ms"; "-" where no run has it.
     pub fn told(&self, figure: &str) -> String {
         self.figure(figure).map_or_else(|| "-".to_owned(), mean_text)
-    }
-}
-
-fn titled(name: &str, unit: &str) -> String {
-    if unit.is_empty() || name.ends_with(&format!("_{unit}")) {
-        name.to_owned()
-    } else {
-        format!("{name}, {unit}")
     }
 }
 
@@ -252,7 +246,7 @@ mod tests {
         let lines: Vec<&str> = blocks[0].lines().collect();
         assert!(lines[0].starts_with("delay_ms ") && lines[0].ends_with("against the first"));
         assert!(lines[1].starts_with("nodes=100, loss=0 ") && !lines[1].contains("worse"));
-        assert!(lines[2].contains("worse, by 21.62"), "{text}");
+        assert!(lines[2].contains("+21.62, worse"), "{text}");
         // All were found in each setting: nothing to be said, and no column for it.
         assert!(!blocks[1].contains("against"), "{text}");
         assert!(
