@@ -240,4 +240,23 @@ mod tests {
             assert!(q.interval.unwrap().covers(q.value));
         }
     }
+
+    #[test]
+    fn intervals_are_the_same_on_any_machine() {
+        let mut rng = Rng::new(&[9; 32]);
+        let run = |_| Distribution::of("d", "", (0..1000).map(|_| f64::from(rng.below(1_000_000))));
+        let runs: Vec<Distribution> = (0..6).map(run).collect();
+        let told = pooled(&runs).quantiles.into_iter().map(|q| {
+            let interval = q.interval.unwrap();
+            (q.value, interval.lo, interval.hi)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), GOLDEN);
+    }
+
+    const GOLDEN: [(f64, f64, f64); 4] = [
+        (505_901.0, 478_707.0, 524_453.0),
+        (902_490.0, 898_493.0, 908_160.0),
+        (988_162.0, 983_841.0, 992_709.0),
+        (999_349.0, 997_005.0, 999_571.0),
+    ];
 }
