@@ -21,6 +21,7 @@ mod nat_config;
 mod packets;
 mod peer_host;
 mod queue;
+pub mod results;
 pub mod scenario;
 mod slots;
 mod stream;

@@ -40,7 +40,8 @@ impl Packets {
     /// Takes a buffer with the same as `slot`.
     pub(crate) fn copy(&mut self, slot: u32) -> u32 {
         let copy = self.take();
-        let (mut buffer, from) = (std::mem::take(&mut self.buffers[copy as usize].1), slot as usize);
+        let (mut buffer, from) =
+            (std::mem::take(&mut self.buffers[copy as usize].1), slot as usize);
         buffer.clear();
         buffer.extend_from_slice(&self.buffers[from].1);
         self.buffers[copy as usize] = (self.buffers[from].0, buffer);

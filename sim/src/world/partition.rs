@@ -45,8 +45,10 @@ mod tests {
         let partition = Partition::new(from, until, 0.3, 7);
         let aside = (0..10_000).filter(|site| partition.side(*site)).count();
         assert!((2_800..3_200).contains(&aside), "{aside}");
-        let (a, b) = (0..100).flat_map(|a| (0..100).map(move |b| (a, b)))
-            .find(|(a, b)| partition.side(*a) != partition.side(*b)).unwrap();
+        let (a, b) = (0..100)
+            .flat_map(|a| (0..100).map(move |b| (a, b)))
+            .find(|(a, b)| partition.side(*a) != partition.side(*b))
+            .unwrap();
         assert_eq!(partition.parts(from, a, b), Some(until));
         assert_eq!(partition.parts(until, a, b), None);
         assert_eq!(partition.parts(Time::from_secs(9), b, a), None);
