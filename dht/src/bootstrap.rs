@@ -64,6 +64,7 @@ impl Bootstrap {
         if self.contacts.len() >= self.contacts_max && !self.contacts.is_empty() {
             self.contacts.remove(0);
         }
+        self.contacts.reserve_exact(1);
         self.contacts.push(addr);
     }
 

@@ -106,15 +106,16 @@ pub(crate) struct Contact<A> {
     pub(crate) addr: A,
     /// Smoothed round trip in milliseconds.
     rtt_ms: u16,
-    /// When it last answered, or asked after it had answered once: seconds on the node's clock.
-    seen_secs: u32,
+    /// When it last answered, or asked after it had answered once: seconds on the node's clock, in two
+    /// halves, so that a contact needs no room to begin at a multiple of four.
+    seen_secs: [u16; 2],
     /// Queries in a row that it did not answer.
     pub(crate) fails: u8,
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Contact<V4>>() <= 36);
-const _: () = assert!(size_of::<Contact<V6>>() <= 48);
+const _: () = assert!(size_of::<Contact<V4>>() <= 34);
+const _: () = assert!(size_of::<Contact<V6>>() <= 46);
 
 const ANSWERED: u8 = 1;
 const ID_FITS: u8 = 2;
@@ -132,7 +133,7 @@ impl<A: Address> Contact<A> {
         let ip = addr.get().ip();
         let fits = if crate::security::fits(&id, ip) { ID_FITS } else { 0 };
         let flags = fits | if AddrScope::of(ip) == AddrScope::Local { LOCAL } else { 0 };
-        Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags }
+        Contact { id, addr, rtt_ms: 0, seen_secs: [0; 2], fails: 0, flags }
     }
 
     pub(crate) fn status(&self, now: Time, good_secs: u32, fails_max: u8) -> Status {
@@ -147,7 +148,17 @@ impl<A: Address> Contact<A> {
 
     /// Seconds since it was heard.
     pub(crate) fn idle_secs(&self, now: Time) -> u32 {
-        secs(now).saturating_sub(self.seen_secs)
+        secs(now).saturating_sub(self.seen_secs())
+    }
+
+    fn seen_secs(&self) -> u32 {
+        let [high, low] = self.seen_secs.map(u32::from);
+        high << 16 | low
+    }
+
+    fn set_seen(&mut self, now: Time) {
+        let secs = secs(now);
+        self.seen_secs = [(secs >> 16) as u16, secs as u16];
     }
 
     /// Whether it ever answered a query of ours.
@@ -187,13 +198,13 @@ impl<A: Address> Contact<A> {
         };
         self.flags = (self.flags | ANSWERED) & !PINGED;
         self.fails = 0;
-        self.seen_secs = secs(now);
+        self.set_seen(now);
     }
 
     /// It asked us something.
     pub(crate) fn on_query(&mut self, now: Time) {
         if self.answered() {
-            self.seen_secs = secs(now);
+            self.set_seen(now);
         }
     }
 

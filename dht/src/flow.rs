@@ -198,7 +198,7 @@ impl Node {
                 over_at.unwrap_or(fails_at),
             );
         }
-        self.out.push_back(Outgoing::Query(tid));
+        self.out.push(Outgoing::Query(tid));
         self.stats.asked += 1;
     }
 }

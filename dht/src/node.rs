@@ -23,7 +23,7 @@ use crate::item_store::ItemStore;
 use crate::own::Own;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
-use crate::replies::Scratch;
+use crate::room::Queue;
 use crate::rtt::RttEstimate;
 use crate::search::Search;
 use crate::server::Answer;
@@ -79,7 +79,7 @@ pub struct Node {
     /// Nodes that asked us and are being pinged.
     pub(crate) verifying: BTreeSet<SocketAddr>,
     pub(crate) maintenance_at: Time,
-    pub(crate) out: VecDeque<Outgoing>,
+    pub(crate) out: Queue<Outgoing>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) stats: Stats,
     pub(crate) quota: Quota,
@@ -88,9 +88,8 @@ pub struct Node {
     pub(crate) sampled: Sampled,
     /// Of the v4 and of the v6 DHT.
     pub(crate) estimates: [Estimate; 2],
-    /// Kept for their room, so that no packet needs an allocation.
-    pub(crate) found: Vec<NodeInfo>,
-    pub(crate) scratch: Scratch,
+    /// Kept for its room while answers with peers are given.
+    pub(crate) values: Vec<SocketAddr>,
     pub(crate) next_lookup: u64,
     next_ping: u64,
 }
@@ -117,7 +116,7 @@ impl Node {
             waiting: BTreeSet::new(),
             verifying: BTreeSet::new(),
             maintenance_at: now + std::time::Duration::from_millis(config.maintenance_ms),
-            out: VecDeque::new(),
+            out: Queue::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
             quota: Quota::new(&config, &mut keys),
@@ -125,8 +124,7 @@ impl Node {
             votes: Votes::new(&config),
             sampled: Sampled::new(&config),
             estimates: Default::default(),
-            found: Vec::new(),
-            scratch: Scratch::default(),
+            values: Vec::new(),
             next_lookup: 0,
             next_ping: 0,
             config,
@@ -262,6 +260,7 @@ impl Node {
         self.advance(now);
         if let Some(search) = self.searches.remove(&lookup) {
             self.waiting.remove(&(search.give_up, lookup));
+            self.forget_searches();
         }
     }
 
@@ -271,7 +270,7 @@ impl Node {
     pub fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<Transmit> {
         loop {
             buf.clear();
-            let (via, to) = match self.out.pop_front()? {
+            let (via, to) = match self.out.pop()? {
                 Outgoing::Query(tid) => match self.write_query(tid, buf) {
                     Some((via, to)) => {
                         self.flow.wrote(self.now, &to, buf.len());
@@ -298,7 +297,11 @@ impl Node {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        Some(event)
     }
 
     /// Whether an event waits to be polled.
@@ -460,7 +463,7 @@ impl Node {
         while let Some(overdue) = self.transactions.overdue(self.now) {
             match overdue {
                 Overdue::Late(lookup) => self.pump(lookup),
-                Overdue::Failed(transaction) => self.on_timeout(transaction),
+                Overdue::Failed(transaction) => self.on_timeout(&transaction),
             }
         }
     }
@@ -500,6 +503,7 @@ impl Node {
             self.maintenance_at = self.maintenance_at.min(at);
         }
         self.expire();
+        self.values = Vec::new();
         self.flow.tidy(now);
         self.quota.tidy(now);
         if !self.tables.has_any_usable() {
@@ -514,7 +518,7 @@ impl Node {
 
     /// Pings up to `max` questionable contacts, those of a socket's table by that socket.
     fn ping_questionable(&mut self, max: usize) {
-        let (mut due, mut pinged) = (std::mem::take(&mut self.found), 0);
+        let (mut due, mut pinged) = (Vec::new(), 0);
         for socket in self.sockets_in_turn() {
             due.clear();
             self.tables.questionable(self.now, socket, max - pinged, &mut due);
@@ -529,7 +533,6 @@ impl Node {
                 }
             }
         }
-        self.found = due;
         if pinged >= max {
             self.hasten_maintenance(1);
         }

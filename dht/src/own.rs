@@ -43,13 +43,13 @@ const DRAWS: usize = 8;
 impl Own {
     pub(crate) fn new(config: &Config, rng: &mut Rng) -> Own {
         let mut own = Own {
-            ids: Vec::new(),
-            addrs: config.sockets.clone(),
+            ids: Vec::with_capacity(config.sockets.len()),
+            addrs: Vec::new(),
             links: vec![Link::default(); config.sockets.len()],
             leads: [SocketId(u8::MAX); 2],
             first: 0,
         };
-        let mut first = None;
+        let (mut first, mut outside) = (None, Vec::new());
         for (n, addr) in config.sockets.iter().enumerate() {
             let n = n as u8;
             let external = config.external_ip_of(SocketId(n));
@@ -61,8 +61,9 @@ impl Own {
                 (None, None) => far_from(*first.get_or_insert_with(|| NodeId::random(rng)), n, rng),
             };
             own.ids.push(id);
-            own.addrs.extend(external.map(|ip| SocketAddr::new(ip, addr.port())));
+            outside.extend(external.map(|ip| SocketAddr::new(ip, addr.port())));
         }
+        own.addrs = distinct(&config.sockets, outside);
         own
     }
 
@@ -105,6 +106,21 @@ impl Own {
             link.unanswered = link.unanswered.saturating_add(1);
         }
     }
+}
+
+/// Where the sockets are bound, and where else the world sees them.
+fn distinct(
+    sockets: &[SocketAddr],
+    outside: impl IntoIterator<Item = SocketAddr>,
+) -> Vec<SocketAddr> {
+    let mut addrs = sockets.to_vec();
+    for addr in outside {
+        if !addrs.contains(&addr) {
+            addrs.reserve_exact(1);
+            addrs.push(addr);
+        }
+    }
+    addrs
 }
 
 /// The id of socket `n` where that of the first is `base`: the highest bits count up, in reverse order
@@ -288,7 +304,7 @@ impl Node {
             let own = self.config.sockets.get(usize::from(socket.0))?;
             Some(SocketAddr::new(self.external_ip(socket)?, own.port()))
         });
-        self.own.addrs = self.config.sockets.iter().copied().chain(outside).collect();
+        self.own.addrs = distinct(&self.config.sockets, outside);
     }
 
     /// The address that the world sees a socket at, as far as it is known.

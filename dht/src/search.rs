@@ -1,6 +1,6 @@
 //! Lookups as the node runs them: one [`Lookup`] a family, and what its end means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ impl Node {
         let all = search.goal.joins() || !self.tables.has_any_usable();
         // The closest may be in league: the others are for when they tell of nobody else.
         let n = self.config.k * if matches!(search.goal, Goal::Around { .. }) { 8 } else { 2 };
-        let mut found = std::mem::take(&mut self.found);
+        let mut found = Vec::with_capacity(n);
         for family in self.tables.families() {
             found.clear();
             let target = search.target;
@@ -207,7 +207,6 @@ impl Node {
                 side.add_contact(node, self.tables.rtt_ms(&node));
             }
         }
-        self.found = found;
         self.begin_paths(search);
         for &seed in self.bootstrap.contacts() {
             let family = Family::of(&seed);
@@ -222,19 +221,17 @@ impl Node {
     /// Lets the paths beside the first begin at contacts anywhere in the table: whoever crowds the part
     /// of it that is close to the target is as rare there as everywhere.
     fn begin_paths(&mut self, search: &mut Search) {
-        let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             let Some(side) = search.side(family) else { continue };
             let paths = usize::from(side.paths());
-            found.clear();
             if paths > 0 {
+                let mut found = Vec::new();
                 self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
-                for (n, node) in found.drain(..).enumerate() {
+                for (n, node) in found.into_iter().enumerate() {
                     side.add_to_path(1 + (n % paths) as u8, node);
                 }
             }
         }
-        self.found = found;
     }
 
     /// Reports the peers that were announced to ourselves.
@@ -294,6 +291,15 @@ impl Node {
             if surrounded {
                 self.look_around(id);
             }
+        }
+        self.forget_searches();
+    }
+
+    /// Gives back the room of the lookups when the last has ended.
+    pub(crate) fn forget_searches(&mut self) {
+        if self.searches.is_empty() {
+            self.searches = BTreeMap::new();
+            self.waiting = BTreeSet::new();
         }
     }
 

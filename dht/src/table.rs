@@ -16,6 +16,7 @@ use wire::{Id, NodeId};
 
 use crate::config::Config;
 use crate::contact::{Address, Contact, Status, secs};
+use crate::replies::Nodes;
 use crate::{NodeInfo, room};
 
 /// A bucket's own part; its contacts stand in the table.
@@ -29,6 +30,9 @@ struct Bucket {
     /// Whether a lookup was made for an id in it.
     searched: bool,
 }
+
+/// The vector of contacts grows by this part: they come slowly, and stay.
+const CONTACTS_PART: usize = 16;
 
 /// What became of a node that answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,7 +314,8 @@ impl<A: Address> Table<A> {
             self.spare.remove(0);
         }
         if self.rules.spare_max > 0 {
-            room::push(&mut self.spare, contact);
+            room::make_part(&mut self.spare, CONTACTS_PART);
+            self.spare.push(contact);
         }
     }
 
@@ -335,7 +340,7 @@ impl<A: Address> Table<A> {
     fn insert(&mut self, bucket: usize, contact: Contact<A>) {
         self.spare.retain(|c| c.id != contact.id);
         let at = self.spot(bucket, &contact.id).unwrap_or_else(|at| at);
-        room::make(&mut self.contacts);
+        room::make_part(&mut self.contacts, CONTACTS_PART);
         self.contacts.insert(at, contact);
         self.resize(bucket, true);
     }
@@ -419,15 +424,16 @@ impl<A: Address> Table<A> {
         target: &NodeId,
         n: usize,
         fit: impl Fn(&Contact<A>) -> bool,
-        out: &mut Vec<u8>,
+        out: &mut Nodes,
     ) {
         self.walk(
             target,
             n,
             |c| c.is_proven() && fit(c),
             |c| {
-                out.extend_from_slice(c.id.as_bytes());
-                out.extend_from_slice(c.addr.compact());
+                // There is room for as many as are told.
+                let _ = out.try_extend_from_slice(c.id.as_bytes());
+                let _ = out.try_extend_from_slice(c.addr.compact());
             },
         );
     }

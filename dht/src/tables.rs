@@ -17,6 +17,7 @@ use wire::time::Time;
 use crate::config::Config;
 use crate::contact::{Address, Contact, V4, V6};
 use crate::node::ContactInfo;
+use crate::replies::Nodes;
 use crate::table::{Heard, Table, Wanted};
 use crate::{NodeInfo, SocketId};
 
@@ -200,14 +201,14 @@ impl Tables {
         target: &NodeId,
         n: usize,
         asker: &SocketAddr,
-        out: &mut Vec<u8>,
+        out: &mut Nodes,
     ) {
         fn compact<A: Address>(
             table: &Table<A>,
             target: &NodeId,
             n: usize,
             asker: &SocketAddr,
-            out: &mut Vec<u8>,
+            out: &mut Nodes,
         ) {
             let (own, scope) = (A::new(asker), AddrScope::of(asker.ip()));
             let fit = |c: &Contact<A>| Some(c.addr) != own && c.scope().acceptable_from(scope);

@@ -23,7 +23,9 @@ struct Ballot {
 /// any id fits a Local one, so there is nothing to learn.
 #[derive(Clone)]
 pub(crate) struct Votes {
+    /// None before the first vote.
     ballots: Vec<Ballot>,
+    sockets: usize,
     min: usize,
     max: usize,
 }
@@ -31,7 +33,8 @@ pub(crate) struct Votes {
 impl Votes {
     pub(crate) fn new(config: &Config) -> Votes {
         Votes {
-            ballots: vec![Ballot::default(); config.sockets.len()],
+            ballots: Vec::new(),
+            sockets: config.sockets.len(),
             min: config.votes_min.max(1),
             max: config.votes_max.max(config.votes_min),
         }
@@ -48,6 +51,9 @@ impl Votes {
         let global = |ip| AddrScope::of(ip) == AddrScope::Global && is_unicast((ip, 1).into());
         if !global(from) || !global(ip) || from.is_ipv4() != ip.is_ipv4() {
             return None;
+        }
+        if self.ballots.is_empty() {
+            self.ballots = vec![Ballot::default(); self.sockets];
         }
         let ballot = self.ballots.get_mut(usize::from(socket.0))?;
         let network = networks(from)[if from.is_ipv4() { 1 } else { 2 }];
@@ -157,7 +163,7 @@ mod tests {
                 assert_eq!(votes.cast(VIA, from, ip.parse().unwrap()), None);
             }
         }
-        assert!(votes.ballots[0].votes.is_empty());
+        assert!(votes.ballots.is_empty());
     }
 
     #[test]
