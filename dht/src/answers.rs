@@ -20,8 +20,8 @@ impl Node {
         self.advance(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
-        let own = self.config.sockets.get(usize::from(local.0));
-        let same_family = own.is_some_and(|own| Family::of(own) == Family::of(&from));
+        let own = self.own.addr(local);
+        let same_family = own.is_some_and(|own| Family::of(&own) == Family::of(&from));
         if !same_family || !self.may_ask(&from) {
             self.stats.dropped_address += 1;
             return;
@@ -141,7 +141,7 @@ impl Node {
         nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
     ) -> (Vec<NodeInfo>, Vec<NodeInfo>) {
         let source = AddrScope::of(transaction.to.ip());
-        let (mut same, mut other) = (Vec::new(), Vec::new());
+        let (mut same, mut other) = (Vec::with_capacity(self.config.k.min(8)), Vec::new());
         for (id, addr) in nodes.take(self.config.reply_nodes_max) {
             let scope = AddrScope::of(addr.ip());
             let unfit = self.config.enforce_ids && !security::fits(&id, addr.ip());

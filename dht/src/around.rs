@@ -74,7 +74,7 @@ impl Node {
         let k = self.config.k.max(1);
         let mut found = Vec::with_capacity(k);
         let mut kths = Vec::new();
-        for (addr, own) in self.config.sockets.iter().zip(self.own.ids()) {
+        for (addr, own) in self.own.sockets().iter().zip(self.own.ids()) {
             if Family::of(addr) != family {
                 continue;
             }

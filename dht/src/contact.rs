@@ -22,11 +22,11 @@ pub(crate) trait Address: Copy + Eq + Debug {
     /// Its compact form (BEP 5, "Contact Encoding").
     fn compact(&self) -> &[u8];
 
-    /// The IP address without the port.
-    fn ip_bytes(&self) -> &[u8];
+    /// Whether both have the same IP address, whatever their ports.
+    fn same_ip(&self, other: &Self) -> bool;
 
-    /// The network that one owner is likely to hold: /24 or /64.
-    fn subnet(&self) -> &[u8];
+    /// Whether both are in a network that one owner is likely to hold: a /24 or a /64.
+    fn same_subnet(&self, other: &Self) -> bool;
 }
 
 /// IPv4 address and port.
@@ -53,12 +53,12 @@ impl Address for V4 {
         &self.0
     }
 
-    fn ip_bytes(&self) -> &[u8] {
-        &self.0[..4]
+    fn same_ip(&self, other: &V4) -> bool {
+        self.0.first_chunk::<4>() == other.0.first_chunk::<4>()
     }
 
-    fn subnet(&self) -> &[u8] {
-        &self.0[..3]
+    fn same_subnet(&self, other: &V4) -> bool {
+        self.0.first_chunk::<3>() == other.0.first_chunk::<3>()
     }
 }
 
@@ -79,12 +79,12 @@ impl Address for V6 {
         &self.0
     }
 
-    fn ip_bytes(&self) -> &[u8] {
-        &self.0[..16]
+    fn same_ip(&self, other: &V6) -> bool {
+        self.0.first_chunk::<16>() == other.0.first_chunk::<16>()
     }
 
-    fn subnet(&self) -> &[u8] {
-        &self.0[..8]
+    fn same_subnet(&self, other: &V6) -> bool {
+        self.0.first_chunk::<8>() == other.0.first_chunk::<8>()
     }
 }
 

@@ -113,11 +113,11 @@ impl Node {
                 Method::SampleInfohashes { target: *target, want: *want }
             }
             Ask::Announce { info_hash, port, seed, token } => {
-                let own = self.config.sockets.get(usize::from(transaction.via.0));
+                let own = self.own.addr(transaction.via);
                 Method::AnnouncePeer {
                     info_hash: *info_hash,
                     // Those who do not know `implied_port` get the best guess.
-                    port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
+                    port: port.or(own.map(|own| own.port())).unwrap_or(1).max(1),
                     implied_port: port.is_none(),
                     seed: *seed,
                     token,

@@ -184,8 +184,7 @@ impl Node {
             Goal::Refresh(socket) => Some(socket),
             _ => None,
         };
-        let own = |socket: SocketId| self.config.sockets.get(usize::from(socket.0));
-        let own = table.and_then(own).map(Family::of);
+        let own = table.and_then(|socket| self.own.addr(socket)).map(|own| Family::of(&own));
         self.tables.families().filter(move |family| own.is_none_or(|own| own == *family))
     }
 
@@ -236,7 +235,7 @@ impl Node {
 
     /// Reports the peers that were announced to ourselves.
     fn own_peers(&mut self, id: LookupId, search: &mut Search) {
-        let Some(&from) = self.config.sockets.first() else { return };
+        let Some(from) = self.own.addr(SocketId(0)) else { return };
         let Some(swarm) = self.store.find(&search.target) else { return };
         let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
         for family in self.tables.families() {
@@ -356,9 +355,7 @@ impl Node {
                         },
                         Goal::Get { seq } => Ask::Get { target, seq, want },
                         Goal::CountItem | Goal::Put { .. } => Ask::Get { target, seq: None, want },
-                        Goal::Sample if self.sampled.may_ask(self.now, &addr) => {
-                            Ask::Sample { target, want }
-                        }
+                        Goal::Sample if self.may_sample(&addr) => Ask::Sample { target, want },
                         _ => Ask::FindNode { target, want },
                     };
                     let purpose = Purpose::Lookup(id, key);
@@ -445,7 +442,7 @@ impl Node {
             self.bootstrap.announced = true;
             self.events.push_back(Event::Bootstrapped { contacts: self.tables.len() });
         }
-        match self.bootstrap.next(socket, success, self.config.sockets.len()) {
+        match self.bootstrap.next(socket, success, self.own.sockets().len()) {
             Some(next) => self.join(next),
             None => self.bootstrap.ended(self.now),
         }

@@ -14,7 +14,7 @@ use wire::rng::Rng;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::contact::{Address, Contact, V4, V6};
 use crate::node::ContactInfo;
 use crate::replies::Nodes;
@@ -56,13 +56,13 @@ impl Either {
 pub(crate) struct Tables(Vec<Either>);
 
 impl Tables {
-    /// Empty tables around these ids, one for each of `config.sockets`.
-    pub(crate) fn new(own: &[NodeId], config: &Config) -> Tables {
+    /// Empty tables around these ids, one for each of `sockets`.
+    pub(crate) fn new(own: &[NodeId], sockets: &[SocketAddr], config: &SharedConfig) -> Tables {
         let table = |(addr, own): (&SocketAddr, &NodeId)| match Family::of(addr) {
             Family::V4 => Either::V4(Table::new(*own, config)),
             Family::V6 => Either::V6(Table::new(*own, config)),
         };
-        Tables(config.sockets.iter().zip(own).map(table).collect())
+        Tables(sockets.iter().zip(own).map(table).collect())
     }
 
     fn of(&self, family: Family) -> impl Iterator<Item = &Either> {
@@ -268,10 +268,11 @@ impl Tables {
             }
         }
         let mut seen = BTreeSet::new();
+        let many = self.0.len() > 1;
         for either in &self.0 {
             with!(either, table => {
                 let all = table.contacts().iter().map(|c| describe(table, now, c));
-                out.extend(all.filter(|c| seen.insert(c.node)));
+                out.extend(all.filter(|c| !many || seen.insert(c.node)));
             });
         }
     }
@@ -280,6 +281,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use wire::Id;
     use wire::rng::seed_from_u64;
 
@@ -290,8 +292,8 @@ mod tests {
         let mut addrs: Vec<_> = (0..sockets).map(|n| ([90, n, 1, 1], 1).into()).collect();
         addrs.push("[2001:db8::1]:1".parse().unwrap());
         let ids: Vec<_> = (0..=sockets).map(|n| Id([n.reverse_bits(); 20])).collect();
-        let config = Config { wide_buckets: 0, ..Config::new(addrs) };
-        (Tables::new(&ids, &config), ids)
+        let config = SharedConfig::new(Config { wide_buckets: 0, ..Config::new(vec![]) });
+        (Tables::new(&ids, &addrs, &config), ids)
     }
 
     fn node(n: u32, rng: &mut Rng) -> NodeInfo {
