@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use dht::{Config, Event, Item, ItemKey, LookupId, Node, SocketId};
+use dht::{Config, Event, Item, ItemKey, LookupId, Node, SharedConfig, SocketId};
 use wire::rng::Seed;
 use wire::time::Time;
 use wire::{InfoHash, NodeId};
@@ -56,6 +57,10 @@ pub struct LookupOutcome {
     pub closest: Vec<NodeId>,
 }
 
+/// The numbers that all nodes have in common: the same in each world, so they never change.
+static CONFIG: LazyLock<SharedConfig> =
+    LazyLock::new(|| SharedConfig::new(Config::new(Vec::new()).among_thousands()));
+
 /// A DHT node on a host of a world.
 pub struct DhtHost {
     node: Node,
@@ -68,10 +73,8 @@ pub struct DhtHost {
 impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
-        let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
-        let config = config.among_thousands();
         DhtHost {
-            node: Node::new(config, seed, now),
+            node: Node::sharing(&CONFIG, vec![addr], Some(addr.ip()), seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
