@@ -9,6 +9,7 @@ mod content;
 mod dht_host;
 mod disk;
 mod edge;
+pub mod flow;
 mod host;
 mod link;
 mod packets;
