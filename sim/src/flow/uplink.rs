@@ -49,6 +49,8 @@ pub(super) struct Uplink {
     /// Streams in the order of their turns, as places in `streams`; the first is sending.
     ring: VecDeque<u16>,
     streams: Vec<Stream>,
+    /// Microseconds that something else takes before the next turn.
+    owed: u64,
     /// Blocks that were sent.
     pub(super) blocks: u64,
     /// Grows with every change of what happens next: older events mean nothing.
@@ -80,6 +82,13 @@ impl Uplink {
             None => passed + turns,
         };
         self.since + turn * self.span
+    }
+
+    /// Something else takes the line for so many microseconds, once the block under way is sent.
+    pub(super) fn delay(&mut self, micros: u64) {
+        if !self.ring.is_empty() {
+            self.owed += micros;
+        }
     }
 
     /// The turn, counted from `since`, with which the first transfer is through.
@@ -130,6 +139,7 @@ impl Uplink {
         };
         self.ring.pop_back();
         stream.active = false;
+        self.since += std::mem::take(&mut self.owed);
         self.join(self.since, place);
         Some(sent)
     }

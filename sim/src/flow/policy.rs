@@ -1,0 +1,251 @@
+//! What a researcher may replace: which piece is asked for, and who is unchoked.
+
+use client::{Choker, Config, ConnId, Contender};
+use wire::rng::Rng;
+
+use super::bits::{self, Counts};
+use super::draw::Draw;
+use super::maps::Maps;
+
+/// A peer's view when it may ask a neighbour for another piece.
+pub struct PieceView<'a> {
+    /// The peer.
+    pub peer: u32,
+    /// Whom it asks.
+    pub neighbour: u32,
+    /// Pieces that it has.
+    pub have: u32,
+    /// Its draws.
+    pub draw: &'a mut Draw,
+    pub(super) now: u64,
+    pub(super) candidates: &'a mut [u64],
+    pub(super) counts: &'a mut Counts,
+    pub(super) maps: &'a Maps,
+    /// Neighbours, and how far they are in microseconds.
+    pub(super) neighbours: (&'a [u32], &'a [u32]),
+}
+
+impl PieceView<'_> {
+    /// What may be chosen: pieces that the neighbour told of and that are neither here nor asked for.
+    /// A bit each, the lowest in the low bit of the first word. Never empty.
+    pub fn candidates(&self) -> &[u64] {
+        self.candidates
+    }
+
+    /// A candidate, each equally likely.
+    pub fn random(&mut self) -> Option<u32> {
+        bits::random(self.candidates, self.draw)
+    }
+
+    /// Counts of how many neighbours told of each piece, for [`PieceView::count`].
+    pub fn count_all(&mut self) {
+        self.counts.clear(self.maps.words);
+        for (&peer, &latency) in self.neighbours.0.iter().zip(self.neighbours.1) {
+            let set = self.counts.push(self.maps.of(peer));
+            self.maps.hide_late(peer, self.now, latency, set);
+        }
+        self.counts.add_up();
+    }
+
+    /// How many neighbours told of `piece`, once they were counted by [`PieceView::count_all`].
+    pub fn count(&self, piece: u32) -> u32 {
+        self.counts.of(piece)
+    }
+
+    /// A candidate of which the fewest neighbours told, each of these equally likely.
+    pub fn rarest(&mut self) -> Option<u32> {
+        self.count_all();
+        self.counts.keep_least(self.candidates);
+        self.random()
+    }
+}
+
+/// Which piece a peer asks for next.
+pub trait PiecePolicy {
+    /// One of the candidates of `view`; none asks for nothing until the neighbour has more.
+    fn pick(&self, view: &mut PieceView<'_>) -> Option<u32>;
+}
+
+/// As the shipped `Picker` chooses: the rarest among the neighbours' with random ties, after a few at
+/// random.
+#[derive(Clone, Copy, Debug)]
+pub struct RarestFirst {
+    /// Pieces taken at random before; default 4, as [`Config::random_first_pieces`].
+    pub random_first: u32,
+}
+
+impl Default for RarestFirst {
+    fn default() -> RarestFirst {
+        RarestFirst { random_first: Config::default().random_first_pieces }
+    }
+}
+
+impl PiecePolicy for RarestFirst {
+    fn pick(&self, view: &mut PieceView<'_>) -> Option<u32> {
+        if view.have < self.random_first { view.random() } else { view.rarest() }
+    }
+}
+
+/// Any piece, each equally likely.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomPiece;
+
+impl PiecePolicy for RandomPiece {
+    fn pick(&self, view: &mut PieceView<'_>) -> Option<u32> {
+        view.random()
+    }
+}
+
+/// The lowest piece, as who watches a film needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sequential;
+
+impl PiecePolicy for Sequential {
+    fn pick(&self, view: &mut PieceView<'_>) -> Option<u32> {
+        bits::lowest(view.candidates())
+    }
+}
+
+/// A neighbour at a choke round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neighbour {
+    /// The link to it: its name at this peer.
+    pub slot: u32,
+    /// The peer.
+    pub peer: u32,
+    /// Whether it wants anything of ours.
+    pub interested: bool,
+    /// Bytes per second that came from it since the last round.
+    pub down_rate: u64,
+    /// Bytes per second that went to it since the last round.
+    pub up_rate: u64,
+    /// Connected within the last two rounds.
+    pub newcomer: bool,
+}
+
+/// The peer that decides, at a choke round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Me {
+    /// The peer.
+    pub peer: u32,
+    /// It has all pieces.
+    pub complete: bool,
+}
+
+/// Whom one peer unchokes; each peer has its own.
+pub trait ChokePolicy {
+    /// A round: puts the slots of those that are unchoked until the next into `unchoked`, which is
+    /// empty. Neighbours that are not interested may be named; it has no effect.
+    fn round(&mut self, me: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>);
+
+    /// A neighbour became interested between rounds: whether it is unchoked at once.
+    fn admit(&mut self, slot: u32) -> bool {
+        let _ = slot;
+        false
+    }
+
+    /// A neighbour is gone or no longer interested.
+    fn leave(&mut self, slot: u32) {
+        let _ = slot;
+    }
+}
+
+impl<C: ChokePolicy + ?Sized> ChokePolicy for Box<C> {
+    fn round(&mut self, me: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>) {
+        (**self).round(me, all, rng, unchoked);
+    }
+
+    fn admit(&mut self, slot: u32) -> bool {
+        (**self).admit(slot)
+    }
+
+    fn leave(&mut self, slot: u32) {
+        (**self).leave(slot);
+    }
+}
+
+/// The rule that ships, run by the shipped [`Choker`] itself.
+pub struct Shipped(Choker);
+
+impl Shipped {
+    /// With the numbers of `config`.
+    pub fn new(config: &Config) -> Shipped {
+        Shipped(Choker::new(config.unchoke_slots, config.optimistic_rounds))
+    }
+}
+
+impl Default for Shipped {
+    fn default() -> Shipped {
+        Shipped::new(&Config::default())
+    }
+}
+
+impl ChokePolicy for Shipped {
+    fn round(&mut self, me: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>) {
+        let contender = |n: &Neighbour| Contender {
+            conn: ConnId::new(n.slot.into()),
+            interested: n.interested,
+            rate: if me.complete { n.up_rate } else { n.down_rate },
+            newcomer: n.newcomer,
+        };
+        let contenders: Vec<Contender> = all.iter().map(contender).collect();
+        let chosen = self.0.round(&contenders, rng);
+        unchoked.extend(chosen.iter().map(|conn| conn.number() as u32));
+    }
+
+    fn admit(&mut self, slot: u32) -> bool {
+        self.0.admit(ConnId::new(slot.into()))
+    }
+
+    fn leave(&mut self, slot: u32) {
+        self.0.leave(ConnId::new(slot.into()));
+    }
+}
+
+/// Cohen's rule as papers have it (BEP 3, IPTPS 2003): the best four by what they send, of a seed by
+/// what they take, and one at random for three rounds. Nobody is unchoked between rounds.
+#[derive(Clone, Debug, Default)]
+pub struct TitForTat {
+    rounds: u32,
+    optimistic: Option<u32>,
+}
+
+impl ChokePolicy for TitForTat {
+    fn round(&mut self, me: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>) {
+        let rate = |n: &Neighbour| if me.complete { n.up_rate } else { n.down_rate };
+        let mut ranked: Vec<&Neighbour> = all.iter().filter(|n| n.interested).collect();
+        ranked.sort_by_key(|n| (std::cmp::Reverse(rate(n)), n.slot));
+        let (best, rest) = ranked.split_at(ranked.len().min(4));
+        let stays = self.optimistic.is_some_and(|slot| rest.iter().any(|n| n.slot == slot));
+        if !stays || self.rounds.is_multiple_of(3) {
+            self.optimistic = rest.get(rng.index(rest.len())).map(|n| n.slot);
+        }
+        self.rounds += 1;
+        unchoked.extend(best.iter().map(|n| n.slot).chain(self.optimistic));
+    }
+}
+
+/// Five at random each round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomChoke;
+
+impl ChokePolicy for RandomChoke {
+    fn round(&mut self, _: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>) {
+        let wanting: Vec<u32> = all.iter().filter(|n| n.interested).map(|n| n.slot).collect();
+        unchoked.extend(rng.choose(wanting.len(), 5).map(|at| wanting[at]));
+    }
+}
+
+/// Everybody is unchoked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoChoke;
+
+impl ChokePolicy for NoChoke {
+    fn round(&mut self, _: Me, all: &[Neighbour], _: &mut Rng, unchoked: &mut Vec<u32>) {
+        unchoked.extend(all.iter().map(|n| n.slot));
+    }
+
+    fn admit(&mut self, _: u32) -> bool {
+        true
+    }
+}
