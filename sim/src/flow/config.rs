@@ -48,7 +48,7 @@ pub struct FlowScenario {
     pub pieces: u32,
     /// Bytes of a piece: a multiple of 16 KiB, or less.
     pub piece_length: u32,
-    /// Links of a peer on average. Each dials half as many; it takes twice as many at most.
+    /// Links of a peer on average. Each dials half as many; it takes three fifths more at most.
     pub degree: u32,
     /// The seeds' line.
     pub seed_access: Access,

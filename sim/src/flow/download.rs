@@ -22,7 +22,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         if edge.gap == 0 {
             return start;
         }
-        let span = client.request_slack.as_micros() as u64 + 4 * u64::from(self.latency[e]);
+        let span = client.request_slack.as_micros() as u64 + 4 * u64::from(self.edges[e].latency);
         let given = (span / u64::from(edge.gap)) as u32;
         (2 * given).max(start).min(client.reqq_default as u32)
     }
@@ -34,21 +34,23 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             return;
         }
         let may_ask = self.edges[e].flags & (flag::ASKS | flag::FAST) != 0;
-        let window = if may_ask { self.window(e) } else { 0 };
-        let mut hungry = false;
-        while may_ask {
-            let asked = u32::from(self.edges[e].asked);
-            if asked > 0 && asked + u32::from(self.unit) > window {
-                break;
-            }
-            let Some((piece, blocks)) = self.pick(p, slot) else {
-                hungry = self.edges[e].flags & flag::ASKS != 0;
-                break;
-            };
-            self.request(p, slot, piece, blocks);
-        }
+        let hungry = may_ask && self.ask(p, slot) && self.edges[e].flags & flag::ASKS != 0;
         self.peers[p as usize].starved |= hungry;
         self.listen(p, slot, hungry || self.wants[e] == NONE);
+    }
+
+    /// Asks a neighbour until its window is full; true if before that nothing is left to ask for.
+    fn ask(&mut self, p: u32, slot: u16) -> bool {
+        let e = self.edge_at(p, slot);
+        let window = self.window(e);
+        loop {
+            let asked = u32::from(self.edges[e].asked);
+            if asked > 0 && asked + u32::from(self.unit) > window {
+                return false;
+            }
+            let Some((piece, blocks)) = self.pick(p, slot) else { return true };
+            self.request(p, slot, piece, blocks);
+        }
     }
 
     /// Asks all neighbours again, after some found nothing.
@@ -66,12 +68,13 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     fn request(&mut self, p: u32, slot: u16, piece: u32, blocks: u16) {
         let e = self.edge_at(p, slot);
         self.edges[e].asked += blocks;
-        let (q, back) = (self.to[e], self.edges[e].back);
-        let ready = self.peers[p as usize].up.turn_at(self.now, slot) + u64::from(self.latency[e]);
+        let (q, back) = (self.edges[e].to, self.edges[e].back);
+        let ready =
+            self.peers[p as usize].up.turn_at(self.now, slot) + u64::from(self.edges[e].latency);
         let flags = self.edges[self.edge_at(q, back)].flags;
         if flags & flag::UNCHOKED == 0 && !self.is_fast(p, slot, piece) {
             // It was choked meanwhile, and does not know it yet.
-            let at = ready + u64::from(self.latency[e]);
+            let at = ready + u64::from(self.edges[e].latency);
             return self.post(q, p, at, Kind::Rejected, What { slot, piece, blocks });
         }
         let transfer = Transfer { piece, blocks, ready };
@@ -99,7 +102,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// new one, and in the end game a block that others owe.
     fn pick(&mut self, p: u32, slot: u16) -> Option<(u32, u16)> {
         let e = self.edge_at(p, slot);
-        let (q, latency) = (self.to[e], self.latency[e]);
+        let (q, latency) = (self.edges[e].to, self.edges[e].latency);
         if self.edges[e].flags & flag::ASKS == 0 {
             let words = self.maps.words;
             let busy = &self.busy[p as usize * words..(p as usize + 1) * words];
@@ -138,7 +141,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     fn pick_new(&mut self, p: u32, slot: u16) -> Option<u32> {
         let e = self.edge_at(p, slot);
         let words = self.maps.words;
-        let (q, latency) = (self.to[e], self.latency[e]);
+        let (q, latency) = (self.edges[e].to, self.edges[e].latency);
         let busy = &self.busy[p as usize * words..(p as usize + 1) * words];
         let mut any = 0;
         for ((out, has), busy) in self.candidates.iter_mut().zip(self.maps.of(q)).zip(busy) {
@@ -213,7 +216,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
                 return None;
             }
         }
-        let (q, latency) = (self.to[e], self.latency[e]);
+        let (q, latency) = (self.edges[e].to, self.edges[e].latency);
         let (theirs, ours) = (self.maps.of(q), self.maps.of(p));
         for (at, out) in self.candidates.iter_mut().enumerate() {
             *out = theirs[at] & busy[at] & !ours[at];
@@ -263,7 +266,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     pub(super) fn rejected(&mut self, event: Event) {
         let Event { to: p, from, slot, piece, blocks, .. } = event;
         let e = self.edge_at(p, slot);
-        if self.to[e] != from || self.is_complete(p) {
+        if self.edges[e].to != from || self.is_complete(p) {
             return;
         }
         self.edges[e].asked = self.edges[e].asked.saturating_sub(blocks);
@@ -275,7 +278,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// The other end choked or unchoked `p`.
     pub(super) fn choked(&mut self, p: u32, from: u32, slot: u16) {
         let e = self.edge_at(p, slot);
-        if self.to[e] != from {
+        if self.edges[e].to != from {
             return;
         }
         let other = self.edge_at(from, self.edges[e].back);
@@ -295,7 +298,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// A neighbour told of a piece that `p` waited for.
     pub(super) fn have(&mut self, p: u32, from: u32, slot: u16, piece: u32) {
         let e = self.edge_at(p, slot);
-        if self.to[e] != from || self.is_complete(p) {
+        if self.edges[e].to != from || self.is_complete(p) {
             return;
         }
         if self.wants[e] == NONE && !bits::get(self.maps.of(p), piece) {
@@ -311,7 +314,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             return;
         }
         let e = self.edge_at(p, slot);
-        let is_linked = self.to[e] == from;
+        let is_linked = self.edges[e].to == from;
         if is_linked {
             let now = self.now;
             let edge = &mut self.edges[e];
@@ -382,7 +385,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             if self.edges[e].asked == 0 || self.edges[e].flags & flag::UP == 0 {
                 continue;
             }
-            let (other, back) = (self.to[e] as usize, self.edges[e].back);
+            let (other, back) = (self.edges[e].to as usize, self.edges[e].back);
             if self.peers[other].up.owes(back, piece) {
                 self.tell(p, slot, Kind::Cancel, piece, blocks);
             }
@@ -410,17 +413,29 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             }
         }
         if self.peers[p as usize].hearers > 0 {
-            for slot in self.slots(p) {
-                let e = start + slot as usize;
-                if self.edges[e].flags & flag::HEARS != 0 {
-                    let (to, back) = (self.to[e], self.edges[e].back);
-                    let at = leaves + u64::from(self.latency[e]);
-                    self.post(p, to, at, Kind::Have, What { slot: back, piece, blocks: 0 });
-                }
-            }
+            self.tell_hearers(p, piece, leaves);
         }
         if self.is_complete(p) {
             self.complete(p);
+        }
+    }
+    /// Tells those of a piece who wait for one, and to whom it may be of use; it leaves at `leaves`.
+    fn tell_hearers(&mut self, p: u32, piece: u32, leaves: u64) {
+        let words = self.maps.words;
+        for slot in self.slots(p) {
+            let e = self.edge_at(p, slot);
+            let edge = &self.edges[e];
+            if edge.flags & flag::HEARS == 0 {
+                continue;
+            }
+            let (q, back) = (self.edges[e].to, edge.back);
+            let busy = &self.busy[q as usize * words..(q as usize + 1) * words];
+            let wants_none = || self.wants[self.edge_at(q, back)] == NONE;
+            if bits::get(busy, piece) && (bits::get(self.maps.of(q), piece) || !wants_none()) {
+                continue;
+            }
+            let at = leaves + u64::from(self.edges[e].latency);
+            self.post(p, q, at, Kind::Have, What { slot: back, piece, blocks: 0 });
         }
     }
 }

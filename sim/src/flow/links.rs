@@ -58,7 +58,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     fn free_slot(&self, p: u32) -> Option<u16> {
         let slots = self.peers[p as usize].slots;
         let mut used = 0..slots;
-        let free = used.find(|&slot| self.to[self.edge_at(p, slot)] == self.config.peers);
+        let free = used.find(|&slot| self.edges[self.edge_at(p, slot)].to == self.config.peers);
         free.or_else(|| ((slots as usize) < self.stride).then_some(slots))
     }
 
@@ -75,7 +75,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         for (a, slot, b, back) in [(p, ours, q, theirs), (q, theirs, p, ours)] {
             let e = self.edge_at(a, slot);
             (self.to[e], self.latency[e], self.wants[e]) = (b, latency, NONE);
-            self.edges[e] = Edge { back, current: NONE, ..Edge::default() };
+            self.edges[e] = Edge { to: b, latency, back, current: NONE, ..Edge::default() };
             let peer = &mut self.peers[a as usize];
             peer.slots = peer.slots.max(slot + 1);
             self.minds[a as usize].links += 1;
@@ -88,7 +88,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// `p` and the other end of `slot` know each other.
     pub(super) fn link(&mut self, p: u32, from: u32, slot: u16) {
         let e = self.edge_at(p, slot);
-        if self.to[e] != from || self.edges[e].flags & flag::UP != 0 {
+        if self.edges[e].to != from || self.edges[e].flags & flag::UP != 0 {
             return;
         }
         let ends = [(p, slot, from), (from, self.edges[e].back, p)];
@@ -129,7 +129,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// stays so for longer.
     pub(super) fn look(&mut self, p: u32, slot: u16) {
         let e = self.edge_at(p, slot);
-        let (q, latency) = (self.to[e], self.latency[e]);
+        let (q, latency) = (self.edges[e].to, self.edges[e].latency);
         let words = self.maps.words;
         self.candidates.copy_from_slice(self.maps.of(q));
         self.maps.hide_late(q, self.now, latency, &mut self.candidates);
@@ -154,7 +154,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             return;
         }
         self.edges[e].flags ^= flag::LISTENS;
-        let (q, back) = (self.to[e], self.edges[e].back);
+        let (q, back) = (self.edges[e].to, self.edges[e].back);
         let other = self.edge_at(q, back);
         self.edges[other].flags ^= flag::HEARS;
         let hearers = &mut self.peers[q as usize].hearers;
@@ -188,7 +188,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     pub(super) fn go(&mut self, p: u32) {
         self.sum_pairs();
         for slot in self.slots(p) {
-            if self.to[self.edge_at(p, slot)] != self.config.peers {
+            if self.edges[self.edge_at(p, slot)].to != self.config.peers {
                 self.part(p, slot);
             }
         }
@@ -206,7 +206,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// The link `slot` of `p`, who goes, ends.
     fn part(&mut self, p: u32, slot: u16) {
         let e = self.edge_at(p, slot);
-        let (q, back) = (self.to[e], self.edges[e].back);
+        let (q, back) = (self.edges[e].to, self.edges[e].back);
         let other = self.edge_at(q, back);
         let is_up = self.edges[e].flags & flag::UP != 0;
         if is_up {
@@ -228,10 +228,10 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
                 self.peers[q as usize].hearers -= 1;
             }
         }
-        self.to[e] = self.config.peers;
-        self.to[other] = self.config.peers;
-        self.edges[e] = Edge::default();
-        self.edges[other] = Edge::default();
+        for end in [e, other] {
+            self.to[end] = self.config.peers;
+            self.edges[end] = Edge { to: self.config.peers, ..Edge::default() };
+        }
         let links = &mut self.minds[q as usize].links;
         *links -= 1;
         if u32::from(*links) + 1 == self.config.degree / 2 {

@@ -249,3 +249,110 @@ impl ChokePolicy for NoChoke {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client::Picker;
+    use client::wire::bitfield::Bitfield;
+
+    const PIECES: u32 = 150;
+
+    /// Neighbours with random pieces, some of them told just now, and what is begun here.
+    fn swarm(rng: &mut Rng) -> (Maps, Vec<u32>, Vec<Bitfield>, Bitfield) {
+        let mut maps = Maps::new(12, PIECES, 4);
+        let mut known = Vec::new();
+        let mut latency = Vec::new();
+        for peer in 0..12 {
+            let share = [0.0, 0.1, 0.5, 0.9, 1.0][rng.index(5)];
+            let mut set = Bitfield::new(PIECES);
+            latency.push(rng.below(1_000));
+            for piece in (0..PIECES).filter(|_| rng.chance(share)) {
+                // Known by 2,000 at the latest, but for four late ones.
+                bits::insert(maps.of_mut(peer), piece);
+                set.set(piece);
+            }
+            for nth in 0..rng.below(4) {
+                let (piece, at) = (rng.below(PIECES), 1_000 + u64::from(rng.below(1_000)));
+                if !set.get(piece) {
+                    maps.add(peer, piece, nth, at);
+                    if at + u64::from(latency[peer as usize]) <= 2_000 {
+                        set.set(piece);
+                    }
+                }
+            }
+            known.push(set);
+        }
+        let mut busy = Bitfield::new(PIECES);
+        (0..PIECES).filter(|_| rng.chance(0.4)).for_each(|piece| busy.set(piece));
+        (maps, latency, known, busy)
+    }
+
+    #[test]
+    fn rarest_first_chooses_as_the_shipped_picker_does() {
+        let mut rng = Rng::new(&[4; 32]);
+        let mut counts = Counts::default();
+        let (mut ties, mut hits) = (0, 0);
+        for _ in 0..300 {
+            let (maps, latency, known, busy) = swarm(&mut rng);
+            let neighbour = rng.below(12);
+            let has = &known[neighbour as usize];
+            let free: Vec<u32> = has.ones().filter(|&piece| !busy.get(piece)).collect();
+            let mut draw = Draw::new(rng.u64());
+            let mut rarest = |draw: &mut Draw| {
+                let mut candidates = vec![0; maps.words];
+                free.iter().for_each(|&piece| bits::insert(&mut candidates, piece));
+                let mut view = PieceView {
+                    peer: 12,
+                    neighbour,
+                    have: 4,
+                    draw,
+                    now: 2_000,
+                    candidates: &mut candidates,
+                    counts: &mut counts,
+                    maps: &maps,
+                    neighbours: (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], &latency),
+                };
+                let chosen = RarestFirst::default().pick(&mut view);
+                // What is left of the candidates is what it drew from.
+                (chosen, candidates)
+            };
+            let mut picker = Picker::new(PIECES, &busy, Rng::new(&rng.bytes()));
+            known.iter().for_each(|set| picker.add_peer(set));
+            let shipped = picker.take_rarest(has);
+            let (chosen, set) = rarest(&mut draw);
+            assert_eq!(chosen.is_some(), shipped.is_some());
+            let (Some(chosen), Some(shipped)) = (chosen, shipped) else { continue };
+            assert!(bits::get(&set, shipped) && bits::get(&set, chosen), "{chosen} {shipped}");
+            // Both draw anew among equals, so they differ at times.
+            ties += u32::from(set.iter().map(|word| word.count_ones()).sum::<u32>() > 4);
+            hits += u32::from(chosen == shipped);
+        }
+        assert!(ties > 30 && hits < 290, "{ties} {hits}");
+    }
+
+    #[test]
+    fn tit_for_tat_unchokes_the_best_four_and_one_more() {
+        let all: Vec<Neighbour> = (0..8)
+            .map(|slot| Neighbour {
+                slot,
+                peer: slot,
+                interested: slot != 7,
+                down_rate: u64::from(slot),
+                up_rate: u64::from(9 - slot),
+                newcomer: false,
+            })
+            .collect();
+        let mut rng = Rng::new(&[1; 32]);
+        let round = |policy: &mut TitForTat, complete, rng: &mut Rng| {
+            let mut unchoked = Vec::new();
+            policy.round(Me { peer: 9, complete }, &all, rng, &mut unchoked);
+            unchoked
+        };
+        let mut policy = TitForTat::default();
+        let first = round(&mut policy, false, &mut rng);
+        assert_eq!((first.len(), &first[..4]), (5, &[6, 5, 4, 3][..]));
+        assert_eq!(round(&mut policy, false, &mut rng), first);
+        assert_eq!(round(&mut TitForTat::default(), true, &mut rng)[..4], [0, 1, 2, 3]);
+    }
+}

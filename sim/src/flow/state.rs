@@ -37,6 +37,10 @@ pub(super) mod flag {
 /// One end of a link.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Edge {
+    /// The other end.
+    pub(super) to: u32,
+    /// How far it is, in microseconds.
+    pub(super) latency: u32,
     /// When the other end last sent something, in microseconds.
     pub(super) last: u64,
     /// When both ends knew each other, in microseconds.
@@ -151,9 +155,9 @@ pub(super) struct Swarm<'a, P, C> {
     pub(super) maps: Maps,
     /// Pieces that are here or begun, of all peers.
     pub(super) busy: Vec<u64>,
-    /// The other end of each link; nobody, a peer without pieces, where there is none.
+    /// The other end of each link and how far it is, once more, for who looks at all of a peer's:
+    /// nobody, a peer without pieces, where there is none.
     pub(super) to: Vec<u32>,
-    /// How far it is, in microseconds.
     pub(super) latency: Vec<u32>,
     /// A piece that it has and we lack.
     pub(super) wants: Vec<u32>,
@@ -179,7 +183,7 @@ impl<'a, P, C> Swarm<'a, P, C> {
         let seed = seed_from_u64(config.seed);
         let mut rng = Rng::new(&child_seed(&seed, "flow", 0));
         let peers = config.peers as usize;
-        let stride = (config.degree as usize * 2).min(peers - 1);
+        let stride = (config.degree as usize * 8 / 5).min(peers - 1);
         let cut = config.cut();
         let accesses = accesses(config, &mut rng);
         let came = arrivals(config, &mut rng);
@@ -201,7 +205,7 @@ impl<'a, P, C> Swarm<'a, P, C> {
             to: vec![config.peers; peers * stride],
             latency: vec![0; peers * stride],
             wants: vec![NONE; peers * stride],
-            edges: vec![Edge::default(); peers * stride],
+            edges: vec![Edge { to: config.peers, ..Edge::default() }; peers * stride],
             peers: accesses.iter().map(|access| peer(*access, cut, rng.u64())).collect(),
             minds: (0..config.peers).map(|p| mind(choker(p), came[p as usize], &seed, p)).collect(),
             present: Vec::new(),
@@ -226,8 +230,8 @@ impl<'a, P, C> Swarm<'a, P, C> {
     /// A message of `p` to the other end of its link `slot`: it waits for its stream's turn.
     pub(super) fn tell(&mut self, p: u32, slot: u16, kind: Kind, piece: u32, blocks: u16) {
         let e = self.edge_at(p, slot);
-        let (to, back) = (self.to[e], self.edges[e].back);
-        let at = self.peers[p as usize].up.turn_at(self.now, slot) + u64::from(self.latency[e]);
+        let (to, back, latency) = (self.edges[e].to, self.edges[e].back, self.edges[e].latency);
+        let at = self.peers[p as usize].up.turn_at(self.now, slot) + u64::from(latency);
         self.post(p, to, at, kind, What { slot: back, piece, blocks });
     }
 

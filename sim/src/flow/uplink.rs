@@ -17,16 +17,71 @@ pub(super) struct Transfer {
 
 /// What is to be sent to one neighbour.
 #[derive(Debug, Default)]
-pub(super) struct Stream {
+struct Stream {
     /// The neighbour's slot.
-    pub(super) slot: u16,
+    slot: u16,
     /// It has a turn.
     active: bool,
-    /// Blocks of the first transfer that are still to be sent.
-    left: u16,
-    /// When the first block of the first transfer began to be sent, in microseconds.
+    /// When the first transfer came to have turns, in microseconds.
     began: u64,
     queue: VecDeque<Transfer>,
+}
+
+/// The turn of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    slot: u16,
+    /// Where the stream stands.
+    place: u16,
+    /// Blocks of its first transfer that are still to be sent.
+    left: u16,
+}
+
+/// Turns that lie in the peer itself.
+const NEAR: usize = 8;
+
+/// Turns, the first one's block being sent. A few lie where the peer does: to look at them costs no
+/// way to memory.
+#[derive(Debug, Default)]
+struct Turns {
+    len: u16,
+    near: [Turn; NEAR],
+    /// All of them, while they are more.
+    far: Vec<Turn>,
+}
+
+impl Turns {
+    fn all(&self) -> &[Turn] {
+        if self.far.is_empty() { &self.near[..self.len as usize] } else { &self.far }
+    }
+
+    fn all_mut(&mut self) -> &mut [Turn] {
+        if self.far.is_empty() { &mut self.near[..self.len as usize] } else { &mut self.far }
+    }
+
+    fn push(&mut self, turn: Turn) {
+        let len = self.len as usize;
+        if self.far.is_empty() && len < NEAR {
+            self.near[len] = turn;
+        } else {
+            if self.far.is_empty() {
+                self.far.extend_from_slice(&self.near);
+            }
+            self.far.push(turn);
+        }
+        self.len += 1;
+    }
+
+    fn remove(&mut self, at: usize) {
+        let all = self.all_mut();
+        all[at..].rotate_left(1);
+        self.len -= 1;
+        self.far.pop();
+        if self.far.len() == NEAR {
+            self.near.copy_from_slice(&self.far);
+            self.far.clear();
+        }
+    }
 }
 
 /// A transfer that is through.
@@ -42,19 +97,18 @@ pub(super) struct Sent {
 /// The uplink of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Uplink {
-    /// Microseconds that a block takes, its header with it.
-    span: u64,
     /// When the block that is being sent began.
     since: u64,
-    /// Streams in the order of their turns, as places in `streams`; the first is sending.
-    ring: VecDeque<u16>,
-    streams: Vec<Stream>,
+    turns: Turns,
+    /// Grows with every change of what happens next: older events mean nothing.
+    pub(super) version: u32,
+    /// Microseconds that a block takes, its header with it.
+    span: u64,
     /// Microseconds that something else takes before the next turn.
     owed: u64,
     /// Blocks that were sent.
     pub(super) blocks: u64,
-    /// Grows with every change of what happens next: older events mean nothing.
-    pub(super) version: u32,
+    streams: Vec<Stream>,
 }
 
 impl Uplink {
@@ -63,21 +117,15 @@ impl Uplink {
         Uplink { span: span.max(1), ..Uplink::default() }
     }
 
-    /// Streams that have a turn.
-    pub(super) fn active(&self) -> usize {
-        self.ring.len()
-    }
-
     /// When a message for `slot` leaves that is queued now: messages take their stream's turn.
     pub(super) fn turn_at(&self, now: u64, slot: u16) -> u64 {
-        let turns = self.ring.len() as u64;
+        let turns = u64::from(self.turns.len);
         if turns == 0 {
             return now;
         }
-        let is_it = |place: &u16| self.streams[*place as usize].slot == slot;
         // Turns may have passed that were not reckoned yet; the one that is under way is not its.
         let passed = now.saturating_sub(self.since) / self.span;
-        let turn = match self.ring.iter().position(is_it) {
+        let turn = match self.turns.all().iter().position(|turn| turn.slot == slot) {
             Some(at) => passed + 1 + (at as u64 + turns - (passed + 1) % turns) % turns,
             None => passed + turns,
         };
@@ -86,19 +134,16 @@ impl Uplink {
 
     /// Something else takes the line for so many microseconds, once the block under way is sent.
     pub(super) fn delay(&mut self, micros: u64) {
-        if !self.ring.is_empty() {
+        if self.turns.len > 0 {
             self.owed += micros;
         }
     }
 
     /// The turn, counted from `since`, with which the first transfer is through.
     fn through(&self) -> Option<u64> {
-        let turns = self.ring.len() as u64;
-        let ends = self.ring.iter().zip(1..).map(|(&place, nth)| {
-            let left = u64::from(self.streams[place as usize].left);
-            (left.saturating_sub(1)) * turns + nth
-        });
-        ends.min()
+        let turns = u64::from(self.turns.len);
+        let all = self.turns.all().iter().zip(1..);
+        all.map(|(turn, nth)| u64::from(turn.left.saturating_sub(1)) * turns + nth).min()
     }
 
     /// When the next transfer is through, in microseconds.
@@ -111,37 +156,34 @@ impl Uplink {
     pub(super) fn advance(&mut self, now: u64) -> Option<Sent> {
         let through = self.through()?;
         let passed = (now.saturating_sub(self.since) / self.span).min(through);
-        let turns = self.ring.len() as u64;
+        if passed == 0 {
+            return None;
+        }
+        let turns = u64::from(self.turns.len);
         let (rounds, extra) = (passed / turns, (passed % turns) as usize);
-        for (nth, &place) in self.ring.iter().enumerate() {
-            let stream = &mut self.streams[place as usize];
-            let done = rounds as u16 + u16::from(nth < extra);
-            let full = stream.queue.front().is_some_and(|first| first.blocks == stream.left);
-            if full && done > 0 {
-                stream.began = self.since + nth as u64 * self.span;
-            }
-            stream.left -= done;
+        let all = self.turns.all_mut();
+        for (nth, turn) in all.iter_mut().enumerate() {
+            turn.left -= rounds as u16 + u16::from(nth < extra);
+        }
+        // Few turns of few: quicker than a call to move memory.
+        for _ in 0..extra {
+            (1..all.len()).for_each(|at| all.swap(at - 1, at));
         }
         self.blocks += passed;
         self.since += passed * self.span;
-        self.ring.rotate_left(extra);
         if passed < through {
             return None;
         }
-        let place = *self.ring.back()?;
+        let last = self.turns.len as usize - 1;
+        let place = self.turns.all()[last].place;
+        self.turns.remove(last);
         let stream = &mut self.streams[place as usize];
-        let first = stream.queue.pop_front()?;
-        let sent = Sent {
-            slot: stream.slot,
-            piece: first.piece,
-            blocks: first.blocks,
-            began: stream.began,
-        };
-        self.ring.pop_back();
         stream.active = false;
+        let first = stream.queue.pop_front()?;
+        let (slot, began) = (stream.slot, stream.began);
         self.since += std::mem::take(&mut self.owed);
         self.join(self.since, place);
-        Some(sent)
+        Some(Sent { slot, piece: first.piece, blocks: first.blocks, began })
     }
 
     /// Gives the stream at `place` a turn if it has something to send. If not now, says when.
@@ -152,17 +194,19 @@ impl Uplink {
             return Some(first.ready);
         }
         stream.active = true;
-        stream.left = first.blocks;
         stream.began = now;
-        if self.ring.is_empty() {
-            self.since = now;
+        let turn = Turn { slot: stream.slot, place, left: first.blocks };
+        if self.turns.len == 0 {
+            self.since = self.since.max(now);
         }
-        self.ring.push_back(place);
+        self.turns.push(turn);
         None
     }
 
     fn place(&self, slot: u16) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.slot == slot)
+        let turn = self.turns.all().iter().find(|turn| turn.slot == slot);
+        let place = turn.map(|turn| turn.place as usize);
+        place.or_else(|| self.streams.iter().position(|stream| stream.slot == slot))
     }
 
     /// Queues a transfer. Gives the time at which to [`Uplink::wake`] the stream, if that is to be.
@@ -202,67 +246,73 @@ impl Uplink {
         mut dropped: impl FnMut(Sent, u16),
     ) {
         let Some(place) = self.place(slot) else { return };
-        let sending = self.ring.front() == Some(&(place as u16));
         let stream = &mut self.streams[place];
-        let (active, left, began) = (stream.active, stream.left, stream.began);
-        let mut kept_first = false;
+        let began = stream.began;
+        let at = self.turns.all().iter().position(|turn| turn.slot == slot);
+        let mut keeps_turn = false;
         for (nth, mut transfer) in std::mem::take(&mut stream.queue).into_iter().enumerate() {
-            let first = nth == 0 && active;
-            let mut unsent = if first { left } else { transfer.blocks };
+            let turn = at.filter(|_| nth == 0).map(|at| (at, &mut self.turns.all_mut()[at]));
             if keeps(transfer.piece) {
-                kept_first |= first;
+                keeps_turn |= turn.is_some();
                 stream.queue.push_back(transfer);
                 continue;
             }
+            let mut unsent = turn.as_ref().map_or(transfer.blocks, |(_, turn)| turn.left);
             let mut sent = transfer.blocks - unsent;
-            if first && sending {
+            if let Some((0, turn)) = turn {
                 // The block that is under way is the last.
                 unsent -= 1;
                 transfer.blocks = sent + 1;
-                stream.left = 1;
+                turn.left = 1;
                 stream.queue.push_back(transfer);
-                kept_first = true;
-                sent = 0;
+                (keeps_turn, sent) = (true, 0);
             }
             dropped(Sent { slot, piece: transfer.piece, blocks: sent, began }, unsent);
         }
-        if active && !kept_first {
-            self.leave(place);
+        if let Some(at) = at.filter(|_| !keeps_turn) {
+            stream.active = false;
+            self.turns.remove(at);
+            self.join(self.since, place as u16);
         }
     }
 
     /// Takes one block of `piece` back that was not sent yet; whether there was one.
     pub(super) fn drop_block(&mut self, slot: u16, piece: u32) -> bool {
         let Some(place) = self.place(slot) else { return false };
-        let stream = &mut self.streams[place];
-        let Some(at) = stream.queue.iter().position(|t| t.piece == piece) else { return false };
-        if at == 0 && stream.active {
+        let queue = &mut self.streams[place].queue;
+        let Some(at) = queue.iter().position(|transfer| transfer.piece == piece) else {
+            return false;
+        };
+        let mut turns = self.turns.all_mut().iter_mut();
+        if let Some(turn) = turns.find(|turn| turn.slot == slot && at == 0) {
             // The last one is sent: what was sent of the piece comes with it.
-            if stream.left == 1 {
+            if turn.left == 1 {
                 return false;
             }
-            stream.left -= 1;
+            turn.left -= 1;
         }
-        stream.queue[at].blocks -= 1;
-        if stream.queue[at].blocks == 0 {
-            stream.queue.remove(at);
+        queue[at].blocks -= 1;
+        if queue[at].blocks == 0 {
+            queue.remove(at);
         }
         true
     }
 
-    fn leave(&mut self, place: usize) {
-        self.streams[place].active = false;
-        let first = self.ring.front() == Some(&(place as u16));
-        self.ring.retain(|other| *other as usize != place);
-        debug_assert!(!first || self.ring.is_empty(), "a block that is being sent is sent");
-        self.join(self.since, place as u16);
-    }
-
-    /// Forgets streams that have nothing to send, if there are many.
+    /// Forgets streams that have nothing to send.
     pub(super) fn tidy(&mut self) {
-        if self.ring.is_empty() {
-            self.streams.retain(|stream| !stream.queue.is_empty());
+        let mut kept = 0;
+        for place in 0..self.streams.len() {
+            if self.streams[place].queue.is_empty() {
+                continue;
+            }
+            self.streams.swap(kept, place);
+            let turn = self.turns.all_mut().iter_mut().find(|turn| turn.place as usize == place);
+            if let Some(turn) = turn {
+                turn.place = kept as u16;
+            }
+            kept += 1;
         }
+        self.streams.truncate(kept);
     }
 }
 

@@ -47,12 +47,12 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// Blocks left: when they are through the other end's downlink, which they enter as they come.
     fn deliver(&mut self, p: u32, sent: Sent) {
         let e = self.edge_at(p, sent.slot);
-        let q = self.to[e];
+        let q = self.edges[e].to;
         if q == self.config.peers || sent.blocks == 0 {
             return;
         }
         self.edges[e].sent += u32::from(sent.blocks) * self.cut.block_len as u32;
-        let (back, latency) = (self.edges[e].back, u64::from(self.latency[e]));
+        let (back, latency) = (self.edges[e].back, u64::from(self.edges[e].latency));
         let other = &mut self.peers[q as usize];
         let begin = other.down_free.max(sent.began + latency);
         other.down_free = begin + u64::from(sent.blocks) * other.down_span;
@@ -80,7 +80,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             let span = self.now - edge.since;
             all.push(Neighbour {
                 slot: slot.into(),
-                peer: self.to[e],
+                peer: edge.to,
                 interested: edge.flags & flag::INTERESTED != 0,
                 down_rate: rate(std::mem::take(&mut edge.got), span),
                 up_rate: rate(std::mem::take(&mut edge.sent), span),
@@ -117,7 +117,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             return;
         }
         self.edges[e].flags &= !flag::UNCHOKED;
-        let (q, back) = (self.to[e], self.edges[e].back);
+        let (q, back) = (self.edges[e].to, self.edges[e].back);
         let fast: Vec<u32> = match self.edges[self.edge_at(q, back)].flags & flag::FAST {
             0 => Vec::new(),
             _ => self.fast_pieces(q).collect(),
@@ -151,7 +151,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// A neighbour began or ceased to want something.
     pub(super) fn interest(&mut self, p: u32, from: u32, slot: u16) {
         let e = self.edge_at(p, slot);
-        if self.to[e] != from {
+        if self.edges[e].to != from {
             return;
         }
         let other = self.edge_at(from, self.edges[e].back);
@@ -172,7 +172,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// A neighbour no longer wants blocks; those that were not sent are rejected.
     pub(super) fn cancelled(&mut self, event: Event) {
         let Event { to: p, from, slot, piece, blocks, .. } = event;
-        if self.to[self.edge_at(p, slot)] != from {
+        if self.edges[self.edge_at(p, slot)].to != from {
             return;
         }
         self.advance(p);

@@ -72,6 +72,8 @@ pub(super) struct Wheel {
     ring: Vec<Vec<Event>>,
     ring_len: usize,
     far: BinaryHeap<Reverse<Event>>,
+    /// Room of ticks that are over, for others.
+    spare: Vec<Vec<Event>>,
 }
 
 impl Wheel {
@@ -83,6 +85,7 @@ impl Wheel {
             ring: vec![Vec::new(); RING],
             ring_len: 0,
             far: BinaryHeap::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -92,7 +95,11 @@ impl Wheel {
         if tick <= self.tick {
             self.added.push(Reverse(event));
         } else if tick - self.tick < RING as u64 {
-            self.ring[tick as usize % RING].push(event);
+            let bucket = &mut self.ring[tick as usize % RING];
+            if bucket.capacity() == 0 {
+                *bucket = self.spare.pop().unwrap_or_default();
+            }
+            bucket.push(event);
             self.ring_len += 1;
         } else {
             self.far.push(Reverse(event));
@@ -119,9 +126,11 @@ impl Wheel {
             _ if self.ring_len > 0 => self.tick + 1,
             far => far?,
         };
-        let bucket = &mut self.ring[self.tick as usize % RING];
-        self.ring_len -= bucket.len();
-        std::mem::swap(&mut self.current, bucket);
+        let bucket = std::mem::take(&mut self.ring[self.tick as usize % RING]);
+        if bucket.capacity() > 0 {
+            self.ring_len -= bucket.len();
+            self.spare.push(std::mem::replace(&mut self.current, bucket));
+        }
         self.current.sort_unstable_by(|a, b| b.cmp(a));
         while let Some(Reverse(event)) = self.far.peek().copied() {
             if event.at >> TICK_BITS > self.tick {
