@@ -197,7 +197,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         let Some(open) = partials.find(|open| open.piece == piece) else { return 0 };
         let blocks = open.free.min(unit);
         open.free -= blocks;
-        self.tally.split += u64::from(unit == whole);
+        self.tally.split += 1;
         blocks
     }
 
@@ -224,6 +224,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         self.maps.hide_late(q, self.now, latency, &mut self.candidates);
         let piece = bits::lowest(&self.candidates)?;
         let whole = self.cut.blocks;
+        self.tally.split += 1;
         let partials = &mut self.peers[p as usize].partials;
         match partials.iter_mut().find(|open| open.piece == piece) {
             Some(open) => open.again = true,
@@ -319,7 +320,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             let now = self.now;
             let edge = &mut self.edges[e];
             edge.asked = edge.asked.saturating_sub(blocks);
-            edge.got += u32::from(blocks) * self.cut.block_len as u32;
+            edge.got = edge.got.saturating_add(u32::from(blocks) * self.cut.block_len as u32);
             let gap = ((now - edge.last) / u64::from(blocks)).min(u64::from(u32::MAX) / 4) as u32;
             edge.gap = match (edge.last, edge.gap) {
                 (0, _) => 0,

@@ -137,7 +137,7 @@ pub(super) struct Tally {
     pub(super) pair_time: u128,
     pub(super) want_time: u128,
     pub(super) summed: u64,
-    /// Pieces of which blocks came from more than one neighbour.
+    /// Pieces of which blocks may have come from more than one neighbour, or more.
     pub(super) split: u64,
 }
 

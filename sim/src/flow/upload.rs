@@ -51,7 +51,8 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         if q == self.config.peers || sent.blocks == 0 {
             return;
         }
-        self.edges[e].sent += u32::from(sent.blocks) * self.cut.block_len as u32;
+        let bytes = u32::from(sent.blocks) * self.cut.block_len as u32;
+        self.edges[e].sent = self.edges[e].sent.saturating_add(bytes);
         let (back, latency) = (self.edges[e].back, u64::from(self.edges[e].latency));
         let other = &mut self.peers[q as usize];
         let begin = other.down_free.max(sent.began + latency);
