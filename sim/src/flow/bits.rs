@@ -93,11 +93,12 @@ impl Counts {
         place
     }
 
-    /// Adds the sets up.
-    pub(super) fn add_up(&mut self) {
+    /// Adds the sets up, for the pieces of `candidates` alone.
+    pub(super) fn add_up(&mut self, candidates: &[u64]) {
         self.digits = (usize::BITS - self.len.leading_zeros()) as usize;
         self.planes.resize(self.digits.max(1) * self.width, 0);
-        for at in (0..self.width).step_by(GROUP) {
+        let groups = (0..self.width).step_by(GROUP).zip(candidates.chunks(GROUP));
+        for (at, _) in groups.filter(|(_, words)| words.iter().any(|word| *word != 0)) {
             let sum = sum_of(&self.sets[..self.len * self.width], self.width, at, self.digits);
             for (digit, word) in sum.iter().enumerate().take(self.digits) {
                 let start = digit * self.width + at;
@@ -117,7 +118,7 @@ impl Counts {
         }
     }
 
-    /// How many sets hold `piece`.
+    /// How many sets hold `piece`, one of the candidates.
     pub(super) fn of(&self, piece: u32) -> u32 {
         let digit = |k: usize| {
             let word = self.planes[k * self.width + piece as usize / WORD];
@@ -187,11 +188,12 @@ mod tests {
                 }
                 counts.push(&set);
             }
-            counts.add_up();
+            counts.add_up(&vec![u64::MAX; words_of(pieces)]);
             (0..pieces).for_each(|piece| assert_eq!(counts.of(piece), plain[piece as usize]));
             let mut candidates = vec![0; words_of(pieces)];
             let some: Vec<u32> = (0..pieces).filter(|_| rng.chance(0.3)).collect();
             some.iter().for_each(|&piece| insert(&mut candidates, piece));
+            counts.add_up(&candidates);
             counts.keep_least(&mut candidates);
             let least = some.iter().map(|&piece| plain[piece as usize]).min();
             for &piece in &some {

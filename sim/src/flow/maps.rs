@@ -10,7 +10,7 @@ pub(super) const PIECES_MAX: u32 = 1 << PIECE_BITS;
 pub(super) const TIME_MAX: u64 = 1 << (64 - PIECE_BITS);
 
 /// The pieces of all peers. A `have` is no event: beside its pieces a peer keeps notes of the last
-/// ones and of when their `have` left, and a neighbour leaves out what cannot have reached it yet.
+/// ones and of when their `have` left, the newest's place first, and a neighbour leaves out what cannot have reached it yet.
 pub(super) struct Maps {
     /// Words of a set of pieces.
     pub(super) words: usize,
@@ -22,11 +22,11 @@ impl Maps {
     /// `peers` that have nothing. Of each the last `notes` pieces are noted.
     pub(super) fn new(peers: usize, pieces: u32, notes: usize) -> Maps {
         let words = bits::words_of(pieces);
-        Maps { words, notes, data: vec![0; peers * (words + notes)] }
+        Maps { words, notes, data: vec![0; peers * (words + 1 + notes)] }
     }
 
     fn start(&self, peer: u32) -> usize {
-        peer as usize * (self.words + self.notes)
+        peer as usize * (self.words + 1 + self.notes)
     }
 
     /// The pieces of a peer.
@@ -44,14 +44,18 @@ impl Maps {
     /// `peer` has one more piece, the `nth` of its own; its `have` leaves at `at`.
     pub(super) fn add(&mut self, peer: u32, piece: u32, nth: u32, at: u64) {
         bits::insert(self.of_mut(peer), piece);
-        let note = self.start(peer) + self.words + nth as usize % self.notes;
-        self.data[note] = at << PIECE_BITS | u64::from(piece);
+        let start = self.start(peer) + self.words;
+        let [newest, notes @ ..] = &mut self.data[start..=start + self.notes] else { return };
+        // Messages do not overtake each other.
+        let at = at.max(notes[*newest as usize] >> PIECE_BITS);
+        *newest = u64::from(nth) % notes.len() as u64;
+        notes[*newest as usize] = at << PIECE_BITS | u64::from(piece);
     }
 
     /// `peer` is gone: who looks sees nothing.
     pub(super) fn clear(&mut self, peer: u32) {
         let start = self.start(peer);
-        self.data[start..start + self.words + self.notes].fill(0);
+        self.data[start..=start + self.words + self.notes].fill(0);
     }
 
     /// Whether `peer` told of `piece` by `now`, `latency` microseconds away.
@@ -62,11 +66,14 @@ impl Maps {
     /// Pieces of `peer` of which nobody can know at `now` who is `latency` microseconds away.
     fn late(&self, peer: u32, now: u64, latency: u32) -> impl Iterator<Item = u32> + '_ {
         let start = self.start(peer) + self.words;
+        let newest = self.data[start] as usize;
+        let (new, old) = self.data[start + 1..=start + self.notes].split_at(newest + 1);
         // What left after this is not here.
         let known = now.saturating_sub(u64::from(latency));
-        self.data[start..start + self.notes]
-            .iter()
-            .filter(move |note| **note >> PIECE_BITS > known)
+        new.iter()
+            .rev()
+            .chain(old.iter().rev())
+            .take_while(move |note| **note >> PIECE_BITS > known)
             .map(|note| *note as u32 % PIECES_MAX)
     }
 

@@ -37,25 +37,28 @@ impl PieceView<'_> {
         bits::random(self.candidates, self.draw)
     }
 
-    /// Counts of how many neighbours told of each piece, for [`PieceView::count`].
+    /// Counts how many neighbours told of each candidate, for [`PieceView::count`].
     pub fn count_all(&mut self) {
         self.counts.clear(self.maps.words);
         for (&peer, &latency) in self.neighbours.0.iter().zip(self.neighbours.1) {
             let set = self.counts.push(self.maps.of(peer));
             self.maps.hide_late(peer, self.now, latency, set);
         }
-        self.counts.add_up();
+        self.counts.add_up(self.candidates);
     }
 
-    /// How many neighbours told of `piece`, once they were counted by [`PieceView::count_all`].
+    /// How many neighbours told of a candidate, once they were counted by [`PieceView::count_all`].
     pub fn count(&self, piece: u32) -> u32 {
         self.counts.of(piece)
     }
 
     /// A candidate of which the fewest neighbours told, each of these equally likely.
     pub fn rarest(&mut self) -> Option<u32> {
-        self.count_all();
-        self.counts.keep_least(self.candidates);
+        let total: u32 = self.candidates.iter().map(|word| word.count_ones()).sum();
+        if total > 1 {
+            self.count_all();
+            self.counts.keep_least(self.candidates);
+        }
         self.random()
     }
 }
@@ -272,8 +275,10 @@ mod tests {
                 bits::insert(maps.of_mut(peer), piece);
                 set.set(piece);
             }
+            let mut at = 1_000;
             for nth in 0..rng.below(4) {
-                let (piece, at) = (rng.below(PIECES), 1_000 + u64::from(rng.below(1_000)));
+                let piece = rng.below(PIECES);
+                at += u64::from(rng.below(400));
                 if !set.get(piece) {
                     maps.add(peer, piece, nth, at);
                     if at + u64::from(latency[peer as usize]) <= 2_000 {
