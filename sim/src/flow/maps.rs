@@ -10,7 +10,8 @@ pub(super) const PIECES_MAX: u32 = 1 << PIECE_BITS;
 pub(super) const TIME_MAX: u64 = 1 << (64 - PIECE_BITS);
 
 /// The pieces of all peers. A `have` is no event: beside its pieces a peer keeps notes of the last
-/// ones and of when their `have` left, the newest's place first, and a neighbour leaves out what cannot have reached it yet.
+/// ones and of when their `have` left, the newest's place first, and a neighbour leaves out what
+/// cannot have reached it yet.
 pub(super) struct Maps {
     /// Words of a set of pieces.
     pub(super) words: usize,
