@@ -11,6 +11,7 @@ mod dht_host;
 mod disk;
 mod edge;
 mod file_bytes;
+pub mod flow;
 mod host;
 mod last;
 mod latency;

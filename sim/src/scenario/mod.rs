@@ -4,6 +4,7 @@ mod dht;
 mod eclipse;
 mod swarm;
 
+pub use crate::flow::{FlowReport, FlowScenario};
 pub use dht::{DhtReport, DhtScenario};
 pub use eclipse::{EclipseReport, EclipseScenario};
 pub use swarm::{SwarmReport, SwarmScenario};
