@@ -128,7 +128,11 @@ impl Recent {
             *self = Recent { sets: vec![Set::default()].into(), len: 0, base_secs: secs(now) };
         }
         let (tag, seen) = (full_tag(set, tag), self.seen(now));
-        while !self.put(tag, seen, self.since(now, max_secs), sets_max(len_max)) {
+        let base_secs = self.base_secs;
+        let gives_way = |sets: usize, oldest: u16| {
+            sets >= sets_max(len_max) || u32::from(oldest) < since(now, max_secs, base_secs)
+        };
+        while !self.put(tag, seen, gives_way) {
             let Some(larger) = self.resized(self.sets.len() * 2, sets_max(len_max)) else { return };
             *self = larger;
         }
@@ -170,18 +174,18 @@ impl Recent {
 
     /// What a slot says, or more, that was marked within `max_secs`.
     fn since(&self, now: Time, max_secs: u32) -> u32 {
-        let since = secs(now).saturating_add(2).saturating_sub(max_secs);
-        since.saturating_sub(self.base_secs)
+        since(now, max_secs, self.base_secs)
     }
 
-    /// Puts a tag where it belongs; false if another would have to go and there can be more room.
-    fn put(&mut self, tag: u32, seen: u16, since: u32, sets_max: usize) -> bool {
-        let (index, can_grow) = (self.index(tag), self.sets.len() < sets_max);
+    /// Puts a tag where it belongs; false if another would have to go, the oldest of its set,
+    /// and does not give way among so many sets.
+    fn put(&mut self, tag: u32, seen: u16, gives_way: impl Fn(usize, u16) -> bool) -> bool {
+        let (index, sets) = (self.index(tag), self.sets.len());
         let set = &mut self.sets[index];
         let same = (0..WAYS).find(|&at| set.tags[at] == tag && set.seen[at] > 0);
         let at = same.or_else(|| (0..WAYS).min_by_key(|&at| set.seen[at])).unwrap_or(0);
         let is_full = set.seen[at] > 0;
-        if same.is_none() && is_full && can_grow && u32::from(set.seen[at]) >= since {
+        if same.is_none() && is_full && !gives_way(sets, set.seen[at]) {
             return false;
         }
         self.len += u32::from(!is_full);
@@ -195,7 +199,9 @@ impl Recent {
         let mut resized = Recent { sets, len: 0, base_secs: self.base_secs };
         let slots = self.sets.iter().flat_map(|set| set.tags.into_iter().zip(set.seen));
         let mut taken = slots.filter(|(_, seen)| *seen > 0);
-        taken.all(|(tag, seen)| resized.put(tag, seen, 0, sets_max)).then_some(resized)
+        taken
+            .all(|(tag, seen)| resized.put(tag, seen, |sets, _| sets >= sets_max))
+            .then_some(resized)
     }
 
     fn index(&self, tag: u32) -> usize {
@@ -206,6 +212,11 @@ impl Recent {
 /// Sets that have room for about `len`.
 fn sets_max(len: usize) -> usize {
     len.div_ceil(WAYS).clamp(1, 1 << 16).next_power_of_two()
+}
+
+/// What a slot says, or more, that was marked within `max_secs`.
+fn since(now: Time, max_secs: u32, base_secs: u32) -> u32 {
+    secs(now).saturating_add(2).saturating_sub(max_secs).saturating_sub(base_secs)
 }
 
 /// What a slot holds: half of it says where it belongs, however many sets there are.
