@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht::{Config, Event, Item, ItemKey, LookupId, Node, SocketId};
+use dht::{Config, Event, Item, ItemKey, LookupId, Node, Snapshot, SocketId};
 use wire::rng::Seed;
 use wire::time::Time;
 use wire::{InfoHash, NodeId};
@@ -18,6 +18,8 @@ pub enum DhtCommand {
     Bootstrap(SocketAddr),
     /// Announce that a peer on this TCP port has the torrent.
     Announce(InfoHash, u16),
+    /// Announce that a peer has the torrent on the port that others see (`implied_port`, BEP 5).
+    AnnounceHere(InfoHash),
     /// Look for the torrent's peers.
     Lookup(InfoHash),
     /// Have an item stored.
@@ -69,14 +71,27 @@ impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
         let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
-        let config = config.among_thousands();
+        DhtHost::with(config, seed, now)
+    }
+
+    /// A node at `addr` behind an address translator, which has to learn its address outside.
+    pub fn inside(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
+        DhtHost::with(Config::new(vec![addr]), seed, now)
+    }
+
+    fn with(config: Config, seed: &Seed, now: Time) -> DhtHost {
         DhtHost {
-            node: Node::new(config, seed, now),
+            node: Node::new(config.among_thousands(), seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
             announces_kept: 0,
         }
+    }
+
+    /// Starts from what an earlier run saved, as from its file.
+    pub fn restore(&mut self, now: Time, earlier: &Snapshot) {
+        self.node.restore(now, earlier);
     }
 
     /// The node.
@@ -108,6 +123,9 @@ impl Host for DhtHost {
             DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
             DhtCommand::Announce(info_hash, port) => {
                 self.node.announce(now, info_hash, Some(port), false);
+            }
+            DhtCommand::AnnounceHere(info_hash) => {
+                self.node.announce(now, info_hash, None, false);
             }
             DhtCommand::Put(item) => {
                 self.node.put(now, *item, None);

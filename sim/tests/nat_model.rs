@@ -150,7 +150,7 @@ impl Model {
             let PortAssignment::Blocks { ports } = self.config.ports else {
                 panic!("ports are left")
             };
-            assert_eq!(self.ports(inside, Some(protocol)), ports.into());
+            assert_eq!(self.ports(inside, Some(protocol)), usize::from(ports));
         }
     }
 

@@ -1,0 +1,10 @@
+//! The scenarios that come with the program.
+
+macro_rules! shipped {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../scenarios/", $name, ".toml")))),*]
+    };
+}
+
+/// Their names and texts.
+pub const SHIPPED: &[(&str, &str)] = shipped!["dht", "swarm", "eclipse"];
