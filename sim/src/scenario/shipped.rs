@@ -7,4 +7,17 @@ macro_rules! shipped {
 }
 
 /// Their names and texts.
-pub const SHIPPED: &[(&str, &str)] = shipped!["dht", "swarm", "eclipse"];
+pub const SHIPPED: &[(&str, &str)] = shipped![
+    "dht",
+    "dht-churn",
+    "dht-king",
+    "dht-nat",
+    "dht-partition",
+    "dht-million",
+    "eclipse",
+    "swarm",
+    "swarm-classes",
+    "swarm-flash-crowd",
+    "swarm-churn",
+    "swarm-nat",
+];

@@ -10,9 +10,9 @@ options! {
     pub struct AccessClass {
         /// The share of the hosts that have it; the shares of all classes add up to 1.
         share: f64 = 0.0, in 0..=1;
-        /// Upload.
+        /// How fast they send.
         up_mbit: f64 = 10.0, in 0.001..=1_000_000, "Mbit/s";
-        /// Download.
+        /// How fast they receive.
         down_mbit: f64 = 50.0, in 0.001..=1_000_000, "Mbit/s";
     }
 }

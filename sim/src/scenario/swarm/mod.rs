@@ -35,8 +35,11 @@ struct Swarm {
     homes: Vec<HostId>,
     /// When the first leech starts.
     start: Time,
-    /// How many leeches were whole, second by second.
-    whole: Vec<(f64, f64)>,
+    /// Which leeches have had all, byte for byte. It is looked at soon after they said so: a torrent that
+    /// nobody asks for lets go of what it knows of its files.
+    whole: Vec<bool>,
+    /// How many leeches had told that they are complete, second by second.
+    complete: Vec<(f64, f64)>,
 }
 
 impl SwarmScenario {
@@ -63,12 +66,7 @@ impl SwarmScenario {
         let leeches = self.peers - 1;
         while swarm.world.now() < end {
             swarm.world.run_until((swarm.world.now() + Duration::from_secs(1)).min(end));
-            let done = swarm.leeches().filter(|host| host.milestones().complete.is_some());
-            let done = done.count() as u32;
-            if swarm.world.now() >= swarm.start {
-                let since = swarm.world.now().since(swarm.start).as_secs_f64();
-                swarm.whole.push((since, f64::from(done)));
-            }
+            let done = swarm.look();
             progress(f64::from(done) / f64::from(leeches));
             if done == leeches {
                 break;
@@ -81,8 +79,9 @@ impl SwarmScenario {
     fn assemble(&self, seed: &Seed, workers: u32, content: Content, rng: &mut Rng) -> Swarm {
         let world: World<PeerHost> = World::shared(self.links.config(), seed, workers);
         let (lines, accesses, homes) = (Vec::new(), Vec::new(), Vec::new());
-        let (start, whole) = (Time::ZERO, Vec::new());
-        let mut swarm = Swarm { world, content, lines, accesses, homes, start, whole };
+        let whole = vec![false; self.peers as usize - 1];
+        let (start, complete) = (Time::ZERO, Vec::new());
+        let mut swarm = Swarm { world, content, lines, accesses, homes, start, whole, complete };
         let groups = self.nat.groups(self.peers, &mut Rng::new(&child_seed(seed, "nat", 0)));
         let accesses = self
             .access
@@ -190,6 +189,23 @@ impl Swarm {
             up: access.up_bytes_per_second as f64,
             down: access.down_bytes_per_second as f64,
         });
+    }
+
+    /// Looks who is complete, and whether with the right bytes; gives how many are complete.
+    fn look(&mut self) -> u32 {
+        let leeches = self.world.hosts().skip(1);
+        let mut done = 0;
+        for ((_, host, _), whole) in leeches.zip(&mut self.whole) {
+            if host.milestones().complete.is_some() {
+                done += 1;
+                *whole = *whole || host.content().as_ref() == Some(&self.content);
+            }
+        }
+        if self.world.now() >= self.start {
+            let since = self.world.now().since(self.start).as_secs_f64();
+            self.complete.push((since, f64::from(done)));
+        }
+        done
     }
 
     fn leeches(&self) -> impl Iterator<Item = &PeerHost> {

@@ -44,7 +44,7 @@ pub struct SwarmReport {
     pub hops: Summary,
     /// How the leeches' times were spread; with classes of lines also class by class.
     pub distributions: Vec<Distribution>,
-    /// How many had all, by time.
+    /// How many were complete, by time.
     pub series: Vec<Series>,
     /// The world's counts.
     pub counters: Counters,
@@ -62,7 +62,6 @@ fn since_start(host: &PeerHost, at: Option<Time>) -> Option<f64> {
 impl SwarmScenario {
     pub(super) fn report(&self, swarm: &Swarm) -> SwarmReport {
         let (world, now) = (&swarm.world, swarm.world.now());
-        let is_whole = |host: &PeerHost| host.content().as_ref() == Some(&swarm.content);
         let stats: Vec<_> = world.hosts().filter_map(|(_, host, _)| host.stats(now)).collect();
         let wasted: u64 = stats.iter().map(|s| s.wasted).sum();
         let downloaded: u64 = stats.iter().map(|s| s.downloaded).sum();
@@ -73,7 +72,6 @@ impl SwarmScenario {
         let first_peer = || times(|host| host.milestones().first_peer);
         let metadata = || times(|host| host.milestones().metadata);
         let finish = || times(|host| host.milestones().complete);
-        let finished: Vec<bool> = swarm.leeches().map(is_whole).collect();
         let mut distributions = vec![
             Distribution::of("first_peer", "s", first_peer()),
             Distribution::of("metadata", "s", metadata()),
@@ -84,19 +82,19 @@ impl SwarmScenario {
         SwarmReport {
             leeches: self.peers - 1,
             found: first_peer().count() as u32,
-            finished: finished.iter().filter(|whole| **whole).count() as u32,
+            finished: swarm.whole.iter().filter(|whole| **whole).count() as u32,
             first_peer_s: Summary::of(first_peer()),
             metadata_s: Summary::of(metadata()),
             finish_s: Summary::of(finish()),
             bound_s: self.bound(swarm, |_| true),
-            bound_of_finished_s: self.bound(swarm, |leech| finished[leech]),
+            bound_of_finished_s: self.bound(swarm, |leech| swarm.whole[leech]),
             makespan_s: last.map_or(0.0, |at| at.since(swarm.start).as_secs_f64()),
             seed_copies: stats.first().map_or(0, |s| s.uploaded) as f64
                 / swarm.content.len() as f64,
             wasted_share: wasted as f64 / downloaded.max(1) as f64,
             hops: Summary::of(hops),
             distributions,
-            series: vec![whole_series(&swarm.whole)],
+            series: vec![complete_series(&swarm.complete)],
             counters: world.counters(),
             virtual_time: now,
             trace_hash: world.trace_hash(),
@@ -188,12 +186,12 @@ impl SwarmScenario {
     }
 }
 
-/// How many were whole, at equal distances.
-fn whole_series(whole: &[(f64, f64)]) -> Series {
-    let step = whole.len().div_ceil(POINTS).max(1);
-    let mut points: Vec<(f64, f64)> = whole.iter().step_by(step).copied().collect();
-    if let Some(last) = whole.last().filter(|last| points.last() != Some(last)) {
+/// How many were complete, at equal distances.
+fn complete_series(complete: &[(f64, f64)]) -> Series {
+    let step = complete.len().div_ceil(POINTS).max(1);
+    let mut points: Vec<(f64, f64)> = complete.iter().step_by(step).copied().collect();
+    if let Some(last) = complete.last().filter(|last| points.last() != Some(last)) {
         points.push(*last);
     }
-    Series { name: "whole_leeches".into(), x_unit: "s".into(), y_unit: "".into(), points }
+    Series { name: "complete_leeches".into(), x_unit: "s".into(), y_unit: "".into(), points }
 }
