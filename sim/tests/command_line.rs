@@ -92,6 +92,23 @@ fn results_go_into_a_folder_that_holds_nothing_else() {
 }
 
 #[test]
+fn who_interrupts_it_keeps_the_runs_that_were_done() {
+    let path = folder("killed");
+    let args = [&SMALL[..], &["--seeds", "100000", "--quiet", "--out", path.to_str().unwrap()]];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sim")).args(args.concat()).spawn().unwrap();
+    let results = path.join("results.json");
+    let since = std::time::Duration::from_millis(100);
+    while !results.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(since);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let results: Value = serde_json::from_str(&fs::read_to_string(results).unwrap()).unwrap();
+    let seeds = results["settings"][0]["seeds"].as_u64().unwrap();
+    assert!((1..100_000).contains(&seeds), "{seeds}");
+}
+
+#[test]
 fn a_file_is_a_scenario() {
     let path = folder("file").join("mine.toml");
     fs::write(&path, "kind = \"dht\"\nnodes = 40\nlookups = 20\n[links]\nloss = 0.01\n").unwrap();

@@ -115,14 +115,13 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         cpu_s: cpu_s(),
         peak_rss_bytes: peak_rss_bytes(),
     };
-    let mut failed = None;
     let (mut written, mut cost) = (Instant::now(), Duration::ZERO);
     let outcomes = runner::make(&plan, threads, args.quiet, |outcomes| {
         let Some(folder) = &folder else { return };
         if written.elapsed() >= cost * WRITING_SHARE {
             let began = Instant::now();
-            let results = plan.results(outcomes);
-            failed = folder.write(&results, &machine(started)).err().or(failed.take());
+            // What cannot be written now is told of at the end, if it cannot be written then.
+            let _ = folder.write(&plan.results(outcomes), &machine(started));
             (written, cost) = (Instant::now(), began.elapsed());
         }
     });

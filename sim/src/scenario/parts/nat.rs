@@ -27,9 +27,9 @@ options! {
         /// Hosts behind each translator but a carrier's.
         hosts_per_home: u32 = 1, in 1..=250;
         /// Hosts behind each carrier's.
-        cgnat_subscribers: u32 = 100, in 1..=10_000;
+        cgnat_subscribers: u32 = 100, in 1..=126;
         /// Addresses of each carrier's; one has blocks for 63 hosts.
-        cgnat_addresses: u32 = 2, in 1..=1_000;
+        cgnat_addresses: u32 = 2, in 1..=2;
     }
 }
 
@@ -168,7 +168,12 @@ mod tests {
     fn what_does_not_fit_is_told() {
         let none = NatOptions { share: 0.5, home_router: 0.0, ..NatOptions::default() };
         assert!(none.check().unwrap_err().to_string().contains("must be above 0"));
-        let full = NatOptions { cgnat: 1.0, cgnat_subscribers: 127, ..NatOptions::default() };
-        assert!(full.check().unwrap_err().to_string().contains("blocks for 126"));
+        let full = NatOptions {
+            cgnat: 1.0,
+            cgnat_subscribers: 64,
+            cgnat_addresses: 1,
+            ..NatOptions::default()
+        };
+        assert!(full.check().unwrap_err().to_string().contains("blocks for 63"));
     }
 }
