@@ -1,11 +1,11 @@
 //! A host that runs a DHT node and nothing else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use dht::{Config, Event, Item, ItemKey, LookupId, Node, SharedConfig, SocketId};
+use dht::{Config, Event, Item, ItemKey, LookupId, Node, SharedConfig, Snapshot, SocketId};
 use wire::rng::Seed;
 use wire::time::Time;
 use wire::{InfoHash, NodeId};
@@ -19,6 +19,8 @@ pub enum DhtCommand {
     Bootstrap(SocketAddr),
     /// Announce that a peer on this TCP port has the torrent.
     Announce(InfoHash, u16),
+    /// Announce that a peer has the torrent on the port that others see (`implied_port`, BEP 5).
+    AnnounceHere(InfoHash),
     /// Look for the torrent's peers.
     Lookup(InfoHash),
     /// Have an item stored.
@@ -73,13 +75,27 @@ pub struct DhtHost {
 impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
+        DhtHost::with(addr, Some(addr.ip()), seed, now)
+    }
+
+    /// A node at `addr` behind an address translator, which has to learn its address outside.
+    pub fn inside(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
+        DhtHost::with(addr, None, seed, now)
+    }
+
+    fn with(addr: SocketAddr, outside: Option<IpAddr>, seed: &Seed, now: Time) -> DhtHost {
         DhtHost {
-            node: Node::sharing(&CONFIG, vec![addr], Some(addr.ip()), seed, now),
+            node: Node::sharing(&CONFIG, vec![addr], outside, seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
             announces_kept: 0,
         }
+    }
+
+    /// Starts from what an earlier run saved, as from its file.
+    pub fn restore(&mut self, now: Time, earlier: &Snapshot) {
+        self.node.restore(now, earlier);
     }
 
     /// The node.
@@ -111,6 +127,9 @@ impl Host for DhtHost {
             DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
             DhtCommand::Announce(info_hash, port) => {
                 self.node.announce(now, info_hash, Some(port), false);
+            }
+            DhtCommand::AnnounceHere(info_hash) => {
+                self.node.announce(now, info_hash, None, false);
             }
             DhtCommand::Put(item) => {
                 self.node.put(now, *item, None);

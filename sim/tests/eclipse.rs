@@ -1,11 +1,10 @@
 //! Adversaries before a key, and anywhere.
 
-use sim::LinkConfig;
 use sim::scenario::{EclipseReport, EclipseScenario};
 
 fn run(nodes: u32, sybils: u32, aimed: bool, items: u32) -> EclipseReport {
-    let links = LinkConfig::default();
-    EclipseScenario { nodes, sybils, aimed, items, seed: 1, links }.run()
+    let scenario = EclipseScenario { nodes, sybils, aimed, items, ..EclipseScenario::default() };
+    scenario.run(1, 1, |_| {})
 }
 
 #[test]

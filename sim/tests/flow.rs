@@ -6,8 +6,9 @@ use sim::flow::{
     Arrivals, ChokePolicy, Class, FlowScenario, Leaving, NoChoke, PiecePolicy, RandomChoke,
     RandomPiece, RarestFirst, Sequential, Shipped, TitForTat,
 };
+use sim::scenario::AccessOptions;
 use sim::scenario::SwarmScenario;
-use sim::{Access, LinkConfig, Summary};
+use sim::{Access, Summary};
 
 /// Peers, pieces, bytes of a piece, links of a peer.
 type Size = (u32, u32, u32, u32);
@@ -37,18 +38,14 @@ fn gaps(size: Size, access: Access, seeds: std::ops::Range<u64>) -> (f64, f64) {
         let report = flow(size, access, seed).run();
         assert_eq!(report.finished, peers - 1);
         flows.push(report.finish_s);
-        let scenario = SwarmScenario {
-            workers: 1,
-            peers,
-            pieces,
-            piece_length,
-            access,
-            arrival: Duration::from_secs(1),
-            limit: Duration::from_secs(3600),
-            seed,
-            links: LinkConfig::default(),
+        let mbit = |bytes_per_second: u64| bytes_per_second as f64 / 125_000.0;
+        let access = AccessOptions {
+            up_mbit: mbit(access.up_bytes_per_second),
+            down_mbit: mbit(access.down_bytes_per_second),
+            ..AccessOptions::default()
         };
-        let report = scenario.run(|_| {});
+        let scenario = SwarmScenario { peers, pieces, piece_length, access, ..Default::default() };
+        let report = scenario.run(seed, 1, |_| {});
         assert_eq!(report.finished, peers - 1);
         blocks.push(report.finish_s);
     }

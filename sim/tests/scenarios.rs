@@ -1,45 +1,41 @@
 //! The shipped scenarios at a small size: what they promise, and that a seed replays.
 
-use std::time::Duration;
+use sim::scenario::{
+    AccessOptions, ArrivalOptions, ChurnLaw, ChurnOptions, DhtReport, DhtScenario, LinkOptions,
+    SwarmReport, SwarmScenario,
+};
 
-use sim::scenario::{DhtScenario, SwarmReport, SwarmScenario};
-use sim::{Access, LinkConfig};
-
-fn dht(seed: u64, loss: f64) -> DhtScenario {
-    let links = LinkConfig { loss, ..LinkConfig::default() };
-    DhtScenario {
-        nodes: 100,
-        lookups: 50,
-        dead: 0.0,
-        churn: Duration::ZERO,
-        seed,
-        links,
-        workers: 1,
-    }
+fn dht(loss: f64) -> DhtScenario {
+    let links = LinkOptions { loss, ..LinkOptions::default() };
+    DhtScenario { nodes: 100, lookups: 50, links, ..DhtScenario::default() }
 }
 
-fn swarm(seed: u64) -> SwarmScenario {
+fn churn(median_min: f64) -> ChurnOptions {
+    ChurnOptions { law: ChurnLaw::Exponential, median_min, ..ChurnOptions::default() }
+}
+
+fn swarm() -> SwarmScenario {
     SwarmScenario {
         peers: 12,
         pieces: 60,
-        piece_length: 256 << 10,
-        access: Access::default(),
-        arrival: Duration::from_secs(5),
-        limit: Duration::from_secs(600),
-        seed,
-        links: LinkConfig::default(),
-        workers: 1,
+        arrival: ArrivalOptions { within_s: 5.0, ..ArrivalOptions::default() },
+        limit_s: 600.0,
+        ..SwarmScenario::default()
     }
 }
 
-fn run(scenario: &SwarmScenario) -> SwarmReport {
-    scenario.run(|_| {})
+fn run_dht(scenario: &DhtScenario, seed: u64) -> DhtReport {
+    scenario.run(seed, 1, |_| {})
+}
+
+fn run(scenario: &SwarmScenario, seed: u64) -> SwarmReport {
+    scenario.run(seed, 1, |_| {})
 }
 
 #[test]
 fn every_announced_info_hash_is_found() {
     for (seed, loss) in [(1, 0.0), (2, 0.0), (3, 0.05)] {
-        let report = dht(seed, loss).run(|_| {});
+        let report = run_dht(&dht(loss), seed);
         assert_eq!(report.found, 50, "seed {seed}: {report:?}");
         assert!((1.0..4.0).contains(&report.hops.mean), "seed {seed}: {:?}", report.hops);
         if loss == 0.0 {
@@ -55,7 +51,7 @@ fn every_announced_info_hash_is_found() {
 #[test]
 fn a_fifth_of_silent_nodes_hides_nothing() {
     for seed in 1..4 {
-        let report = DhtScenario { dead: 0.2, ..dht(seed, 0.0) }.run(|_| {});
+        let report = run_dht(&DhtScenario { dead: 0.2, ..dht(0.0) }, seed);
         assert_eq!(report.found, 50, "seed {seed}: {report:?}");
         assert!(report.end_ms.max < 4_000.0, "nobody waits for the hard timeout: {report:?}");
     }
@@ -64,12 +60,11 @@ fn a_fifth_of_silent_nodes_hides_nothing() {
 /// Half of the nodes stay for half an hour, a quarter of those that are there falls silent at once,
 /// and two datagrams of a hundred are lost.
 fn restless(nodes: u32, lookups: u32) -> DhtScenario {
-    let churn = Duration::from_secs(30 * 60);
-    DhtScenario { nodes, lookups, dead: 0.25, churn, ..dht(7, 0.02) }
+    DhtScenario { nodes, lookups, dead: 0.25, churn: churn(30.0), ..dht(0.02) }
 }
 
 fn finds_most_of_the_closest(scenario: &DhtScenario) {
-    let report = scenario.run(|_| {});
+    let report = run_dht(scenario, 7);
     // Of those that were there, half left in half an hour.
     let left = f64::from(report.left) / f64::from(scenario.nodes);
     assert!((0.69..0.8).contains(&left), "{report:?}");
@@ -93,7 +88,7 @@ fn lookups_among_ten_thousand_find_most_of_the_closest_though_nodes_come_and_go(
 
 #[test]
 fn every_leech_finishes_and_pays_its_share() {
-    let report = run(&swarm(7));
+    let report = run(&swarm(), 7);
     assert_eq!((report.found, report.finished), (11, 11), "{report:?}");
     assert!(report.makespan_s >= report.bound_s, "{report:?}");
     assert!(report.makespan_s < 3.0 * report.bound_s, "{report:?}");
@@ -104,31 +99,26 @@ fn every_leech_finishes_and_pays_its_share() {
 
 #[test]
 fn a_seed_replays_and_another_does_not() {
-    let dht_trace = |seed| dht(seed, 0.02).run(|_| {}).trace_hash;
+    let dht_trace = |seed| run_dht(&dht(0.02), seed).trace_hash;
     assert_eq!(dht_trace(5), dht_trace(5));
     assert_ne!(dht_trace(5), dht_trace(6));
     let churned = |seed| {
-        let churn = Duration::from_secs(120);
-        let report = DhtScenario { churn, ..dht(seed, 0.02) }.run(|_| {});
+        let report = run_dht(&DhtScenario { churn: churn(2.0), ..dht(0.02) }, seed);
         (report.trace_hash, report.found_closest)
     };
     assert_eq!(churned(5), churned(5));
     assert_ne!(churned(5), churned(6));
-    let swarm_trace = |seed| run(&swarm(seed)).trace_hash;
+    let swarm_trace = |seed| run(&swarm(), seed).trace_hash;
     assert_eq!(swarm_trace(5), swarm_trace(5));
     assert_ne!(swarm_trace(5), swarm_trace(6));
 }
 
 #[test]
 fn a_line_twice_as_slow_takes_twice_as_long() {
-    let fast = swarm(3);
-    let access = Access {
-        up_bytes_per_second: fast.access.up_bytes_per_second / 4,
-        down_bytes_per_second: fast.access.down_bytes_per_second / 4,
-        ..fast.access
-    };
+    let fast = swarm();
+    let access = AccessOptions { up_mbit: 2.5, down_mbit: 12.5, ..AccessOptions::default() };
     let slow = SwarmScenario { access, ..fast.clone() };
-    let ratio = run(&slow).makespan_s / run(&fast).makespan_s;
+    let ratio = run(&slow, 3).makespan_s / run(&fast, 3).makespan_s;
     assert!((2.0..6.0).contains(&ratio), "{ratio}");
 }
 
@@ -139,10 +129,10 @@ fn swarms_of_fifty_finish_whatever_the_seed() {
         let scenario = SwarmScenario {
             peers: 50,
             pieces: 200,
-            links: LinkConfig { loss: 0.01, ..LinkConfig::default() },
-            ..swarm(seed)
+            links: LinkOptions { loss: 0.01, ..LinkOptions::default() },
+            ..swarm()
         };
-        let report = run(&scenario);
+        let report = run(&scenario, seed);
         assert_eq!((report.found, report.finished), (49, 49), "seed {seed}: {report:?}");
         assert!(report.makespan_s < 2.5 * report.bound_s, "seed {seed}: {report:?}");
         assert!(report.wasted_share < 0.02, "seed {seed}: {report:?}");
@@ -152,8 +142,8 @@ fn swarms_of_fifty_finish_whatever_the_seed() {
 #[test]
 #[ignore = "tier 2"]
 fn ten_thousand_nodes_find_what_each_other_announced() {
-    let scenario = DhtScenario { nodes: 10_000, lookups: 2_000, dead: 0.2, ..dht(7, 0.0) };
-    let report = scenario.run(|_| {});
+    let scenario = DhtScenario { nodes: 10_000, lookups: 2_000, dead: 0.2, ..dht(0.0) };
+    let report = run_dht(&scenario, 7);
     assert_eq!(report.found, 2_000, "{report:?}");
     assert!(report.hops.mean < 5.0, "{report:?}");
 }

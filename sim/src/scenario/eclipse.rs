@@ -9,8 +9,11 @@ use wire::rng::{Rng, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, NodeId};
 
+use super::options::options;
+use super::parts::LinkOptions;
+use crate::results::{Better, Figure, Outcome, RunCounters};
 use crate::sybil::{Ring, Sybil};
-use crate::{DhtCommand, DhtHost, Host, HostId, LinkConfig, World};
+use crate::{Counters, DhtCommand, DhtHost, Host, HostId, TraceHash, World};
 
 /// Time between two nodes that join.
 const JOIN_EVERY: Duration = Duration::from_millis(20);
@@ -19,21 +22,34 @@ const SETTLE: Duration = Duration::from_secs(120);
 /// Time for an item to be stored, and looked for in its second half.
 const ITEM_EVERY: Duration = Duration::from_secs(20);
 
-/// The overlay. Each item is stored by one honest node and looked for by another.
-#[derive(Clone, Debug)]
-pub struct EclipseScenario {
-    /// Honest nodes.
-    pub nodes: u32,
-    /// Adversaries, each at an address, and a network, of its own.
-    pub sybils: u32,
-    /// Whether they all stand before the item's key; else anywhere.
-    pub aimed: bool,
-    /// Items stored and looked for; if the adversaries are aimed, versions of one.
-    pub items: u32,
-    /// Names the run.
-    pub seed: u64,
-    /// The links.
-    pub links: LinkConfig,
+options! {
+    /// What a run is to hold; else its verdict is that it did not, and the program ends with 3.
+    pub struct EclipsePromise {
+        /// The share of the items that an honest node has after the put, at least.
+        stored: f64 = 0.95, in 0..=1;
+        /// The share of the items that are found, at least.
+        found: f64 = 0.95, in 0..=1;
+    }
+}
+
+options! {
+    /// An overlay in which adversaries stand before a key, or anywhere. Each item is stored by one
+    /// honest node and looked for by another.
+    pub struct EclipseScenario {
+        /// Honest nodes.
+        nodes: u32 = 500, in 2..=100_000;
+        /// Adversaries, each at an address, and a network, of its own; they answer, name each other alone,
+        /// take what they are given and give nothing back.
+        sybils: u32 = 20, in 0..=100_000;
+        /// Whether they all stand before the item's key; else anywhere.
+        aimed: bool = true;
+        /// Items stored and looked for; if the adversaries are aimed, versions of one.
+        items: u32 = 60, in 1..=100_000;
+        /// What happens to packets.
+        links: LinkOptions = LinkOptions::default();
+        /// What it is to hold.
+        promise: EclipsePromise = EclipsePromise::default();
+    }
 }
 
 /// How it went.
@@ -49,6 +65,12 @@ pub struct EclipseReport {
     pub surrounded: u64,
     /// Nodes asked in a lookup, on average.
     pub asked_mean: f64,
+    /// The world's counts.
+    pub counters: Counters,
+    /// Virtual time at the end.
+    pub virtual_time: Time,
+    /// The fingerprint of the run.
+    pub trace_hash: TraceHash,
 }
 
 /// An honest node or an adversary.
@@ -98,13 +120,14 @@ impl Host for Actor {
 }
 
 impl EclipseScenario {
-    /// Runs it.
-    pub fn run(&self) -> EclipseReport {
-        let seed = seed_from_u64(self.seed);
+    /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
+    /// `progress` is told of the share of virtual time that has passed.
+    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> EclipseReport {
+        let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let items = self.make_items(&mut rng);
         let key = items.first().map(Item::target).unwrap_or_default();
-        let mut world: World<Actor> = World::new(self.links.clone(), &seed);
+        let mut world: World<Actor> = World::shared(self.links.config(), &seed, workers);
         let addr = |world: &World<Actor>, n| world.addresses().addr(HostId(n));
         for n in 0..self.nodes {
             let host =
@@ -138,6 +161,7 @@ impl EclipseScenario {
         let mut stored = 0;
         for (n, item) in (0..).zip(&items) {
             world.run_until(put_at + ITEM_EVERY * n + ITEM_EVERY / 2);
+            progress(f64::from(n) / f64::from(self.items));
             stored += u32::from(
                 honest(&world).any(|host| host.node().item(&item.target()) == Some(item)),
             );
@@ -151,6 +175,41 @@ impl EclipseScenario {
             items: self.items,
             surrounded: honest(&world).map(|host| host.node().stats().surrounded).sum(),
             asked_mean: asked / gets.len().max(1) as f64,
+            counters: world.counters(),
+            virtual_time: world.now(),
+            trace_hash: world.trace_hash(),
+        }
+    }
+
+    /// What a run gives.
+    pub(super) fn outcome(&self, report: &EclipseReport) -> Outcome {
+        use Better::{Higher, Lower, Neither};
+        let share = |part: u32| f64::from(part) / f64::from(report.items.max(1));
+        let (stored, found) = (share(report.stored), share(report.found));
+        let promise = &self.promise;
+        let verdict = if stored < promise.stored {
+            Err(format!("{} of {} items stored", report.stored, report.items))
+        } else if found < promise.found {
+            Err(format!("{} of {} items found", report.found, report.items))
+        } else {
+            Ok(())
+        };
+        Outcome {
+            figures: vec![
+                Figure::new("stored_share", "", stored, Higher),
+                Figure::new("found_share", "", found, Higher),
+                Figure::new("asked", "", report.asked_mean, Lower),
+                Figure::new("surrounded", "", report.surrounded as f64, Neither),
+            ],
+            distributions: Vec::new(),
+            series: Vec::new(),
+            trace_hash: report.trace_hash.to_string(),
+            verdict,
+            counters: RunCounters {
+                events: report.counters.events,
+                packets: report.counters.sent,
+                virtual_s: report.virtual_time.as_secs_f64(),
+            },
         }
     }
 

@@ -1,10 +1,33 @@
 //! Worlds that are made, run and judged: what the `sim` program and the tests offer.
+//!
+//! A scenario is a text ([`Template`]): a kind, what it is about, and options. Each kind's options are
+//! one struct, whose default, ranges, units and words are said there and nowhere else. A [`Plan`] is a
+//! scenario with what is swept and the seeds; it names the runs, and whoever makes them hands the
+//! outcomes back.
 
 mod dht;
 mod eclipse;
+mod explain;
+mod kind;
+pub mod options;
+mod parts;
+mod plan;
+mod shipped;
 mod swarm;
+mod template;
 
 pub use crate::flow::{FlowReport, FlowScenario};
-pub use dht::{DhtReport, DhtScenario};
-pub use eclipse::{EclipseReport, EclipseScenario};
-pub use swarm::{SwarmReport, SwarmScenario};
+pub use dht::{ChurnLaw, ChurnOptions, DhtPromise, DhtReport, DhtScenario, NatReport};
+pub use eclipse::{EclipsePromise, EclipseReport, EclipseScenario};
+pub use explain::explain;
+pub use kind::Scenario;
+pub use parts::{
+    AccessClass, AccessOptions, ClockShift, LatencyKind, LinkOptions, NatOptions, NatRestart,
+    Partition, Sleep,
+};
+pub use plan::{Job, Plan};
+pub use shipped::SHIPPED;
+pub use swarm::{
+    ArrivalLaw, ArrivalOptions, AwayOptions, SwarmPromise, SwarmReport, SwarmScenario,
+};
+pub use template::Template;

@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, value_parser};
+use sim::scenario::{ArrivalOptions, DhtScenario, SwarmScenario};
 
 /// Try a DHT or a swarm in virtual time, on the code that ships.
 ///
@@ -14,19 +17,101 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  sim dht --nodes 1000 --lookups 1000 --seed 7
+  sim list
+  sim explain dht-nat
+  sim run dht-churn --seeds 10
+  sim run dht --sweep nodes=100,300,1000 --sweep links.loss=0,0.05 --seeds 30 --out results
   sim dht --nodes 1000 --lookups 1000 --churn 30 --dead 0.4 --loss 0.02
   sim swarm --peers 50 --pieces 200 --seed 7 --json
 
 Exit codes:
-  0 everything was found, everyone finished   2 wrong usage   3 not so, as when nodes leave";
+  0 all held what it promises: everything was found, everyone finished
+  2 wrong usage   3 not so, as when nodes leave";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sim run dht-nat
+  sim run swarm --set access.up_mbit=2 --set links.latency=king --seed 7
+  sim run swarm-churn --sweep churn.stay_median_s=30,60,120 --seeds 10 --out results
+  sim run mine.toml --set partition.0.for_s=300 --json
+
+A file of your own says a kind and as many options as it likes:
+  kind = \"dht\"
+  about = \"Two thousand nodes, a third of them gone.\"
+  nodes = 2000
+  dead = 0.33
+  [links]
+  loss = 0.01
+
+With --out the results of all runs that are done are in the folder at any time, so a run that is
+interrupted leaves them there.
+
+Exit codes:
+  0 all runs held what their scenario promises   2 wrong usage   3 not so";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// A scenario, with as many settings and seeds as wanted
+    Run(RunArgs),
+    /// The scenarios that come with the program
+    List(List),
+    /// What a scenario is, and what each of its options means
+    Explain(Explain),
     /// An overlay in which info-hashes are announced by some and looked for by others
     Dht(Dht),
     /// One seed, and leeches that know an info-hash and find each other by the DHT
     Swarm(Swarm),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The name of a scenario (sim list), or a file
+    pub scenario: String,
+    /// Names the run, or the first of several
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Runs each setting with so many seeds, from --seed on
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = value_parser!(u32).range(1..=100_000))]
+    pub seeds: u32,
+    /// Gives an option another value, by its dotted path
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Runs an option with several values; two of these give the product
+    #[arg(long, value_name = "KEY=A,B,C", value_parser = pair)]
+    pub sweep: Vec<(String, String)>,
+    /// Threads: so many small worlds at a time, or so many that share a large one; they change nothing
+    /// but its time. Default as many as there are cores
+    #[arg(long, value_parser = value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// Print one JSON object, last
+    #[arg(long)]
+    pub json: bool,
+    /// Write results.json, tables as CSV and figures as SVG into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// The name of a scenario (sim list), or a file
+    pub scenario: String,
+    /// Gives an option another value, by its dotted path
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -35,14 +120,14 @@ pub struct Run {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Share of datagrams that are lost
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, default_value_t = dht().links.loss)]
     pub loss: f64,
     /// Shortest way between two hosts, in milliseconds
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub latency_min_ms: u32,
+    #[arg(long, default_value_t = dht().links.latency_min_ms)]
+    pub latency_min_ms: f64,
     /// Longest way between two hosts, in milliseconds; each pair has its own, uniform between the two
-    #[arg(long, default_value_t = 150, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub latency_max_ms: u32,
+    #[arg(long, default_value_t = dht().links.latency_max_ms)]
+    pub latency_max_ms: f64,
     /// Threads that share the run; they change nothing but its time
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
     pub workers: u32,
@@ -54,16 +139,16 @@ pub struct Run {
 #[derive(Args, Debug)]
 pub struct Dht {
     /// DHT nodes
-    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(2..=1_000_000))]
+    #[arg(long, default_value_t = dht().nodes)]
     pub nodes: u32,
     /// Info-hashes, each announced by one node and looked for by another
-    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = dht().lookups)]
     pub lookups: u32,
     /// Share of the nodes that fall silent before the lookups
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, default_value_t = dht().dead)]
     pub dead: f64,
     /// How long half of the nodes stay before they leave and others come, in minutes; 0: all stay
-    #[arg(long, default_value_t = 0.0, value_name = "MINUTES", value_parser = minutes)]
+    #[arg(long, default_value_t = 0.0, value_name = "MINUTES")]
     pub churn: f64,
     #[command(flatten)]
     pub run: Run,
@@ -72,47 +157,87 @@ pub struct Dht {
 #[derive(Args, Debug)]
 pub struct Swarm {
     /// Peers, one of which is the seed
-    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(2..=100_000))]
+    #[arg(long, default_value_t = swarm().peers)]
     pub peers: u32,
     /// Pieces of the torrent
-    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = swarm().pieces)]
     pub pieces: u32,
     /// Bytes of a piece
-    #[arg(long, default_value_t = 256 << 10, value_name = "BYTES",
-        value_parser = value_parser!(u32).range(1..=16 << 20))]
+    #[arg(long, default_value_t = swarm().piece_length, value_name = "BYTES")]
     pub piece_length: u32,
     /// Everyone's upload, in Mbit/s
-    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    #[arg(long, default_value_t = swarm().access.up_mbit)]
     pub up_mbit: f64,
     /// Everyone's download, in Mbit/s
-    #[arg(long, default_value_t = 50.0, value_parser = rate)]
+    #[arg(long, default_value_t = swarm().access.down_mbit)]
     pub down_mbit: f64,
     /// Leeches start within so many seconds, spread evenly
-    #[arg(long, default_value_t = 1, value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(0..=1_000_000))]
-    pub arrival: u64,
+    #[arg(long, default_value_t = ArrivalOptions::default().within_s, value_name = "SECONDS")]
+    pub arrival: f64,
     /// Virtual seconds after which the run is given up
-    #[arg(long, default_value_t = 3600, value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..=10_000_000))]
-    pub limit: u64,
+    #[arg(long, default_value_t = swarm().limit_s, value_name = "SECONDS")]
+    pub limit: f64,
     #[command(flatten)]
     pub run: Run,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    number(text, |share| (0.0..=1.0).contains(&share), "a share lies between 0 and 1")
+fn dht() -> DhtScenario {
+    DhtScenario::default()
 }
 
-fn minutes(text: &str) -> Result<f64, String> {
-    let fits = |minutes| minutes == 0.0 || (0.1..=1e5).contains(&minutes);
-    number(text, fits, "a session takes 0.1 to 100000 minutes, or 0 for no end")
+fn swarm() -> SwarmScenario {
+    SwarmScenario::default()
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    number(text, |rate| (0.001..=1e6).contains(&rate), "a rate lies between 0.001 and 1000000")
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as key=value".to_owned()),
+    }
 }
 
-fn number(text: &str, fits: impl Fn(f64) -> bool, rule: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
-    if fits(number) { Ok(number) } else { Err(rule.to_owned()) }
+impl Run {
+    fn sets(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("links.loss", self.loss.to_string()),
+            ("links.latency_min_ms", self.latency_min_ms.to_string()),
+            ("links.latency_max_ms", self.latency_max_ms.to_string()),
+        ]
+    }
+}
+
+impl Dht {
+    /// The options that they stand for.
+    pub fn sets(&self) -> Vec<(&'static str, String)> {
+        let mut sets = self.run.sets();
+        sets.extend([
+            ("nodes", self.nodes.to_string()),
+            ("lookups", self.lookups.to_string()),
+            ("dead", self.dead.to_string()),
+        ]);
+        if self.churn != 0.0 {
+            sets.push(("churn.law", "exponential".to_owned()));
+            sets.push(("churn.median_min", self.churn.to_string()));
+        }
+        sets
+    }
+}
+
+impl Swarm {
+    /// The options that they stand for.
+    pub fn sets(&self) -> Vec<(&'static str, String)> {
+        let mut sets = self.run.sets();
+        sets.extend([
+            ("peers", self.peers.to_string()),
+            ("pieces", self.pieces.to_string()),
+            ("piece_length", self.piece_length.to_string()),
+            ("access.up_mbit", self.up_mbit.to_string()),
+            ("access.down_mbit", self.down_mbit.to_string()),
+            ("arrival.within_s", self.arrival.to_string()),
+            ("limit_s", self.limit.to_string()),
+        ]);
+        sets
+    }
 }

@@ -7,6 +7,21 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sim::Summary;
 
+/// Prints a line. A reader that is gone ends nothing.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+pub(crate) use say;
+
+/// The text of a file that a scenario names.
+pub fn read_file(name: &str) -> Result<String, String> {
+    std::fs::read_to_string(name).map_err(|error| error.to_string())
+}
+
 /// Rows of numbers under one head.
 pub struct Table {
     title: String,
@@ -55,6 +70,15 @@ pub fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// The processor time that this process has taken, in seconds (`utime` and `stime` of proc_pid_stat(5), in
+/// hundredths on every Linux); `None` where the system does not tell.
+pub fn cpu_s() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().ok());
+    Some(ticks.sum::<Option<u64>>()? as f64 / 100.0)
 }
 
 /// Time between two redraws.

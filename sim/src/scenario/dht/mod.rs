@@ -1,0 +1,107 @@
+//! An overlay in which some announce and others look for what was announced.
+
+mod options;
+mod overlay;
+mod report;
+mod seats;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wire::rng::{Rng, child_seed, seed_from_u64};
+use wire::time::Time;
+use wire::{Id, InfoHash};
+
+use super::parts::{disturb, seconds};
+use crate::DhtCommand;
+use overlay::Overlay;
+use seats::Owner;
+
+pub use options::{ChurnLaw, ChurnOptions, DhtPromise, DhtScenario};
+pub use report::{DhtReport, NatReport};
+
+/// Time between two nodes that join, unless there are so many that they would take longer than
+/// [`JOIN_WITHIN`].
+const JOIN_EVERY: Duration = Duration::from_millis(20);
+/// Time for all to join; an overlay of so many grows by its 20th part a second at most.
+const JOIN_WITHIN: Duration = Duration::from_secs(600);
+const GROWTH_A_SECOND: u32 = 20;
+/// Time after the last has joined.
+const SETTLE: Duration = Duration::from_secs(30);
+/// Time between two announces, or two lookups, unless all of them would take longer than
+/// [`ASK_WITHIN`].
+const ASK_EVERY: Duration = Duration::from_millis(10);
+const ASK_WITHIN: Duration = Duration::from_secs(100);
+/// Time for the last announce, or the last lookup, to end.
+const GRACE: Duration = Duration::from_secs(20);
+/// The TCP port that is announced by nodes in the open.
+const PEER_PORT: u16 = 6999;
+/// Nodes that a lookup is to find.
+const CLOSEST: usize = 8;
+
+/// The moments of a run.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    settled: Time,
+    announces: Time,
+    announce_every: Duration,
+    lookups: Time,
+    lookup_every: Duration,
+    end: Time,
+}
+
+impl DhtScenario {
+    fn course(&self) -> Course {
+        let settled = self.joined_at() + SETTLE;
+        let announces = settled + self.churn.before();
+        let announce_every = ASK_EVERY.min(ASK_WITHIN / self.lookups);
+        let lookup_every = match self.lookup_span_s {
+            0.0 => announce_every,
+            span_s => seconds(span_s) / self.lookups,
+        };
+        let lookups = announces + announce_every * self.lookups + GRACE + seconds(self.rest_s);
+        let end = lookups + lookup_every * self.lookups + GRACE;
+        Course { settled, announces, announce_every, lookups, lookup_every, end }
+    }
+
+    /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
+    /// `progress` is told of the share of virtual time that has passed.
+    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> DhtReport {
+        let seed = seed_from_u64(seed);
+        let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
+        let course = self.course();
+        let mut overlay = Overlay::new(self, &seed, workers, &mut rng);
+        let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
+        let mut tell = |now: Time| progress(now.as_secs_f64() / course.end.as_secs_f64());
+        let homes = overlay.seats.homes();
+        let lives = &mut overlay.lives;
+        let away = |host, from, until| lives.away(host, from, until);
+        disturb(&mut overlay.world, &seed, course.settled, &self.disturbed(), &homes, away);
+        overlay.run_to(course.settled, &mut tell);
+        overlay.begin_churn(&self.churn);
+        let mut owners: BTreeMap<InfoHash, Owner> = BTreeMap::new();
+        for (n, hash) in (0..).zip(&hashes) {
+            overlay.run_to(course.announces + course.announce_every * n, &mut tell);
+            let host = overlay.any_living(&mut rng);
+            owners.insert(*hash, overlay.seats.owner(&overlay.world, host, PEER_PORT));
+            let command = match overlay.seats.is_inside(host) {
+                true => DhtCommand::AnnounceHere(*hash),
+                false => DhtCommand::Announce(*hash, PEER_PORT),
+            };
+            overlay.command(host, command);
+        }
+        overlay.run_to(course.lookups, &mut tell);
+        overlay.silence(self.dead, &mut rng);
+        overlay.rename_lives();
+        let before = overlay.tally();
+        let dead_contacts = overlay.dead_contacts();
+        for (n, hash) in (0..).zip(&hashes) {
+            overlay.run_to(course.lookups + course.lookup_every * n, &mut tell);
+            let asker = overlay.any_living(&mut rng);
+            overlay.command(asker, DhtCommand::Lookup(*hash));
+        }
+        overlay.run_to(course.end, &mut tell);
+        let report = self.report(&overlay, &owners, &before, course.lookups);
+        DhtReport { dead_contacts, ..report }
+    }
+}

@@ -1,0 +1,109 @@
+//! The kinds of scenarios.
+
+use super::options::{Entry, Field, Node, Problem, entries, read};
+use super::{DhtScenario, EclipseScenario, SwarmScenario};
+use crate::results::Outcome;
+
+/// A scenario with all its options.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Scenario {
+    /// An overlay.
+    Dht(Box<DhtScenario>),
+    /// A swarm.
+    Swarm(Box<SwarmScenario>),
+    /// An overlay with adversaries.
+    Eclipse(Box<EclipseScenario>),
+}
+
+/// Does the same with whichever it is.
+macro_rules! each {
+    ($self:expr, $scenario:ident => $call:expr) => {
+        match $self {
+            Scenario::Dht($scenario) => $call,
+            Scenario::Swarm($scenario) => $call,
+            Scenario::Eclipse($scenario) => $call,
+        }
+    };
+}
+
+fn read_into<T: Field + Default>(mut options: Box<T>, node: &Node) -> Result<Box<T>, Problem> {
+    read(&mut *options, node)?;
+    Ok(options)
+}
+
+impl Scenario {
+    /// The words for them.
+    pub const KINDS: [&'static str; 3] = ["dht", "swarm", "eclipse"];
+
+    /// The scenario of a kind with its defaults; `None` for a word that is none.
+    pub fn of_kind(kind: &str) -> Option<Scenario> {
+        match kind {
+            "dht" => Some(Scenario::Dht(Box::default())),
+            "swarm" => Some(Scenario::Swarm(Box::default())),
+            "eclipse" => Some(Scenario::Eclipse(Box::default())),
+            _ => None,
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Scenario::Dht(_) => "dht",
+            Scenario::Swarm(_) => "swarm",
+            Scenario::Eclipse(_) => "eclipse",
+        }
+    }
+
+    /// What all of its kind are.
+    pub fn kind_about(&self) -> &'static str {
+        match self {
+            Scenario::Dht(_) => DhtScenario::ABOUT,
+            Scenario::Swarm(_) => SwarmScenario::ABOUT,
+            Scenario::Eclipse(_) => EclipseScenario::ABOUT,
+        }
+    }
+
+    /// Takes the options of a text, and the files that it names: `file` gives the text of one or says
+    /// why not.
+    pub(super) fn read(
+        self,
+        node: &Node,
+        file: &dyn Fn(&str) -> Result<String, String>,
+    ) -> Result<Scenario, Problem> {
+        let mut scenario = match self {
+            Scenario::Dht(scenario) => Scenario::Dht(read_into(scenario, node)?),
+            Scenario::Swarm(scenario) => Scenario::Swarm(read_into(scenario, node)?),
+            Scenario::Eclipse(scenario) => Scenario::Eclipse(read_into(scenario, node)?),
+        };
+        match &scenario {
+            Scenario::Dht(scenario) => scenario.check()?,
+            Scenario::Swarm(scenario) => scenario.check()?,
+            Scenario::Eclipse(_) => {}
+        }
+        each!(&mut scenario, scenario => scenario.links.load(file)?);
+        Ok(scenario)
+    }
+
+    /// All its options, and the heads of their tables.
+    pub fn entries(&self) -> Vec<Entry> {
+        each!(self, scenario => entries(&**scenario))
+    }
+
+    /// How many hosts its world has at its start.
+    pub fn hosts(&self) -> u32 {
+        match self {
+            Scenario::Dht(scenario) => scenario.nodes,
+            Scenario::Swarm(scenario) => scenario.peers,
+            Scenario::Eclipse(scenario) => scenario.nodes + scenario.sybils,
+        }
+    }
+
+    /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
+    /// `progress` is told of the share that is done.
+    pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> Outcome {
+        each!(self, scenario => {
+            let report = scenario.run(seed, workers, progress);
+            scenario.outcome(&report)
+        })
+    }
+}
