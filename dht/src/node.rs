@@ -557,6 +557,11 @@ impl Node {
         for socket in self.sockets_in_turn() {
             due.clear();
             self.tables.questionable(self.now, socket, max - pinged, &mut due);
+            // One of those that failed too often is tried again: when the network was away, two sides
+            // would hold each other for bad for ever.
+            if pinged + due.len() < max {
+                due.extend(self.tables.bad(self.now, socket, &mut self.rng));
+            }
             if due.is_empty() {
                 continue;
             }

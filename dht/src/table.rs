@@ -492,6 +492,17 @@ impl<A: Address> Table<A> {
         }
     }
 
+    /// A contact that failed too often and has room only until another comes. It counts as pinged from
+    /// now on.
+    pub(crate) fn bad(&mut self, now: Time, rng: &mut Rng) -> Option<NodeInfo> {
+        let is_bad = |c: &Contact<A>| !c.pinged() && self.status(c, now) == Status::Bad;
+        let bad = || (0..self.contacts.len()).filter(|at| is_bad(&self.contacts[*at]));
+        let count = bad().count();
+        let at = (count > 0).then(|| rng.index(count)).and_then(|n| bad().nth(n))?;
+        self.contacts[at].set_pinged(true);
+        Some(self.contacts[at].node())
+    }
+
     /// A contact is being pinged for another table, or the ping says nothing about it.
     pub(crate) fn set_pinged(&mut self, id: &NodeId, addr: &SocketAddr, pinged: bool) {
         if let Some(at) = self.position(id, addr) {

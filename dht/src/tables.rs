@@ -263,6 +263,14 @@ impl Tables {
         table.is_some_and(|either| with!(either, table => table.has_room(id)))
     }
 
+    /// A contact of a socket's table that failed too often; it counts as pinged from now on.
+    pub(crate) fn bad(&mut self, now: Time, socket: SocketId, rng: &mut Rng) -> Option<NodeInfo> {
+        let either = self.0.get_mut(usize::from(socket.0))?;
+        let node = with!(either, table => table.bad(now, rng))?;
+        self.set_pinged(&node.id, &node.addr, true);
+        Some(node)
+    }
+
     /// Appends what is known of each contact, of one in several tables what the first knows.
     pub(crate) fn contacts(&self, now: Time, out: &mut Vec<ContactInfo>) {
         fn describe<A: Address>(table: &Table<A>, now: Time, c: &Contact<A>) -> ContactInfo {

@@ -1,6 +1,7 @@
 //! A host that runs a DHT node and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -230,14 +231,24 @@ impl Host for DhtHost {
     fn describe(&self) -> String {
         let node = &self.node;
         let (torrents, peers) = node.stored();
-        format!(
-            "node {}: {} contacts, {} queries wait, {torrents} torrents with {peers} peers, next timeout {:?}\n{:#?}",
+        let mut out = format!(
+            "node {} at {}, told {}\n{} torrents with {peers} peers; {} queries wait; wakes {:?}\n",
             node.id(),
-            node.contacts().len(),
+            node.local_addrs().first().map(ToString::to_string).unwrap_or_default(),
+            self.now,
+            torrents,
             node.in_flight(),
             node.poll_timeout(),
-            node.stats(),
-        )
+        );
+        for contact in node.contacts() {
+            let _ = writeln!(
+                out,
+                "  {} {} {:?}, heard {} s ago",
+                contact.node.id, contact.node.addr, contact.status, contact.idle_secs
+            );
+        }
+        let _ = write!(out, "{:#?}", node.stats());
+        out
     }
 
     fn end_turn(&mut self, now: Time) {

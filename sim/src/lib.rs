@@ -13,6 +13,7 @@ mod edge;
 mod file_bytes;
 pub mod flow;
 mod host;
+pub mod hunt;
 mod last;
 mod latency;
 mod line;

@@ -2,7 +2,10 @@
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
 use super::{DhtScenario, EclipseScenario, SwarmScenario};
+use wire::time::Time;
+
 use crate::results::Outcome;
+use crate::{HostId, Violation};
 
 /// A scenario with all its options.
 #[derive(Clone, PartialEq, Debug)]
@@ -96,6 +99,19 @@ impl Scenario {
             Scenario::Swarm(scenario) => scenario.peers,
             Scenario::Eclipse(scenario) => scenario.nodes + scenario.sybils,
         }
+    }
+
+    /// Runs it as [`Scenario::run`] does, and says of hosts what there is to say at given times, and what
+    /// they did that they never may. Only of kind `dht`.
+    pub fn replay(
+        &self,
+        seed: u64,
+        looks: &[(Time, HostId)],
+        progress: impl FnMut(f64),
+    ) -> Option<(Vec<(Time, HostId, String)>, Option<Violation>)> {
+        let Scenario::Dht(scenario) = self else { return None };
+        let report = scenario.run_with(seed, 1, looks, progress);
+        Some((report.descriptions, report.violation))
     }
 
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.

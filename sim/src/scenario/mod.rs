@@ -17,7 +17,9 @@ mod swarm;
 mod template;
 
 pub use crate::flow::{FlowReport, FlowScenario};
-pub use dht::{ChaosOptions, ChurnLaw, ChurnOptions, DhtPromise, DhtReport, DhtScenario, NatReport};
+pub use dht::{
+    ChaosOptions, ChurnLaw, ChurnOptions, DhtPromise, DhtReport, DhtScenario, NatReport,
+};
 pub use eclipse::{EclipsePromise, EclipseReport, EclipseScenario};
 pub use explain::explain;
 pub use kind::Scenario;

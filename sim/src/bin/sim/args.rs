@@ -20,6 +20,7 @@ Examples:
   sim list
   sim explain dht-nat
   sim run dht-churn --seeds 10
+  sim hunt --minutes 10
   sim run dht --sweep nodes=100,300,1000 --sweep links.loss=0,0.05 --seeds 30 --out results
   sim dht --nodes 1000 --lookups 1000 --churn 30 --dead 0.4 --loss 0.02
   sim swarm --peers 50 --pieces 200 --seed 7 --json
@@ -57,6 +58,10 @@ pub enum Command {
     List(List),
     /// What a scenario is, and what each of its options means
     Explain(Explain),
+    /// Draws overlays with faults at random until something goes wrong, and makes that smaller
+    Hunt(Hunt),
+    /// Runs a scenario again and describes a node at a moment of it
+    Replay(Replay),
     /// An overlay in which info-hashes are announced by some and looked for by others
     Dht(Dht),
     /// One seed, and leeches that know an info-hash and find each other by the DHT
@@ -93,6 +98,56 @@ pub struct RunArgs {
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The name of a scenario (sim list), or a file
+    pub scenario: String,
+    /// The seed of the run
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Gives an option another value, by its dotted path
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// The moment: seconds of virtual time, or "violation" for when a node first did what it never may
+    #[arg(long, value_name = "SECONDS", default_value = "violation")]
+    pub until: String,
+    /// The node's number. Default, with a violation, that of the node; else the first
+    #[arg(long)]
+    pub host: Option<u32>,
+}
+
+const HUNT_EXAMPLES: &str = "\
+Examples:
+  sim hunt --minutes 10
+  sim hunt --minutes 60 --seed 1000000 --out found --json
+
+Each seed draws sizes, links, churn, translators, partitions, sleep, clocks and bad manners. While they
+last, nothing may ever be wrong; then all heals, and what is announced must be found again. What fails is
+made smaller and written as a scenario: sim run FILE --seed N shows it again.
+
+Exit codes:
+  0 nothing went wrong   2 wrong usage   3 something did";
+
+#[derive(Args, Debug)]
+#[command(after_help = HUNT_EXAMPLES)]
+pub struct Hunt {
+    /// How long to look, in minutes; what is found is made smaller for up to two more each
+    #[arg(long, default_value_t = 1.0, value_parser = minutes)]
+    pub minutes: f64,
+    /// The first seed; the others follow
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Ends after so many that went wrong
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    pub most: u32,
+    /// The folder for what is found
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+    /// Print one JSON object, last
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -240,4 +295,10 @@ impl Swarm {
         ]);
         sets
     }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    let fits = (0.01..=100_000.0).contains(&minutes);
+    fits.then_some(minutes).ok_or_else(|| "a hunt takes 0.01 to 100000 minutes".to_owned())
 }

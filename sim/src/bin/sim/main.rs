@@ -3,6 +3,7 @@
 
 mod args;
 mod folder;
+mod hunt;
 mod output;
 mod run;
 mod runner;
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::List(args) => run::list(&args),
         Command::Explain(args) => run::explain(&args),
+        Command::Hunt(args) => hunt::hunt(&args),
+        Command::Replay(args) => run::replay(&args),
         Command::Dht(args) => shorthand::dht(&args),
         Command::Swarm(args) => shorthand::swarm(&args),
     };

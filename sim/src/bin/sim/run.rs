@@ -5,10 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sim::HostId;
 use sim::results::{Machine, Results};
 use sim::scenario::{self, Plan, SHIPPED, Template};
+use wire::time::Time;
 
-use crate::args::{Explain, List, RunArgs};
+use crate::args::{Explain, List, Replay, RunArgs};
 use crate::folder::Folder;
 use crate::output::{cpu_s, peak_rss_bytes, read_file, say};
 use crate::runner::{self, Threads};
@@ -156,4 +158,32 @@ fn print(plan: &Plan, results: &Results, machine: &Machine, out: Option<&Path>) 
     if let Some(out) = out {
         say!("written to {}", out.display());
     }
+}
+
+/// Runs a scenario, and again as far as it is of interest.
+pub fn replay(args: &Replay) -> Result<bool, String> {
+    let name = &args.scenario;
+    let template = template_with(name, &args.set)?;
+    let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
+    let run = |looks: &[(Time, HostId)]| {
+        let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
+        scenario.replay(args.seed, looks, |_| {}).ok_or_else(kind)
+    };
+    let (at, host) = if args.until == "violation" {
+        let (_, violation) = run(&[])?;
+        let none = || format!("no node did what it never may: name a moment with --until SECONDS");
+        let violation = violation.ok_or_else(none)?;
+        say!("{violation}");
+        (violation.at, violation.host)
+    } else {
+        let secs = args.until.parse().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        let secs = secs.ok_or_else(|| format!("{} is no number of seconds", args.until))?;
+        (Time::ZERO + secs, HostId(0))
+    };
+    let host = args.host.map_or(host, HostId);
+    let (descriptions, _) = run(&[(at, host)])?;
+    let nobody = || format!("there is no host {} at {at}; hosts count from 0", host.0);
+    let (at, host, text) = descriptions.into_iter().next().ok_or_else(nobody)?;
+    say!("host {} at {at}: {text}", host.0);
+    Ok(true)
 }

@@ -13,7 +13,7 @@ use wire::time::Time;
 use wire::{Id, InfoHash};
 
 use super::parts::{disturb, seconds};
-use crate::DhtCommand;
+use crate::{DhtCommand, HostId};
 use overlay::{Chaos, Overlay};
 use seats::Owner;
 
@@ -71,7 +71,18 @@ impl DhtScenario {
 
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share of virtual time that has passed.
-    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> DhtReport {
+    pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> DhtReport {
+        self.run_with(seed, workers, &[], progress)
+    }
+
+    /// ... and describes hosts at given times, which changes nothing.
+    pub fn run_with(
+        &self,
+        seed: u64,
+        workers: u32,
+        looks: &[(Time, HostId)],
+        mut progress: impl FnMut(f64),
+    ) -> DhtReport {
         let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let course = self.course();
@@ -79,6 +90,9 @@ impl DhtScenario {
         let chaos = Chaos { rude: self.chaos.rude, until: healed };
         let chaos = Some(chaos).filter(|_| self.chaos.for_s > 0.0);
         let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng);
+        for (at, host) in looks.iter().filter(|(_, host)| host.0 < self.nodes) {
+            overlay.world.describe_at(*at, *host);
+        }
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
         let mut tell = |now: Time| progress(now.as_secs_f64() / course.end.as_secs_f64());
         let homes = overlay.seats.homes();

@@ -198,7 +198,12 @@ impl Overlay {
     pub(super) fn end_churn(&mut self) {
         self.leave_every = None;
         let off: BTreeSet<u32> = self.due.drain().map(|Reverse((_, host))| host).collect();
-        for host in off.into_iter().map(HostId).filter(|host| !self.living.contains(host)).collect::<Vec<_>>() {
+        for host in off
+            .into_iter()
+            .map(HostId)
+            .filter(|host| !self.living.contains(host))
+            .collect::<Vec<_>>()
+        {
             self.come_or_go(host);
         }
         self.due.clear();

@@ -49,6 +49,8 @@ pub struct DhtReport {
     pub timeout_share: f64,
     /// What became of those behind address translators, if there are any.
     pub nat: Option<NatReport>,
+    /// What was said of hosts that were looked at.
+    pub descriptions: Vec<(Time, HostId, String)>,
     /// The first that a node did and never may.
     pub violation: Option<Violation>,
     /// How the lookups' figures were spread.
@@ -124,6 +126,7 @@ impl DhtScenario {
             found_closest,
             closest: Summary::of(closest()),
             left: overlay.left,
+            descriptions: world.descriptions(),
             violation: world.violation().cloned(),
             dead_contacts: 0.0,
             hops: Summary::of(hops()),
