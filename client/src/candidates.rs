@@ -1,13 +1,15 @@
 //! Addresses that may have the torrent: where each came from, and when it is worth a dial.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::ops::{RangeBounds, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use wire::rng::Rng;
 use wire::scope::{AddrScope, is_unicast, owner};
 use wire::time::Time;
+
+use crate::addr_map::AddrMap;
 
 /// Where an address came from, the better sources first. Each has its turn to be dialled, so that
 /// however many one tells of, the others' are not put off.
@@ -65,7 +67,7 @@ struct Candidate {
 
 /// The addresses of one torrent.
 pub struct Candidates {
-    known: BTreeMap<SocketAddr, Candidate>,
+    known: AddrMap<Candidate>,
     /// Owners.
     banned_hosts: BTreeSet<IpAddr>,
     /// Local ones: many peers may share one such host.
@@ -85,7 +87,7 @@ impl Candidates {
     /// None yet. The bounds come from [`crate::Config`].
     pub fn new(config: &crate::Config, rng: Rng) -> Candidates {
         Candidates {
-            known: BTreeMap::new(),
+            known: AddrMap::new(),
             banned_hosts: BTreeSet::new(),
             banned: BTreeSet::new(),
             max: config.candidates_max,
@@ -106,7 +108,7 @@ impl Candidates {
 
     /// Whether no address is known.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.len() == 0
     }
 
     /// Takes an address; true if it is new. When full, one of no more use goes for it, else one that
@@ -133,8 +135,8 @@ impl Candidates {
         let crowded = source != Source::User
             && AddrScope::of(addr.ip()) == AddrScope::Global
             && self.known.range(host.clone()).count() >= HOST_MAX;
-        if (crowded && !self.make_room(source, host))
-            || (self.known.len() >= self.max && !self.make_room(source, ..))
+        if (crowded && !self.make_room(source, Some(host)))
+            || (self.known.len() >= self.max && !self.make_room(source, None))
         {
             return false;
         }
@@ -143,7 +145,8 @@ impl Candidates {
         true
     }
 
-    fn make_room(&mut self, source: Source, among: impl RangeBounds<SocketAddr>) -> bool {
+    /// `among`: all addresses of a host; None: all there are.
+    fn make_room(&mut self, source: Source, among: Option<RangeInclusive<SocketAddr>>) -> bool {
         let of_use = |c: &Candidate| !matches!(c.state, State::Needless | State::Banned);
         let has_most = |of: Source| {
             let count = self.known.values().filter(|c| c.source == of).count();
@@ -153,11 +156,14 @@ impl Candidates {
         let may_go = |c: &Candidate| {
             !of_use(c) || c.source >= source || (c.failures > 0 && crowding[c.source as usize])
         };
-        let idle = self.known.range(among).filter(|(_, c)| c.state != State::Busy);
-        let worst = idle
-            .filter(|(_, c)| may_go(c))
-            .max_by_key(|(_, c)| (!of_use(c), c.failures, c.source))
-            .map(|(addr, c)| (*addr, !of_use(c) || c.failures > 0 || c.source > source));
+        let is_idle = |(_, c): &(SocketAddr, &Candidate)| c.state != State::Busy && may_go(c);
+        let use_of = |(_, c): &(SocketAddr, &Candidate)| (!of_use(c), c.failures, c.source);
+        let worst = match among {
+            Some(host) => self.known.range(host).filter(is_idle).max_by_key(use_of),
+            None => self.known.iter().filter(is_idle).max_by_key(use_of),
+        };
+        let worst =
+            worst.map(|(addr, c)| (addr, !of_use(c) || c.failures > 0 || c.source > source));
         match worst {
             Some((addr, true)) => self.known.remove(&addr).is_some(),
             _ => false,
@@ -172,11 +178,20 @@ impl Candidates {
             |c: &Candidate| (c.source as usize + Source::ALL.len() - turn) % Source::ALL.len();
         let key = |c: &Candidate| (wait(c), c.failures);
         let is_ready = |c: &Candidate| c.state == State::Idle && c.not_before <= now;
-        let ready = || self.known.iter().filter(|(addr, c)| is_ready(c) && may(addr));
-        let best = ready().map(|(_, c)| key(c)).min()?;
-        let equals: Vec<SocketAddr> =
-            ready().filter(|(_, c)| key(c) == best).map(|(addr, _)| *addr).collect();
-        let addr = *equals.get(self.rng.index(equals.len()))?;
+        let (mut best, mut equals) = (None, 0);
+        for (addr, candidate) in self.known.iter().filter(|(_, c)| is_ready(c)) {
+            let key = key(candidate);
+            if best.is_some_and(|best| best < key) || !may(&addr) {
+                continue;
+            }
+            equals = if best == Some(key) { equals + 1 } else { 1 };
+            best = Some(key);
+        }
+        let best = best?;
+        let is_best = |addr: &SocketAddr, c: &Candidate| is_ready(c) && key(c) == best && may(addr);
+        let mut all = self.known.iter().filter(|(addr, c)| is_best(addr, c));
+        let (addr, _) = all.nth(self.rng.index(equals))?;
+        drop(all);
         self.turn = (turn + best.0 + 1) % Source::ALL.len();
         self.set_busy(addr);
         Some(addr)
@@ -258,7 +273,7 @@ impl Candidates {
 
     /// Something is wanted again: whoever was needless is worth a dial.
     pub fn need_again(&mut self) {
-        for candidate in self.known.values_mut().filter(|c| c.state == State::Needless) {
+        for (_, candidate) in self.known.iter_mut().filter(|(_, c)| c.state == State::Needless) {
             candidate.state = State::Idle;
         }
     }
@@ -299,7 +314,7 @@ pub fn ban_of(addr: SocketAddr) -> impl Fn(&SocketAddr) -> bool {
 }
 
 /// An address that may be dialled some day: what nobody is to dial again stays so.
-fn usable(known: &mut BTreeMap<SocketAddr, Candidate>, addr: SocketAddr) -> Option<&mut Candidate> {
+fn usable(known: &mut AddrMap<Candidate>, addr: SocketAddr) -> Option<&mut Candidate> {
     known.get_mut(&addr).filter(|candidate| candidate.state != State::Banned)
 }
 
@@ -398,15 +413,16 @@ mod tests {
         }
         (10..250).for_each(|n| _ = c.add(Time::ZERO, addr(n), Source::Pex));
         assert_eq!(c.len(), 20);
-        assert!(c.known.contains_key(&addr(1)) && c.known.contains_key(&addr(2)));
+        assert!(c.known.get(&addr(1)).is_some() && c.known.get(&addr(2)).is_some());
         (10..250).for_each(|n| _ = c.add(Time::ZERO, addr(n), Source::Dht));
-        let dht: Vec<SocketAddr> = c.known.keys().copied().filter(|a| *a != addr(1)).collect();
+        let dht: Vec<SocketAddr> =
+            c.known.iter().map(|(a, _)| a).filter(|a| *a != addr(1)).collect();
         assert_eq!(dht.len(), 19, "all others");
         assert!(!c.add(Time::ZERO, addr(3), Source::Pex), "they may be good");
         c.set_busy(dht[0]);
         c.failed(Time::ZERO, dht[0]);
         assert!(c.add(Time::ZERO, addr(3), Source::Pex));
-        assert!(c.known.contains_key(&addr(1)), "never for strangers");
+        assert!(c.known.get(&addr(1)).is_some(), "never for strangers");
     }
 
     #[test]

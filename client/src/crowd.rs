@@ -25,6 +25,11 @@ impl Crowd {
         self.0.get(&owner(ip)).copied().unwrap_or(0)
     }
 
+    /// Whether any host would give one of its connections up for one of a host that has none.
+    pub fn gives_way(&self) -> bool {
+        self.0.values().any(|count| *count >= 2)
+    }
+
     /// The host that gives one of its connections up for one of `ip`: that with the most, if it
     /// then has still as many as `ip`.
     pub fn gives_way_to(&self, ip: IpAddr) -> Option<IpAddr> {
@@ -45,7 +50,9 @@ mod tests {
         assert_eq!(crowd.gives_way_to(ip("1.1.1.1")), None);
         crowd.add(ip("2001:db8::1"));
         assert_eq!(crowd.gives_way_to(ip("1.1.1.1")), None, "one each is fair");
+        assert!(!crowd.gives_way());
         crowd.add(ip("2001:db8::2"));
+        assert!(crowd.gives_way());
         assert_eq!(crowd.gives_way_to(ip("1.1.1.1")), Some(ip("2001:db8::")));
         assert_eq!(crowd.gives_way_to(ip("2001:db8::3")), None, "not to its own");
         crowd.add(ip("1.1.1.1"));

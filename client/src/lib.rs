@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod addr_map;
 mod allowed_fast;
 pub mod candidates;
 mod choker;

@@ -166,6 +166,12 @@ impl MetadataFetch {
         self.peers.len()
     }
 
+    /// The whole is known: gives back the room of the parts, and counts them as here.
+    pub fn give_back(&mut self) {
+        let parts = self.assemblies.values_mut().flat_map(|assembly| &mut assembly.parts);
+        parts.filter_map(|part| part.data.as_mut()).for_each(|(data, _)| *data = Vec::new());
+    }
+
     /// Parts here and parts in all, of the assembly that is furthest.
     pub fn progress(&self) -> (usize, usize) {
         self.assemblies

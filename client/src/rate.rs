@@ -11,7 +11,8 @@ const BUCKETS: usize = 200;
 
 /// Bytes per 50 ms over the last 10 s.
 pub struct Rate {
-    buckets: Box<[u32; BUCKETS]>,
+    /// None: none went by for that long.
+    buckets: Option<Box<[u32; BUCKETS]>>,
     /// Number of the newest bucket since the start of time.
     newest: u64,
     total: u64,
@@ -21,19 +22,15 @@ pub struct Rate {
 impl Rate {
     /// A meter that starts empty.
     pub fn new(now: Time) -> Rate {
-        Rate {
-            buckets: Box::new([0; BUCKETS]),
-            newest: now.as_millis() / BUCKET_MS,
-            total: 0,
-            since: now,
-        }
+        Rate { buckets: None, newest: now.as_millis() / BUCKET_MS, total: 0, since: now }
     }
 
     /// `bytes` went by.
     pub fn add(&mut self, now: Time, bytes: u64) {
         self.forget_old(now);
         self.total += bytes;
-        let bucket = &mut self.buckets[(self.newest % BUCKETS as u64) as usize];
+        let buckets = self.buckets.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        let bucket = &mut buckets[(self.newest % BUCKETS as u64) as usize];
         *bucket = bucket.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
@@ -49,12 +46,13 @@ impl Rate {
 
     /// Bytes within the last `span`, at most 10 s, rounded up to buckets.
     pub fn within(&self, now: Time, span: Duration) -> u64 {
+        let Some(buckets) = &self.buckets else { return 0 };
         let current = now.as_millis() / BUCKET_MS;
         let wanted = (span.as_millis() as u64 / BUCKET_MS + 1).min(BUCKETS as u64);
         let oldest = (current + 1).saturating_sub(wanted);
         let first_kept = (self.newest + 1).saturating_sub(BUCKETS as u64);
         (oldest.max(first_kept)..=self.newest)
-            .map(|n| u64::from(self.buckets[(n % BUCKETS as u64) as usize]))
+            .map(|n| u64::from(buckets[(n % BUCKETS as u64) as usize]))
             .sum()
     }
 
@@ -69,10 +67,19 @@ impl Rate {
         if current <= self.newest {
             return;
         }
-        for n in (self.newest + 1..=current).take(BUCKETS) {
-            self.buckets[(n % BUCKETS as u64) as usize] = 0;
+        if let Some(buckets) = &mut self.buckets {
+            for n in (self.newest + 1..=current).take(BUCKETS) {
+                buckets[(n % BUCKETS as u64) as usize] = 0;
+            }
         }
         self.newest = current;
+    }
+
+    /// Gives back the room of what went by, once it was all too long ago.
+    pub fn give_back(&mut self, now: Time) {
+        if now.as_millis() / BUCKET_MS >= self.newest + BUCKETS as u64 {
+            self.buckets = None;
+        }
     }
 }
 
@@ -98,6 +105,10 @@ mod tests {
     fn forgets_after_a_pause() {
         let mut rate = Rate::new(Time::ZERO);
         rate.add(Time::ZERO, 500);
+        rate.give_back(Time::from_secs(9));
+        assert_eq!(rate.within(Time::from_secs(9), Duration::from_secs(10)), 500);
+        rate.give_back(Time::from_secs(20));
+        assert!(rate.buckets.is_none());
         assert_eq!(rate.within(Time::from_secs(20), Duration::from_secs(10)), 0);
         rate.add(Time::from_secs(20), 7);
         assert_eq!(rate.within(Time::from_secs(20), Duration::from_secs(10)), 7);

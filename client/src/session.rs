@@ -70,16 +70,23 @@ enum Conn {
     Of(TorrentKey),
 }
 
+/// A torrent, and what of it stands in the session's lists.
+struct Entry<P: Payload> {
+    torrent: Box<Torrent<P>>,
+    due: Option<Time>,
+    is_active: bool,
+    is_behind: bool,
+}
+
 /// All torrents and connections of one process.
 pub struct Session<P: Payload> {
     config: Arc<Config>,
     us: Identity,
     seed: Seed,
-    torrents: BTreeMap<TorrentKey, Box<Torrent<P>>>,
+    torrents: BTreeMap<TorrentKey, Entry<P>>,
     by_hash: BTreeMap<InfoHash, TorrentKey>,
     /// When each torrent is due: an idle one costs nothing until then.
     due: BTreeSet<(Time, TorrentKey)>,
-    due_of: BTreeMap<TorrentKey, Time>,
     /// Torrents that are not at rest.
     active: BTreeSet<TorrentKey>,
     /// Torrents whose hash threads and disks are behind.
@@ -109,7 +116,6 @@ impl<P: Payload> Session<P> {
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
             due: BTreeSet::new(),
-            due_of: BTreeMap::new(),
             active: BTreeSet::new(),
             behind: BTreeSet::new(),
             unread: Duration::ZERO,
@@ -138,7 +144,9 @@ impl<P: Payload> Session<P> {
         self.next_torrent += 1;
         let seed = child_seed(&self.seed, "torrent", u64::from(key.0));
         let torrent = Torrent::new(now, self.config.clone(), info_hash, self.us, seed);
-        self.torrents.insert(key, Box::new(torrent));
+        let torrent = Box::new(torrent);
+        let entry = Entry { torrent, due: None, is_active: false, is_behind: false };
+        self.torrents.insert(key, entry);
         self.by_hash.insert(info_hash, key);
         self.note(key);
         Some(key)
@@ -219,10 +227,12 @@ impl<P: Payload> Session<P> {
         let paused = self.torrent(key).is_none_or(Torrent::is_paused);
         if paused
             && self.leaving.remove(&key)
-            && let Some(torrent) = self.torrents.remove(&key)
+            && let Some(Entry { torrent, due, .. }) = self.torrents.remove(&key)
         {
             self.by_hash.remove(torrent.info_hash());
-            self.note(key);
+            due.into_iter().for_each(|due| _ = self.due.remove(&(due, key)));
+            self.active.remove(&key);
+            self.behind.remove(&key);
             self.events.push_back((key, TorrentEvent::Removed));
         }
     }
@@ -246,7 +256,7 @@ impl<P: Payload> Session<P> {
 
     /// The torrent named `key`.
     pub fn torrent(&self, key: TorrentKey) -> Option<&Torrent<P>> {
-        self.torrents.get(&key).map(Box::as_ref)
+        self.torrents.get(&key).map(|entry| &*entry.torrent)
     }
 
     /// Torrents of which anything may change but their announces.
@@ -256,7 +266,7 @@ impl<P: Payload> Session<P> {
 
     /// Figures of one torrent.
     pub fn stats(&self, now: Time, key: TorrentKey) -> Option<TorrentStats> {
-        self.torrents.get(&key).map(|torrent| torrent.stats(now))
+        self.torrent(key).map(|torrent| torrent.stats(now))
     }
 
     /// Whether sockets are to be read: false while hash threads and disks are behind.
@@ -305,7 +315,7 @@ impl<P: Payload> Session<P> {
             Some(_) => return,
             None => return self.actions.push_back(Action::Close(conn, Close::DialFailed)),
         };
-        let Some(torrent) = self.torrents.get(&key) else { return };
+        let Some(torrent) = self.torrent(key) else { return };
         let mut out = Vec::new();
         Handshake {
             reserved: Reserved::OURS,
@@ -458,8 +468,14 @@ impl<P: Payload> Session<P> {
             }
             Conn::Of(key) => {
                 let key = *key;
-                let mut output = None;
-                self.with(now, key, |torrent| output = torrent.poll_output(now, conn));
+                let unread = self.unread(now);
+                let Entry { torrent, .. } = self.torrents.get_mut(&key)?;
+                torrent.set_unread(unread);
+                let output = torrent.poll_output(now, conn);
+                // Most often there is nothing to drain, and when it is due does not change by this.
+                if torrent.has_said() {
+                    self.with(now, key, |_| ());
+                }
                 output
             }
         }
@@ -496,22 +512,25 @@ impl<P: Payload> Session<P> {
 
     /// Keeps in mind when a torrent is due, and whether it is at rest or behind.
     fn note(&mut self, key: TorrentKey) {
-        let torrent = self.torrents.get(&key).map(Box::as_ref);
-        let due = torrent.and_then(Torrent::poll_timeout);
-        if due != self.due_of.get(&key).copied() {
-            let before = match due {
-                Some(due) => self.due_of.insert(key, due),
-                None => self.due_of.remove(&key),
-            };
+        let Some(entry) = self.torrents.get_mut(&key) else { return };
+        let due = entry.torrent.poll_timeout();
+        if due != entry.due {
+            let before = std::mem::replace(&mut entry.due, due);
             before.into_iter().for_each(|before| _ = self.due.remove(&(before, key)));
             self.due.extend(due.map(|due| (due, key)));
         }
-        let is_active = torrent.is_some_and(|torrent| !torrent.is_at_rest());
-        let is_behind = torrent.is_some_and(|torrent| !torrent.wants_read());
-        for (is_in, set) in [(is_active, &mut self.active), (is_behind, &mut self.behind)] {
-            match is_in {
-                true => _ = set.insert(key),
-                false => _ = set.remove(&key),
+        let is_active = !entry.torrent.is_at_rest();
+        let is_behind = !entry.torrent.wants_read();
+        let lists = [
+            (is_active, &mut entry.is_active, &mut self.active),
+            (is_behind, &mut entry.is_behind, &mut self.behind),
+        ];
+        for (is_in, was_in, list) in lists {
+            if std::mem::replace(was_in, is_in) != is_in {
+                match is_in {
+                    true => _ = list.insert(key),
+                    false => _ = list.remove(&key),
+                }
             }
         }
     }
@@ -519,7 +538,7 @@ impl<P: Payload> Session<P> {
     /// Runs `f` on a torrent, then drains what it has to say.
     fn with(&mut self, now: Time, key: TorrentKey, f: impl FnOnce(&mut Torrent<P>)) {
         let unread = self.unread(now);
-        let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        let Some(Entry { torrent, .. }) = self.torrents.get_mut(&key) else { return };
         torrent.set_unread(unread);
         f(torrent);
         while let Some(event) = torrent.poll_event() {

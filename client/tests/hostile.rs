@@ -360,7 +360,7 @@ fn metadata_that_lies_costs_only_its_sender() {
     assert!(!host.events.iter().any(|e| matches!(e, TorrentEvent::Metadata(_))));
     let honest = greet(&mut host, 3, &size);
     let mut truth = format!("\x14\x01d8:msg_typei1e5:piecei0e10:total_sizei{size}ee").into_bytes();
-    truth.extend(&info.raw);
+    truth.extend(&*info.raw);
     host.say_raw(honest, &truth);
     let told = host.events.iter().any(|e| matches!(e, TorrentEvent::Metadata(i) if **i == info));
     assert!(told, "{:?}", host.closed);

@@ -20,8 +20,8 @@ impl Node {
         self.advance(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
-        let own = self.config.sockets.get(usize::from(local.0));
-        let same_family = own.is_some_and(|own| Family::of(own) == Family::of(&from));
+        let own = self.own.addr(local);
+        let same_family = own.is_some_and(|own| Family::of(&own) == Family::of(&from));
         if !same_family || !self.may_ask(&from) {
             self.stats.dropped_address += 1;
             return;
@@ -53,7 +53,7 @@ impl Node {
             }
             Body::Reply(_) | Body::Error(_) => {
                 match self.transactions.answer(head.tid, from, local) {
-                    Some(transaction) => self.on_answer(transaction, message),
+                    Some(transaction) => self.on_answer(&transaction, message),
                     None => self.stats.dropped_unsolicited += 1,
                 }
             }
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// The node that was asked replied, or refused.
-    fn on_answer(&mut self, transaction: Transaction, message: &Message<'_>) {
+    fn on_answer(&mut self, transaction: &Transaction, message: &Message<'_>) {
         self.quota.verify(self.now, transaction.to.ip());
         self.own.answered(transaction.via);
         // Not of who came by itself: anybody could have as many votes as networks.
@@ -76,7 +76,7 @@ impl Node {
                 self.stats.errors += 1;
                 match transaction.purpose {
                     Purpose::Store(lookup) => self.on_stored(lookup, Outcome::of_error(error.code)),
-                    _ => self.on_no_answer(&transaction),
+                    _ => self.on_no_answer(transaction),
                 }
             }
             Body::Query(_) | Body::BadQuery(_) => {}
@@ -84,10 +84,10 @@ impl Node {
     }
 
     /// The node that was asked replied.
-    fn on_reply(&mut self, transaction: Transaction, body: &ReplyBody<'_>) {
+    fn on_reply(&mut self, transaction: &Transaction, body: &ReplyBody<'_>) {
         let Some(id) = body.id() else {
             self.stats.dropped_bad_reply += 1;
-            self.on_no_answer(&transaction);
+            self.on_no_answer(transaction);
             return;
         };
         let own = self.own.has(&id) || id == NodeId::ZERO;
@@ -96,7 +96,7 @@ impl Node {
             if let Some(expected) = transaction.expected {
                 self.tables.evict(&expected, &transaction.to);
             }
-            self.on_no_answer(&transaction);
+            self.on_no_answer(transaction);
             return;
         }
         self.stats.answered += 1;
@@ -108,21 +108,21 @@ impl Node {
                 self.events.push_back(Event::PingReply { ping, node, rtt });
             }
             Purpose::Verify => {
-                self.verifying.remove(&transaction.to);
+                self.verified(&transaction.to);
             }
             Purpose::Maintenance => {}
             Purpose::Lookup(lookup, key) => {
                 let Some(reply) = GetPeersReply::parse(body) else { return };
-                let (mut same, other) = self.believable(&transaction, reply.found.nodes());
+                let (mut same, other) = self.believable(transaction, reply.found.nodes());
                 match transaction.ask {
                     Ask::GetPeers { scrape, .. } => {
-                        let told = self.on_peers(lookup, &transaction, reply.peers());
+                        let told = self.on_peers(lookup, transaction, reply.peers());
                         let counted = scrape && self.on_filters(lookup, body);
                         if told || counted {
                             self.on_holder(lookup);
                         }
                     }
-                    Ask::Get { .. } => self.on_item(lookup, &transaction, body),
+                    Ask::Get { .. } => self.on_item(lookup, transaction, body),
                     Ask::Sample { .. } => self.on_samples(lookup, node, body),
                     _ => {}
                 }
@@ -141,7 +141,7 @@ impl Node {
         nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
     ) -> (Vec<NodeInfo>, Vec<NodeInfo>) {
         let source = AddrScope::of(transaction.to.ip());
-        let (mut same, mut other) = (Vec::new(), Vec::new());
+        let (mut same, mut other) = (Vec::with_capacity(self.config.k.min(8)), Vec::new());
         for (id, addr) in nodes.take(self.config.reply_nodes_max) {
             let scope = AddrScope::of(addr.ip());
             let unfit = self.config.enforce_ids && !security::fits(&id, addr.ip());
@@ -160,16 +160,16 @@ impl Node {
     }
 
     /// A query was not answered in time.
-    pub(crate) fn on_timeout(&mut self, transaction: Transaction) {
+    pub(crate) fn on_timeout(&mut self, transaction: &Transaction) {
         if transaction.unsent {
-            return self.on_no_answer(&transaction);
+            return self.on_no_answer(transaction);
         }
         self.stats.timeouts += 1;
-        self.unanswered(&transaction);
+        self.unanswered(transaction);
         if !matches!(transaction.purpose, Purpose::Maintenance) && !transaction.ask.is_optional() {
-            self.blame(&transaction);
+            self.blame(transaction);
         }
-        self.on_no_answer(&transaction);
+        self.on_no_answer(transaction);
     }
 
     /// A contact that answered before did not, and should have: that may be the link's fault. Of others
@@ -216,7 +216,7 @@ impl Node {
                 self.events.push_back(Event::PingFailed { ping, addr: transaction.to });
             }
             Purpose::Verify => {
-                self.verifying.remove(&transaction.to);
+                self.verified(&transaction.to);
             }
             Purpose::Maintenance => self.blame(transaction),
             Purpose::Lookup(lookup, key) => {

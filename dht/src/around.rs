@@ -71,9 +71,10 @@ impl Node {
     /// The size of a DHT that is everywhere as dense as around our own ids, where the tables have all: an
     /// estimate that no lookup and nobody who is asked in one has a hand in.
     pub(crate) fn density(&mut self, family: Family) -> Option<NetworkSize> {
-        let (k, mut found) = (self.config.k.max(1), std::mem::take(&mut self.found));
+        let k = self.config.k.max(1);
+        let mut found = Vec::with_capacity(k);
         let mut kths = Vec::new();
-        for (addr, own) in self.config.sockets.iter().zip(self.own.ids()) {
+        for (addr, own) in self.own.sockets().iter().zip(self.own.ids()) {
             if Family::of(addr) != family {
                 continue;
             }
@@ -83,7 +84,6 @@ impl Node {
                 kths.push(part_of_space(&kth.id.distance(own)));
             }
         }
-        self.found = found;
         // Of several the lower median: who has just moved does not know all yet, and one place may be
         // crowded on purpose.
         kths.sort_unstable_by(f64::total_cmp);

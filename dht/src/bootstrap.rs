@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use wire::time::Time;
 
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::{LookupId, SocketId};
 
 /// The bootstrap contacts and the state of asking them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bootstrap {
     contacts: Vec<SocketAddr>,
-    contacts_max: usize,
+    config: SharedConfig,
     /// Whether any of them ever answered: else those who came to us may be an overlay apart.
     reached: bool,
     backoff: Backoff,
@@ -32,23 +32,31 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    pub(crate) fn new(config: &Config) -> Bootstrap {
+    pub(crate) fn new(config: impl Into<SharedConfig>) -> Bootstrap {
         Bootstrap {
             contacts: Vec::new(),
-            contacts_max: config.bootstrap_contacts_max,
+            config: config.into(),
             reached: false,
-            backoff: Backoff::new(config.bootstrap_retry_ms, config.bootstrap_retry_max_ms),
+            backoff: Backoff::default(),
             due: None,
             running: None,
             answered: false,
             announced: false,
             neighbours_at: None,
             neighbours_of: None,
-            neighbours: Backoff::new(
-                config.neighbours_retry_ms,
-                u64::from(config.bucket_refresh_secs) * 1000,
-            ),
+            neighbours: Backoff::default(),
         }
+    }
+
+    /// The pause before the bootstrap contacts are asked again.
+    fn pause(&mut self) -> Duration {
+        self.backoff.next(self.config.bootstrap_retry_ms, self.config.bootstrap_retry_max_ms)
+    }
+
+    /// The pause before our neighbours are looked for again.
+    fn neighbours_pause(&mut self) -> Duration {
+        let max_ms = u64::from(self.config.bucket_refresh_secs) * 1000;
+        self.neighbours.next(self.config.neighbours_retry_ms, max_ms)
     }
 
     /// The addresses to ask.
@@ -61,9 +69,10 @@ impl Bootstrap {
         if self.contacts.contains(&addr) {
             return;
         }
-        if self.contacts.len() >= self.contacts_max && !self.contacts.is_empty() {
+        if self.contacts.len() >= self.config.bootstrap_contacts_max && !self.contacts.is_empty() {
             self.contacts.remove(0);
         }
+        self.contacts.reserve_exact(1);
         self.contacts.push(addr);
     }
 
@@ -123,12 +132,12 @@ impl Bootstrap {
         self.running = None;
         if success {
             self.neighbours.reset();
-            self.neighbours_at = Some(now + self.neighbours.next());
+            self.neighbours_at = Some(now + self.neighbours_pause());
         }
         if success && !self.is_unreached() {
             self.backoff.reset();
         } else {
-            self.due = Some(now + self.backoff.next());
+            self.due = Some(now + self.pause());
         }
     }
 
@@ -143,7 +152,7 @@ impl Bootstrap {
     /// same moment is found soon after, or not until somebody happens to look for it.
     pub(crate) fn take_neighbours_due(&mut self, now: Time, sockets: usize) -> Option<SocketId> {
         if self.neighbours_at.is_some_and(|at| at <= now) {
-            self.neighbours_at = Some(now + self.neighbours.next());
+            self.neighbours_at = Some(now + self.neighbours_pause());
             self.neighbours_of.get_or_insert(SocketId(0));
         }
         let socket = self.neighbours_of.take()?;
@@ -158,20 +167,14 @@ fn following(socket: SocketId, sockets: usize) -> Option<SocketId> {
 }
 
 /// Pauses that double: 1, 2, 4, 8 ... up to a bound.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Backoff {
-    first_ms: u64,
-    max_ms: u64,
     failures: u32,
 }
 
 impl Backoff {
-    fn new(first_ms: u64, max_ms: u64) -> Backoff {
-        Backoff { first_ms, max_ms, failures: 0 }
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.first_ms.saturating_mul(1 << self.failures.min(30)).min(self.max_ms);
+    fn next(&mut self, first_ms: u64, max_ms: u64) -> Duration {
+        let pause = first_ms.saturating_mul(1 << self.failures.min(30)).min(max_ms);
         self.failures = self.failures.saturating_add(1);
         Duration::from_millis(pause)
     }
@@ -184,16 +187,17 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        let mut backoff = Backoff::new(1_000, 60_000);
-        let secs: Vec<_> = (0..9).map(|_| backoff.next().as_secs()).collect();
+        let mut backoff = Backoff::default();
+        let secs: Vec<_> = (0..9).map(|_| backoff.next(1_000, 60_000).as_secs()).collect();
         assert_eq!(secs, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         backoff.failures = u32::MAX;
-        assert_eq!(backoff.next().as_secs(), 60);
+        assert_eq!(backoff.next(1_000, 60_000).as_secs(), 60);
         backoff.reset();
-        assert_eq!(backoff.next().as_secs(), 1);
+        assert_eq!(backoff.next(1_000, 60_000).as_secs(), 1);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Every number of the node, with its unit, default and source.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::NodeId;
 
-use crate::SocketId;
+use crate::keyed::Pace;
+use crate::quota::Costs;
 
 /// How a node behaves. `Config::new(sockets)` gives the defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -324,11 +327,12 @@ impl Config {
         }
     }
 
-    /// Tables of contacts, networks, addresses and flows small enough for a node among thousands in one
+    /// Tables of contacts, replacements, networks, addresses and flows small enough for a node among thousands in one
     /// process, each of which hears from few.
     pub fn among_thousands(self) -> Config {
         Config {
             wide_buckets: 3,
+            replacements_max: 16,
             quota_counters: 32,
             verified_max: 128,
             flows_remembered_max: 256,
@@ -336,14 +340,69 @@ impl Config {
         }
     }
 
-    /// The address that the world sees this socket at, if the user says so.
-    pub(crate) fn external_ip_of(&self, socket: SocketId) -> Option<IpAddr> {
-        let ip = self.external_ip?;
-        let first = self.sockets.iter().position(|own| own.is_ipv4() == ip.is_ipv4());
-        (first == Some(usize::from(socket.0))).then_some(ip)
-    }
-
     pub(crate) fn hard_timeout(&self) -> Duration {
         Duration::from_millis(self.hard_timeout_ms)
+    }
+}
+
+/// A [`Config`] that many nodes have in common, but for their sockets, ids and addresses: those are each
+/// one's own. Nobody can change it any more, so it is a value and no way for one node to reach another.
+#[derive(Clone, Debug)]
+pub struct SharedConfig(Arc<Common>);
+
+/// A config and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Common {
+    config: Config,
+    /// Of the queries of others, and of what strangers are told of items.
+    pub(crate) costs: Costs,
+    pub(crate) item_costs: Costs,
+    /// Of either half of the answers.
+    pub(crate) answers: Pace,
+    pub(crate) queries: Pace,
+    pub(crate) query_bytes: Pace,
+    pub(crate) flows: Pace,
+}
+
+impl SharedConfig {
+    /// What is shared of `config`: all but its sockets, id and external address.
+    pub fn new(config: Config) -> SharedConfig {
+        let half = match config.answer_bytes_per_sec {
+            u32::MAX => u32::MAX,
+            rate => rate / 2,
+        };
+        SharedConfig(Arc::new(Common {
+            costs: Costs::of_answers(&config),
+            item_costs: Costs::of_items(&config),
+            answers: Pace::new(half, config.answer_burst_ms),
+            queries: Pace::new(config.queries_per_sec, config.query_burst_ms),
+            query_bytes: Pace::new(config.query_bytes_per_sec, config.query_burst_ms),
+            flows: Pace::new(config.flows_per_sec, config.query_burst_ms),
+            config: Config { sockets: Vec::new(), id: None, external_ip: None, ..config },
+        }))
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        &self.0
+    }
+}
+
+impl Deref for SharedConfig {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0.config
+    }
+}
+
+impl From<&Config> for SharedConfig {
+    fn from(config: &Config) -> SharedConfig {
+        SharedConfig::new(config.clone())
+    }
+}
+
+impl From<&SharedConfig> for SharedConfig {
+    fn from(shared: &SharedConfig) -> SharedConfig {
+        shared.clone()
     }
 }

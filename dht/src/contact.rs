@@ -22,11 +22,11 @@ pub(crate) trait Address: Copy + Eq + Debug {
     /// Its compact form (BEP 5, "Contact Encoding").
     fn compact(&self) -> &[u8];
 
-    /// The IP address without the port.
-    fn ip_bytes(&self) -> &[u8];
+    /// Whether both have the same IP address, whatever their ports.
+    fn same_ip(&self, other: &Self) -> bool;
 
-    /// The network that one owner is likely to hold: /24 or /64.
-    fn subnet(&self) -> &[u8];
+    /// Whether both are in a network that one owner is likely to hold: a /24 or a /64.
+    fn same_subnet(&self, other: &Self) -> bool;
 }
 
 /// IPv4 address and port.
@@ -53,12 +53,12 @@ impl Address for V4 {
         &self.0
     }
 
-    fn ip_bytes(&self) -> &[u8] {
-        &self.0[..4]
+    fn same_ip(&self, other: &V4) -> bool {
+        self.0.first_chunk::<4>() == other.0.first_chunk::<4>()
     }
 
-    fn subnet(&self) -> &[u8] {
-        &self.0[..3]
+    fn same_subnet(&self, other: &V4) -> bool {
+        self.0.first_chunk::<3>() == other.0.first_chunk::<3>()
     }
 }
 
@@ -79,12 +79,12 @@ impl Address for V6 {
         &self.0
     }
 
-    fn ip_bytes(&self) -> &[u8] {
-        &self.0[..16]
+    fn same_ip(&self, other: &V6) -> bool {
+        self.0.first_chunk::<16>() == other.0.first_chunk::<16>()
     }
 
-    fn subnet(&self) -> &[u8] {
-        &self.0[..8]
+    fn same_subnet(&self, other: &V6) -> bool {
+        self.0.first_chunk::<8>() == other.0.first_chunk::<8>()
     }
 }
 
@@ -106,15 +106,16 @@ pub(crate) struct Contact<A> {
     pub(crate) addr: A,
     /// Smoothed round trip in milliseconds.
     rtt_ms: u16,
-    /// When it last answered, or asked after it had answered once: seconds on the node's clock.
-    seen_secs: u32,
+    /// When it last answered, or asked after it had answered once: seconds on the node's clock, in two
+    /// halves, so that a contact needs no room to begin at a multiple of four.
+    seen_secs: [u16; 2],
     /// Queries in a row that it did not answer.
     pub(crate) fails: u8,
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Contact<V4>>() <= 36);
-const _: () = assert!(size_of::<Contact<V6>>() <= 48);
+const _: () = assert!(size_of::<Contact<V4>>() <= 34);
+const _: () = assert!(size_of::<Contact<V6>>() <= 46);
 
 const ANSWERED: u8 = 1;
 const ID_FITS: u8 = 2;
@@ -132,7 +133,7 @@ impl<A: Address> Contact<A> {
         let ip = addr.get().ip();
         let fits = if crate::security::fits(&id, ip) { ID_FITS } else { 0 };
         let flags = fits | if AddrScope::of(ip) == AddrScope::Local { LOCAL } else { 0 };
-        Contact { id, addr, rtt_ms: 0, seen_secs: 0, fails: 0, flags }
+        Contact { id, addr, rtt_ms: 0, seen_secs: [0; 2], fails: 0, flags }
     }
 
     pub(crate) fn status(&self, now: Time, good_secs: u32, fails_max: u8) -> Status {
@@ -147,7 +148,17 @@ impl<A: Address> Contact<A> {
 
     /// Seconds since it was heard.
     pub(crate) fn idle_secs(&self, now: Time) -> u32 {
-        secs(now).saturating_sub(self.seen_secs)
+        secs(now).saturating_sub(self.seen_secs())
+    }
+
+    fn seen_secs(&self) -> u32 {
+        let [high, low] = self.seen_secs.map(u32::from);
+        high << 16 | low
+    }
+
+    fn set_seen(&mut self, now: Time) {
+        let secs = secs(now);
+        self.seen_secs = [(secs >> 16) as u16, secs as u16];
     }
 
     /// Whether it ever answered a query of ours.
@@ -187,13 +198,13 @@ impl<A: Address> Contact<A> {
         };
         self.flags = (self.flags | ANSWERED) & !PINGED;
         self.fails = 0;
-        self.seen_secs = secs(now);
+        self.set_seen(now);
     }
 
     /// It asked us something.
     pub(crate) fn on_query(&mut self, now: Time) {
         if self.answered() {
-            self.seen_secs = secs(now);
+            self.set_seen(now);
         }
     }
 

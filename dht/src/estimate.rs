@@ -48,14 +48,17 @@ pub(crate) struct Estimate {
 
 #[derive(Clone, Copy)]
 struct Kth {
-    target: Id,
-    distance: f64,
+    /// The first bits of the target: no nodes are so near to each other that two such targets would have
+    /// other closest ones.
+    target: u32,
     at_secs: u32,
+    distance: f64,
 }
 
 impl Estimate {
     /// A lookup of `target` ended with its `k`-th closest node at this distance.
     pub(crate) fn add(&mut self, now: Time, target: Id, distance: f64) {
+        let target = target.0.iter().take(4).fold(0, |head, byte| head << 8 | u32::from(*byte));
         self.lookups.retain(|kth| kth.target != target);
         if self.lookups.len() == LOOKUPS_MAX {
             self.lookups.pop_front();

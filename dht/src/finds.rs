@@ -8,7 +8,6 @@ use wire::krpc::{Filters, ItemReply, ReplyBody, Samples};
 use wire::scrape::BloomFilter;
 use wire::time::Time;
 
-use crate::config::Config;
 use crate::item::{Item, ItemKey};
 use crate::node::Node;
 use crate::search::Search;
@@ -67,26 +66,21 @@ impl Finds {
 }
 
 /// Nodes that gave samples, and when they give others (BEP 51: not to be asked before).
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Sampled {
     until: BTreeMap<SocketAddr, Time>,
     /// The same, by time.
     order: BTreeSet<(Time, SocketAddr)>,
-    max: usize,
 }
 
 impl Sampled {
-    pub(crate) fn new(config: &Config) -> Sampled {
-        Sampled { until: BTreeMap::new(), order: BTreeSet::new(), max: config.sampled_max }
-    }
-
     /// Whether samples may be asked of `addr`, and its answer be remembered.
-    pub(crate) fn may_ask(&mut self, now: Time, addr: &SocketAddr) -> bool {
+    pub(crate) fn may_ask(&mut self, now: Time, addr: &SocketAddr, max: usize) -> bool {
         while let Some(&(until, first)) = self.order.first().filter(|(until, _)| *until <= now) {
             self.order.remove(&(until, first));
             self.until.remove(&first);
         }
-        !self.until.contains_key(addr) && self.until.len() < self.max
+        !self.until.contains_key(addr) && self.until.len() < max
     }
 
     fn answered(&mut self, until: Time, addr: SocketAddr) {
@@ -173,6 +167,15 @@ impl Node {
         self.events.push_back(Event::Scraped { lookup, info_hash, nodes, seeds, peers });
     }
 
+    /// Whether samples may be asked of `addr`.
+    pub(crate) fn may_sample(&mut self, addr: &SocketAddr) -> bool {
+        let (now, max) = (self.now, self.config.sampled_max);
+        match &mut self.sampled {
+            Some(sampled) => sampled.may_ask(now, addr, max),
+            None => max > 0,
+        }
+    }
+
     /// A node gave samples, or it does not know what they are.
     pub(crate) fn on_samples(&mut self, lookup: LookupId, from: NodeInfo, body: &ReplyBody<'_>) {
         let Some(samples) = Samples::parse(body) else { return };
@@ -180,7 +183,7 @@ impl Node {
         search.holders += 1;
         let interval_secs = samples.interval_secs;
         let until = self.now + Duration::from_secs(u64::from(interval_secs));
-        self.sampled.answered(until, from.addr);
+        self.sampled.get_or_insert_default().answered(until, from.addr);
         let (num, info_hashes) = (samples.num, samples.info_hashes().take(SAMPLES_TAKEN).collect());
         self.events.push_back(Event::SamplesFound {
             lookup,

@@ -9,7 +9,7 @@ use wire::scope::AddrScope;
 use wire::time::Time;
 
 use crate::SocketId;
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::keyed::{Keys, Rate, Recent};
 use crate::node::{Node, Outgoing};
 use crate::transactions::{Purpose, Transaction};
@@ -29,31 +29,28 @@ pub(crate) enum Turn {
 /// side of the router: they count nowhere and never wait.
 #[derive(Clone)]
 pub(crate) struct Flow {
-    keys: Keys,
-    /// Addresses that a query went to, as a router remembers them.
-    contacted: Recent,
-    contacted_secs: u32,
+    config: SharedConfig,
+    keys: Keys<1>,
     queries: Rate,
     bytes: Rate,
     flows: Rate,
+    /// Addresses that a query went to, as a router remembers them.
+    contacted: Recent,
     held: VecDeque<u32>,
-    held_max: usize,
     /// When the first of those that wait may go.
     due: Option<Time>,
 }
 
 impl Flow {
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Flow {
-        let rate = |per_sec| Rate::new(per_sec, config.query_burst_ms);
+    pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> Flow {
         Flow {
-            keys: Keys::new(rng),
-            contacted: Recent::new(config.flows_remembered_max),
-            contacted_secs: config.flow_secs,
-            queries: rate(config.queries_per_sec),
-            bytes: rate(config.query_bytes_per_sec),
-            flows: rate(config.flows_per_sec),
+            config: config.into(),
+            keys: Keys::new(rng, 3),
+            queries: Rate::default(),
+            bytes: Rate::default(),
+            flows: Rate::default(),
+            contacted: Recent::new(),
             held: VecDeque::new(),
-            held_max: config.queries_held_max,
             due: None,
         }
     }
@@ -65,7 +62,7 @@ impl Flow {
         } else if self.held.is_empty() && self.ready_at(now, via, to) <= now {
             self.go(now, via, to);
             Turn::Now
-        } else if self.held.len() < self.held_max {
+        } else if self.held.len() < self.config.queries_held_max {
             Turn::Later
         } else {
             Turn::Never
@@ -79,34 +76,39 @@ impl Flow {
 
     fn is_new(&self, now: Time, via: SocketId, to: &SocketAddr) -> bool {
         let hash = self.hash(via, to);
-        !self.contacted.has(now, hash >> 32, hash as u32, self.contacted_secs)
+        !self.contacted.has(now, hash >> 32, hash as u32, self.config.flow_secs)
     }
 
     fn ready_at(&self, now: Time, via: SocketId, to: &SocketAddr) -> Time {
-        let ready = self.queries.ready_at().max(self.bytes.ready_at());
-        if self.is_new(now, via, to) { ready.max(self.flows.ready_at()) } else { ready }
+        let common = self.config.common();
+        let ready =
+            self.queries.ready_at(&common.queries).max(self.bytes.ready_at(&common.query_bytes));
+        // Else it does not matter whether it is new.
+        let flows = self.flows.ready_at(&common.flows);
+        if flows > ready && self.is_new(now, via, to) { flows } else { ready }
     }
 
     /// Counts a query to `to`.
     fn go(&mut self, now: Time, via: SocketId, to: &SocketAddr) {
-        self.queries.take(now, 1);
+        self.queries.take(&self.config.common().queries, now, 1);
         if self.is_new(now, via, to) {
-            self.flows.take(now, 1);
+            self.flows.take(&self.config.common().flows, now, 1);
         }
         let hash = self.hash(via, to);
-        self.contacted.mark(now, hash >> 32, hash as u32);
+        let (max_secs, len_max) = (self.config.flow_secs, self.config.flows_remembered_max);
+        self.contacted.mark(now, hash >> 32, hash as u32, max_secs, len_max);
     }
 
     /// Counts the bytes of a query.
     pub(crate) fn wrote(&mut self, now: Time, to: &SocketAddr, bytes: usize) {
         if !is_local(to) {
-            self.bytes.take(now, bytes as u32);
+            self.bytes.take(&self.config.common().query_bytes, now, bytes as u32);
         }
     }
 
     /// Forgets flows that routers have forgotten.
     pub(crate) fn tidy(&mut self, now: Time) {
-        self.contacted.tidy(now, self.contacted_secs);
+        self.contacted.tidy(now, self.config.flow_secs);
     }
 
     /// When the first of the queries that wait may go.
@@ -121,7 +123,7 @@ impl Flow {
 
     /// Queries that may be asked before any is refused.
     pub(crate) fn room(&self) -> usize {
-        self.held_max.saturating_sub(self.held.len())
+        self.config.queries_held_max.saturating_sub(self.held.len())
     }
 }
 
@@ -198,7 +200,7 @@ impl Node {
                 over_at.unwrap_or(fails_at),
             );
         }
-        self.out.push_back(Outgoing::Query(tid));
+        self.out.push(Outgoing::Query(tid));
         self.stats.asked += 1;
     }
 }
@@ -206,6 +208,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     const VIA: SocketId = SocketId(0);
     use std::time::Duration;

@@ -9,8 +9,10 @@ pub(crate) enum Goal {
     Bootstrap(SocketId),
     /// To find those who came close to that id since.
     Neighbours(SocketId),
-    /// To fill a bucket of the table of a socket.
+    /// To hear of a bucket of the table of a socket.
     Refresh(SocketId),
+    /// To fill one: it ends when that is full.
+    Fill(SocketId),
     FindNode,
     GetPeers,
     /// To learn how many nodes tell a peer with this port.

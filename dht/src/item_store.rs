@@ -9,7 +9,7 @@ use wire::scope::owner;
 use wire::time::Time;
 use wire::{Id, NodeId};
 
-use crate::config::Config;
+use crate::config::{Config, SharedConfig};
 use crate::contact::secs;
 use crate::item::Item;
 use crate::room;
@@ -58,6 +58,14 @@ pub(crate) enum Refused {
 /// All items.
 #[derive(Clone)]
 pub(crate) struct ItemStore {
+    config: SharedConfig,
+    key: [u64; 2],
+    /// None while there are none.
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
     /// In no order; `places` says where each stands.
     items: Vec<Stored>,
     places: IdMap<Id>,
@@ -73,8 +81,61 @@ const LOOKED_AT: usize = 32;
 
 impl ItemStore {
     /// An empty store; the key of its hashes comes from `rng`.
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> ItemStore {
-        ItemStore {
+    pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> ItemStore {
+        ItemStore { config: config.into(), key: [rng.u64(), rng.u64()], kept: None }
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_with(|| Box::new(Kept::new(&self.config, self.key)))
+    }
+
+    /// Items, and bytes of their values.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        self.kept.as_ref().map_or((0, 0), |kept| (kept.items.len(), kept.bytes))
+    }
+
+    /// The item stored under `target`.
+    pub(crate) fn get(&self, now: Time, target: &Id) -> Option<&Item> {
+        self.kept.as_ref()?.get(now, target)
+    }
+
+    /// Whether an item could be stored under `target`, be it in place of another one.
+    pub(crate) fn has_room(&self, now: Time, target: &Id, own: &[NodeId], rng: &mut Rng) -> bool {
+        match &self.kept {
+            Some(kept) => kept.has_room(now, target, own, rng),
+            None => self.config.store_items_max > 0 && self.config.store_item_bytes_max > 0,
+        }
+    }
+
+    /// Stores an item that came from `from` (BEP 44, "put message"). One of the same key gives way
+    /// if it is older; others if there is no room and they are worth less.
+    pub(crate) fn put(
+        &mut self,
+        now: Time,
+        item: Item,
+        cas: Option<i64>,
+        from: IpAddr,
+        own: &[NodeId],
+        rng: &mut Rng,
+    ) -> Result<(), Refused> {
+        self.kept().put(now, item, cas, from, own, rng)
+    }
+
+    /// Forgets items that nobody put again in time (BEP 44, "Expiration").
+    pub(crate) fn expire(&mut self, now: Time) {
+        if let Some(kept) = &mut self.kept {
+            kept.expire(now);
+            if kept.items.is_empty() {
+                self.kept = None;
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn new(config: &Config, key: [u64; 2]) -> Kept {
+        let rng = &mut crate::keyed::rng(key);
+        Kept {
             items: Vec::new(),
             places: IdMap::new(rng),
             shares: Shares::new(
@@ -89,23 +150,16 @@ impl ItemStore {
         }
     }
 
-    /// Items, and bytes of their values.
-    pub(crate) fn len(&self) -> (usize, usize) {
-        (self.items.len(), self.bytes)
-    }
-
     fn place(&self, target: &Id) -> Option<usize> {
         self.places.get(target).map(|at| at as usize)
     }
 
-    /// The item stored under `target`.
-    pub(crate) fn get(&self, now: Time, target: &Id) -> Option<&Item> {
+    fn get(&self, now: Time, target: &Id) -> Option<&Item> {
         let stored = &self.items[self.place(target)?];
         (secs(now).saturating_sub(stored.put_secs) < self.item_secs).then_some(&stored.item)
     }
 
-    /// Whether an item could be stored under `target`, be it in place of another one.
-    pub(crate) fn has_room(&self, now: Time, target: &Id, own: &[NodeId], rng: &mut Rng) -> bool {
+    fn has_room(&self, now: Time, target: &Id, own: &[NodeId], rng: &mut Rng) -> bool {
         let full = self.items.len() >= self.items_max || self.bytes >= self.bytes_max;
         !full
             || self.place(target).is_some()
@@ -115,9 +169,7 @@ impl ItemStore {
                 .is_some_and(|(w, _)| *w < near(target, own) + PUTTER)
     }
 
-    /// Stores an item that came from `from` (BEP 44, "put message"). One of the same key gives way
-    /// if it is older; others if there is no room and they are worth less.
-    pub(crate) fn put(
+    fn put(
         &mut self,
         now: Time,
         item: Item,
@@ -236,8 +288,7 @@ impl ItemStore {
         }
     }
 
-    /// Forgets items that nobody put again in time (BEP 44, "Expiration").
-    pub(crate) fn expire(&mut self, now: Time) {
+    fn expire(&mut self, now: Time) {
         for at in (0..self.items.len()).rev() {
             let Stored { target, put_secs, .. } = self.items[at];
             if secs(now).saturating_sub(put_secs) >= self.item_secs {
@@ -336,7 +387,7 @@ mod tests {
         b.now = NOW + Duration::from_secs(20_000);
         assert_eq!(b.put(&signed(1, "i1e"), None, [8, 1, 1, 1]), Ok(()), "the old one is gone");
         b.store.expire(b.now + Duration::from_secs(20_000));
-        assert_eq!((b.store.len(), b.store.shares.owners()), ((0, 0), 0));
+        assert_eq!((b.store.len(), b.store.kept.is_none()), ((0, 0), true));
     }
 
     #[test]
@@ -415,13 +466,16 @@ mod tests {
         let mut b = Bench::new(|_| {});
         let mutable = signed(5, "i1e");
         b.put(&mutable, None, [8, 1, 1, 1]).unwrap();
-        let at = b.store.place(&mutable.target()).unwrap();
+        let at = b.store.kept().place(&mutable.target()).unwrap();
         let immutable = number(1);
         assert_eq!(
-            b.store.renew(NOW, at, immutable.clone(), Some(9), [8; 4].into()),
+            b.store.kept().renew(NOW, at, immutable.clone(), Some(9), [8; 4].into()),
             Err(Refused::CasMismatch)
         );
-        assert_eq!(b.store.renew(NOW, at, immutable, None, [8; 4].into()), Ok(()));
-        assert_eq!(b.store.renew(NOW, at, mutable, None, [8; 4].into()), Err(Refused::SeqTooLow));
+        assert_eq!(b.store.kept().renew(NOW, at, immutable, None, [8; 4].into()), Ok(()));
+        assert_eq!(
+            b.store.kept().renew(NOW, at, mutable, None, [8; 4].into()),
+            Err(Refused::SeqTooLow)
+        );
     }
 }

@@ -73,7 +73,7 @@ mod tokens;
 mod transactions;
 mod vote;
 
-pub use config::Config;
+pub use config::{Config, SharedConfig};
 pub use contact::Status;
 pub use estimate::{Certainty, NetworkSize};
 pub use event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};

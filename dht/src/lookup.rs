@@ -276,7 +276,7 @@ impl Lookup {
     /// lookup is done once they have answered.
     pub fn extend(&mut self, nodes: impl Iterator<Item = NodeInfo>) {
         self.extended = true;
-        self.candidates.list.retain(|c| c.state != State::New);
+        self.candidates.retain(|c| c.state != State::New);
         for node in nodes {
             let key = self.candidates.next_key();
             self.add_after(node, 0, 0);
@@ -324,7 +324,7 @@ impl Lookup {
 
     /// Forgets those that did not answer, so that they can be asked again when they are heard of.
     pub fn forget_failed(&mut self) {
-        self.candidates.list.retain(|c| c.state != State::Failed);
+        self.candidates.retain(|c| c.state != State::Failed);
     }
 
     /// Whether any query is out.
@@ -346,24 +346,16 @@ impl Lookup {
             return;
         }
         self.answered += 1;
-        let mut candidate = self.candidates.list.remove(at);
-        let was_known = candidate.known;
-        candidate.distance = id.distance(&self.target);
-        candidate.known = true;
+        let was_known = self.candidates.list[at].known;
+        let candidate = self.candidates.answered(at, id.distance(&self.target));
         candidate.state = State::Answered;
         candidate.token = token.map(Box::from);
         let (hops, path) = (candidate.hops, candidate.path);
-        if !was_known {
-            // A bootstrap contact may turn out to be a node that was known by its id.
-            self.candidates.list.retain(|c| c.distance != candidate.distance);
-        }
-        let rank = self.candidates.list.partition_point(|c| c.distance < candidate.distance);
-        self.candidates.list.insert(rank, candidate);
 
         if self.extended {
             return;
         }
-        nodes.sort_unstable_by_key(|node| node.id.distance(&self.target));
+        nodes.sort_unstable_by_key(|node| node.id.distance_words(&self.target));
         nodes.truncate(self.rules.k);
         let mut closer = false;
         for node in nodes.iter() {
@@ -376,7 +368,7 @@ impl Lookup {
 
     /// The node named by `key` answered, and is none of the closest, wherever its id would be.
     pub fn leave_out(&mut self, key: Key) {
-        self.candidates.list.retain(|c| c.key != key);
+        self.candidates.retain(|c| c.key != key);
     }
 
     /// The query to the node named by `key` waits for its turn: it has a place, and is not late.

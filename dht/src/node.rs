@@ -1,7 +1,7 @@
 //! The node: its commands, its outputs and its clockwork.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::NodeId;
 use wire::compact::Family;
@@ -12,7 +12,7 @@ use wire::{Id, InfoHash};
 
 use crate::Status;
 use crate::bootstrap::Bootstrap;
-use crate::config::Config;
+use crate::config::{Config, SharedConfig};
 use crate::estimate::{Estimate, NetworkSize};
 use crate::event::{Event, LookupId, NodeInfo, PingId, Progress, SocketId, Timer, Transmit};
 use crate::finds::{Finds, Sampled};
@@ -23,7 +23,7 @@ use crate::item_store::ItemStore;
 use crate::own::Own;
 use crate::peer_store::PeerStore;
 use crate::quota::Quota;
-use crate::replies::Scratch;
+use crate::room::Queue;
 use crate::rtt::RttEstimate;
 use crate::search::Search;
 use crate::server::Answer;
@@ -59,77 +59,102 @@ pub(crate) enum Outgoing {
     Answer(Answer),
 }
 
-/// A DHT node.
+/// A DHT node. What most datagrams touch stands together and first, for of a million nodes none is in
+/// a cache.
 #[derive(Clone)]
+#[repr(C)]
 pub struct Node {
-    pub(crate) config: Config,
-    pub(crate) own: Own,
     pub(crate) now: Time,
-    pub(crate) rng: Rng,
+    pub(crate) config: SharedConfig,
+    pub(crate) maintenance_at: Time,
     pub(crate) tables: Tables,
     pub(crate) transactions: Transactions,
-    pub(crate) tokens: Tokens,
-    pub(crate) store: PeerStore,
-    pub(crate) items: ItemStore,
-    pub(crate) rtt: RttEstimate,
-    pub(crate) bootstrap: Bootstrap,
+    pub(crate) own: Own,
     pub(crate) searches: BTreeMap<LookupId, Box<Search>>,
     /// Lookups that wait for a first contact, by the time when they give up.
     pub(crate) waiting: BTreeSet<(Time, LookupId)>,
     /// Nodes that asked us and are being pinged.
     pub(crate) verifying: BTreeSet<SocketAddr>,
-    pub(crate) maintenance_at: Time,
-    pub(crate) out: VecDeque<Outgoing>,
     pub(crate) events: VecDeque<Event>,
-    pub(crate) stats: Stats,
+    pub(crate) out: Queue<Outgoing>,
     pub(crate) quota: Quota,
     pub(crate) flow: Flow,
-    pub(crate) votes: Votes,
-    pub(crate) sampled: Sampled,
+    pub(crate) stats: Stats,
+    pub(crate) rng: Rng,
+    pub(crate) rtt: RttEstimate,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) tokens: Tokens,
+    pub(crate) store: PeerStore,
+    pub(crate) items: ItemStore,
     /// Of the v4 and of the v6 DHT.
     pub(crate) estimates: [Estimate; 2],
-    /// Kept for their room, so that no packet needs an allocation.
-    pub(crate) found: Vec<NodeInfo>,
-    pub(crate) scratch: Scratch,
+    pub(crate) votes: Votes,
+    pub(crate) sampled: Option<Box<Sampled>>,
+    /// Kept for its room while answers with peers are given.
+    pub(crate) values: Vec<SocketAddr>,
     pub(crate) next_lookup: u64,
     next_ping: u64,
 }
 
 impl Node {
     /// A node with these sockets that starts at `now`. All its randomness comes from `seed`.
-    pub fn new(config: Config, seed: &Seed, now: Time) -> Node {
+    pub fn new(mut config: Config, seed: &Seed, now: Time) -> Node {
+        let (sockets, id) = (std::mem::take(&mut config.sockets), config.id);
+        let external_ip = config.external_ip;
+        Node::with_id(&SharedConfig::new(config), sockets, external_ip, id, seed, now)
+    }
+
+    /// A node that shares its numbers with others: those of `config` but for `sockets` and
+    /// `external_ip`, which are as in [`Config`].
+    pub fn sharing(
+        config: &SharedConfig,
+        sockets: Vec<SocketAddr>,
+        external_ip: Option<IpAddr>,
+        seed: &Seed,
+        now: Time,
+    ) -> Node {
+        Node::with_id(config, sockets, external_ip, None, seed, now)
+    }
+
+    fn with_id(
+        config: &SharedConfig,
+        sockets: Vec<SocketAddr>,
+        external_ip: Option<IpAddr>,
+        id: Option<NodeId>,
+        seed: &Seed,
+        now: Time,
+    ) -> Node {
         let mut ids = Rng::new(&child_seed(seed, "id", 0));
-        let own = Own::new(&config, &mut ids);
+        let own = Own::new(sockets, external_ip, id, &mut ids);
         let mut tokens = Rng::new(&child_seed(seed, "tokens", 0));
         let mut keys = Rng::new(&child_seed(seed, "keys", 0));
         Node {
             now,
             rng: Rng::new(&child_seed(seed, "node", 0)),
-            tables: Tables::new(own.ids(), &config),
+            tables: Tables::new(own.ids(), own.sockets(), config),
             own,
             transactions: Transactions::default(),
             tokens: Tokens::new(&mut tokens, config.token_secs),
-            store: PeerStore::new(&config, &mut Rng::new(&child_seed(seed, "store", 0))),
-            items: ItemStore::new(&config, &mut Rng::new(&child_seed(seed, "items", 0))),
-            rtt: RttEstimate::new(&config),
-            bootstrap: Bootstrap::new(&config),
+            store: PeerStore::new(config, &mut Rng::new(&child_seed(seed, "store", 0))),
+            items: ItemStore::new(config, &mut Rng::new(&child_seed(seed, "items", 0))),
+            rtt: RttEstimate::new(config),
+            bootstrap: Bootstrap::new(config),
             searches: BTreeMap::new(),
             waiting: BTreeSet::new(),
             verifying: BTreeSet::new(),
             maintenance_at: now + std::time::Duration::from_millis(config.maintenance_ms),
-            out: VecDeque::new(),
+            out: Queue::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
-            quota: Quota::new(&config, &mut keys),
-            flow: Flow::new(&config, &mut keys),
-            votes: Votes::new(&config),
-            sampled: Sampled::new(&config),
+            quota: Quota::new(config, &mut keys),
+            flow: Flow::new(config, &mut keys),
+            votes: Votes::new(),
+            sampled: None,
             estimates: Default::default(),
-            found: Vec::new(),
-            scratch: Scratch::default(),
+            values: Vec::new(),
             next_lookup: 0,
             next_ping: 0,
-            config,
+            config: config.clone(),
         }
     }
 
@@ -157,7 +182,7 @@ impl Node {
     /// contacts, unverified, and asks them soon.
     pub fn restore(&mut self, now: Time, earlier: &Snapshot) {
         self.advance(now);
-        if self.config.id.is_none() {
+        if !self.own.named {
             self.restore_ids(&earlier.own);
         }
         for contact in &earlier.contacts {
@@ -262,6 +287,7 @@ impl Node {
         self.advance(now);
         if let Some(search) = self.searches.remove(&lookup) {
             self.waiting.remove(&(search.give_up, lookup));
+            self.forget_searches();
         }
     }
 
@@ -271,7 +297,7 @@ impl Node {
     pub fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<Transmit> {
         loop {
             buf.clear();
-            let (via, to) = match self.out.pop_front()? {
+            let (via, to) = match self.out.pop()? {
                 Outgoing::Query(tid) => match self.write_query(tid, buf) {
                     Some((via, to)) => {
                         self.flow.wrote(self.now, &to, buf.len());
@@ -298,7 +324,11 @@ impl Node {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        Some(event)
     }
 
     /// Whether an event waits to be polled.
@@ -346,9 +376,15 @@ impl Node {
         self.own.ids()
     }
 
-    /// The numbers that the node was made with.
-    pub fn config(&self) -> &Config {
+    /// The numbers that the node was made with; its sockets and addresses are those of
+    /// [`Node::local_addrs`] and [`Node::external_ip`].
+    pub fn config(&self) -> &SharedConfig {
         &self.config
+    }
+
+    /// The addresses that its sockets are bound to.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.own.sockets()
     }
 
     /// What it counted.
@@ -435,7 +471,7 @@ impl Node {
             contacts.retain(|c| c.status != Status::Bad);
         }
         contacts.sort_by_key(|c| std::cmp::Reverse(c.status));
-        let own = self.ids().iter().zip(&self.config.sockets);
+        let own = self.ids().iter().zip(self.own.sockets());
         let own = own.map(|(id, addr)| NodeInfo { id: *id, addr: *addr }).collect();
         Snapshot { own, contacts: contacts.into_iter().map(|c| c.node).collect() }
     }
@@ -460,7 +496,7 @@ impl Node {
         while let Some(overdue) = self.transactions.overdue(self.now) {
             match overdue {
                 Overdue::Late(lookup) => self.pump(lookup),
-                Overdue::Failed(transaction) => self.on_timeout(transaction),
+                Overdue::Failed(transaction) => self.on_timeout(&transaction),
             }
         }
     }
@@ -486,20 +522,23 @@ impl Node {
         self.try_links();
         // Our neighbours come first: while they were due and a bucket was refreshed, the next round
         // was due at once, and all buckets had theirs in the same moment.
-        let sockets = self.config.sockets.len();
+        let sockets = self.own.sockets().len();
         if let Some(socket) = self.bootstrap.take_neighbours_due(now, sockets) {
             let leads = self.led_by(socket);
             self.start_by(Goal::Neighbours(socket), self.own.id(socket), leads, Finds::Nothing);
             self.hasten_maintenance(1);
-        } else if let Some((socket, target)) = self.tables.refresh(now, &mut self.rng) {
+        } else if let Some((socket, target, is_for_room)) = self.tables.refresh(now, &mut self.rng)
+        {
             let leads = self.led_for(socket);
-            self.start_by(Goal::Refresh(socket), target, leads, Finds::Nothing);
+            let goal = if is_for_room { Goal::Fill } else { Goal::Refresh };
+            self.start_by(goal(socket), target, leads, Finds::Nothing);
             self.hasten_maintenance(1);
         }
         if let Some(at) = self.bootstrap.neighbours_at() {
             self.maintenance_at = self.maintenance_at.min(at);
         }
         self.expire();
+        self.values = Vec::new();
         self.flow.tidy(now);
         self.quota.tidy(now);
         if !self.tables.has_any_usable() {
@@ -514,7 +553,7 @@ impl Node {
 
     /// Pings up to `max` questionable contacts, those of a socket's table by that socket.
     fn ping_questionable(&mut self, max: usize) {
-        let (mut due, mut pinged) = (std::mem::take(&mut self.found), 0);
+        let (mut due, mut pinged) = (Vec::new(), 0);
         for socket in self.sockets_in_turn() {
             due.clear();
             self.tables.questionable(self.now, socket, max - pinged, &mut due);
@@ -529,7 +568,6 @@ impl Node {
                 }
             }
         }
-        self.found = due;
         if pinged >= max {
             self.hasten_maintenance(1);
         }
@@ -539,8 +577,8 @@ impl Node {
     /// Connectivity").
     fn try_links(&mut self) {
         for socket in self.sockets() {
-            let Some(own) = self.config.sockets.get(usize::from(socket.0)) else { return };
-            let family = Family::of(own);
+            let Some(own) = self.own.addr(socket) else { return };
+            let family = Family::of(&own);
             if !self.is_down(socket) {
                 continue;
             }

@@ -8,7 +8,6 @@ use wire::compact::Family;
 use wire::rng::Rng;
 use wire::scope::{AddrScope, is_unicast};
 
-use crate::config::Config;
 use crate::node::Node;
 use crate::{NodeInfo, SocketId, security};
 
@@ -28,42 +27,84 @@ struct Link {
 #[derive(Clone)]
 pub(crate) struct Own {
     ids: Vec<NodeId>,
-    /// Where the sockets are bound, and where the world sees them: whoever claims to be there is us.
+    /// Where the sockets are bound, and then where else the world sees them: whoever claims to be there
+    /// is us.
     addrs: Vec<SocketAddr>,
     links: Vec<Link>,
     /// The socket of each family that the latest lookup went by.
     leads: Leads,
     /// The socket that was first in turn.
     first: usize,
+    /// The address of the first socket of its family, if the user says so.
+    external_ip: Option<IpAddr>,
+    /// Whether the user says an id.
+    pub(crate) named: bool,
 }
 
 /// Ids are drawn so often for one that parts early from those of the other sockets.
 const DRAWS: usize = 8;
 
 impl Own {
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Own {
+    pub(crate) fn new(
+        sockets: Vec<SocketAddr>,
+        external_ip: Option<IpAddr>,
+        id: Option<NodeId>,
+        rng: &mut Rng,
+    ) -> Own {
         let mut own = Own {
-            ids: Vec::new(),
-            addrs: config.sockets.clone(),
-            links: vec![Link::default(); config.sockets.len()],
+            ids: Vec::with_capacity(sockets.len()),
+            links: vec![Link::default(); sockets.len()],
+            addrs: sockets,
             leads: [SocketId(u8::MAX); 2],
             first: 0,
+            external_ip,
+            named: id.is_some(),
         };
-        let mut first = None;
-        for (n, addr) in config.sockets.iter().enumerate() {
-            let n = n as u8;
-            let external = config.external_ip_of(SocketId(n));
+        let (mut first, mut outside) = (None, Vec::new());
+        for n in 0..own.links.len() as u8 {
+            let socket = SocketId(n);
+            let external = own.external_ip_of(socket);
             let fits = |id: &NodeId| external.is_none_or(|ip| security::fits(id, ip));
-            let named = config.id.map(|base| spread(base, n)).filter(fits);
+            let named = id.map(|base| spread(base, n)).filter(fits);
             let id = match (named, external) {
                 (Some(id), _) => id,
-                (None, Some(ip)) => own.make_id(SocketId(n), ip, rng),
+                (None, Some(ip)) => own.make_id(socket, ip, rng),
                 (None, None) => far_from(*first.get_or_insert_with(|| NodeId::random(rng)), n, rng),
             };
             own.ids.push(id);
-            own.addrs.extend(external.map(|ip| SocketAddr::new(ip, addr.port())));
+            let seen = external.zip(own.addr(socket));
+            outside.extend(seen.map(|(ip, at)| SocketAddr::new(ip, at.port())));
         }
+        own.set_outside(outside);
         own
+    }
+
+    /// Where the sockets are bound.
+    pub(crate) fn sockets(&self) -> &[SocketAddr] {
+        &self.addrs[..self.links.len()]
+    }
+
+    /// Where a socket is bound.
+    pub(crate) fn addr(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.sockets().get(usize::from(socket.0)).copied()
+    }
+
+    /// The address that the world sees this socket at, if the user says so.
+    pub(crate) fn external_ip_of(&self, socket: SocketId) -> Option<IpAddr> {
+        let ip = self.external_ip?;
+        let first = self.sockets().iter().position(|own| own.is_ipv4() == ip.is_ipv4());
+        (first == Some(usize::from(socket.0))).then_some(ip)
+    }
+
+    /// The world sees the sockets at these addresses.
+    fn set_outside(&mut self, outside: Vec<SocketAddr>) {
+        self.addrs.truncate(self.links.len());
+        for addr in outside {
+            if !self.addrs.contains(&addr) {
+                self.addrs.reserve_exact(1);
+                self.addrs.push(addr);
+            }
+        }
     }
 
     /// The id at each socket.
@@ -153,12 +194,12 @@ fn reach(own: &SocketAddr, addr: &SocketAddr) -> Option<usize> {
 impl Node {
     /// All sockets, in the order of [`Config::sockets`].
     pub fn sockets(&self) -> impl Iterator<Item = SocketId> + use<> {
-        (0..self.config.sockets.len()).map(|n| SocketId(n as u8))
+        (0..self.own.sockets().len()).map(|n| SocketId(n as u8))
     }
 
     /// All sockets, another one first each time.
     pub(crate) fn sockets_in_turn(&mut self) -> impl Iterator<Item = SocketId> + use<> {
-        let sockets = self.config.sockets.len();
+        let sockets = self.own.sockets().len();
         self.own.first = (self.own.first + 1) % sockets.max(1);
         let first = self.own.first;
         (0..sockets).map(move |n| SocketId(((first + n) % sockets) as u8))
@@ -181,9 +222,9 @@ impl Node {
             [|a, b| a.ip() == b.ip(), |a, b| a.is_ipv4() == b.is_ipv4(), |_, _| true];
         for same in same {
             earlier.retain(|node| {
-                let own = |socket: &SocketId| self.config.sockets.get(usize::from(socket.0));
+                let own = |socket: &SocketId| self.own.addr(*socket);
                 let fits = |socket: &SocketId| {
-                    own(socket).is_some_and(|own| same(own, &node.addr))
+                    own(socket).is_some_and(|own| same(&own, &node.addr))
                         && self.external_ip(*socket).is_none_or(|ip| security::fits(&node.id, ip))
                 };
                 let at = sockets.iter().position(fits).filter(|_| !self.own.has(&node.id));
@@ -195,7 +236,7 @@ impl Node {
     /// How well each socket reaches `addr`, where it is of its family.
     fn reaches(&self, addr: &SocketAddr) -> impl Iterator<Item = (SocketId, usize)> {
         self.sockets()
-            .zip(&self.config.sockets)
+            .zip(self.own.sockets())
             .filter_map(|(socket, own)| Some((socket, reach(own, addr)?)))
     }
 
@@ -247,8 +288,7 @@ impl Node {
     }
 
     fn is_of(&self, socket: SocketId, family: Family) -> bool {
-        let own = self.config.sockets.get(usize::from(socket.0));
-        own.is_some_and(|own| Family::of(own) == family)
+        self.own.addr(socket).is_some_and(|own| Family::of(&own) == family)
     }
 
     fn is_silent(&self, socket: SocketId) -> bool {
@@ -264,7 +304,7 @@ impl Node {
     /// Whether nobody answers by this socket, and somebody does by another of its family: its link is
     /// down (BEP 45, "Determining Connectivity").
     pub fn is_down(&self, socket: SocketId) -> bool {
-        let family = |of| self.config.sockets.get(usize::from(of)).map(Family::of);
+        let family = |of| self.own.addr(SocketId(of)).map(|own| Family::of(&own));
         self.is_silent(socket)
             && self.sockets().any(|n| self.is_alive(n) && family(n.0) == family(socket.0))
     }
@@ -285,21 +325,23 @@ impl Node {
     /// The world sees a socket at another address than before.
     pub(crate) fn moved(&mut self) {
         let outside = self.sockets().filter_map(|socket| {
-            let own = self.config.sockets.get(usize::from(socket.0))?;
+            let own = self.own.addr(socket)?;
             Some(SocketAddr::new(self.external_ip(socket)?, own.port()))
         });
-        self.own.addrs = self.config.sockets.iter().copied().chain(outside).collect();
+        let outside = outside.collect();
+        self.own.set_outside(outside);
     }
 
     /// The address that the world sees a socket at, as far as it is known.
     pub fn external_ip(&self, socket: SocketId) -> Option<IpAddr> {
-        self.config.external_ip_of(socket).or_else(|| self.votes.decided(socket))
+        self.own.external_ip_of(socket).or_else(|| self.votes.decided(socket))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use wire::rng::seed_from_u64;
     use wire::time::Time;
 

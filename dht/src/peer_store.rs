@@ -11,7 +11,7 @@ use wire::scope::owner;
 use wire::scrape::BloomFilter;
 use wire::time::Time;
 
-use crate::config::Config;
+use crate::config::{Config, SharedConfig};
 use crate::contact::{Address, V4, V6, secs};
 use crate::room;
 use crate::shares::Shares;
@@ -35,13 +35,20 @@ struct Swarm {
 /// The peers of all torrents.
 #[derive(Clone)]
 pub(crate) struct PeerStore {
+    config: SharedConfig,
+    key: [u64; 2],
+    /// None while there are none.
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
     /// In no order; `places` says where each torrent stands.
     swarms: Vec<Swarm>,
     places: IdMap<InfoHash>,
     shares: Shares,
     peers: usize,
     sample: Sample,
-    bounds: Bounds,
 }
 
 /// Torrents that are told to whoever asks for samples, for a while the same (BEP 51).
@@ -52,67 +59,57 @@ struct Sample {
     drawn_secs: u32,
 }
 
-/// The numbers of [`Config`] that the store needs.
-#[derive(Clone, Copy)]
-struct Bounds {
-    torrents: usize,
-    peers: usize,
-    per_torrent: usize,
-    ports: usize,
-    peer_secs: u32,
-    samples: usize,
-    sample_secs: u32,
+impl Kept {
+    fn new(config: &Config, key: [u64; 2]) -> Kept {
+        let rng = &mut crate::keyed::rng(key);
+        let (ip_max, prefix_max) =
+            (config.store_peers_per_ip_max, config.store_peers_per_prefix_max);
+        Kept {
+            swarms: Vec::new(),
+            places: IdMap::new(rng),
+            shares: Shares::new(ip_max, prefix_max, rng),
+            peers: 0,
+            sample: Sample::default(),
+        }
+    }
 }
 
 impl PeerStore {
     /// An empty store; the key of its hashes comes from `rng`.
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> PeerStore {
-        PeerStore {
-            swarms: Vec::new(),
-            places: IdMap::new(rng),
-            shares: Shares::new(
-                config.store_peers_per_ip_max,
-                config.store_peers_per_prefix_max,
-                rng,
-            ),
-            peers: 0,
-            sample: Sample::default(),
-            bounds: Bounds {
-                torrents: config.store_torrents_max,
-                peers: config.store_peers_max,
-                per_torrent: config.store_peers_per_torrent_max,
-                ports: config.store_ports_per_ip_max,
-                peer_secs: config.store_peer_secs,
-                samples: config.samples_max,
-                sample_secs: config.sample_interval_secs,
-            },
-        }
+    pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> PeerStore {
+        PeerStore { config: config.into(), key: [rng.u64(), rng.u64()], kept: None }
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_with(|| Box::new(Kept::new(&self.config, self.key)))
     }
 
     /// Torrents with at least one peer.
     pub(crate) fn torrents(&self) -> usize {
-        self.swarms.len()
+        self.kept.as_ref().map_or(0, |kept| kept.swarms.len())
     }
 
     /// Peers of all torrents.
     pub(crate) fn peers(&self) -> usize {
-        self.peers
+        self.kept.as_ref().map_or(0, |kept| kept.peers)
     }
 
     /// Where a torrent stands, until something is stored or expires.
     pub(crate) fn find(&self, info_hash: &InfoHash) -> Option<usize> {
-        self.places.get(info_hash).map(|at| at as usize)
+        self.kept.as_ref()?.places.get(info_hash).map(|at| at as usize)
     }
 
     /// Whether an announce could be stored, for the torrent that stands there or for a new one.
     pub(crate) fn has_room(&self, swarm: Option<usize>) -> bool {
-        self.peers < self.bounds.peers
+        let torrents = self.config.store_torrents_max;
+        let Some(kept) = &self.kept else { return self.config.store_peers_max > 0 && torrents > 0 };
+        kept.peers < self.config.store_peers_max
             && match swarm {
                 Some(at) => {
-                    let swarm = &self.swarms[at];
-                    swarm.v4.len() + swarm.v6.len() < self.bounds.per_torrent
+                    let swarm = &kept.swarms[at];
+                    swarm.v4.len() + swarm.v6.len() < self.config.store_peers_per_torrent_max
                 }
-                None => self.swarms.len() < self.bounds.torrents,
+                None => kept.swarms.len() < torrents,
             }
     }
 
@@ -125,59 +122,63 @@ impl PeerStore {
         seed: bool,
     ) -> bool {
         let announced_secs = secs(now);
-        let known = self.find(info_hash);
-        if let Some(swarm) = known.map(|at| &mut self.swarms[at])
-            && (renew(&mut swarm.v4, announced_secs, &peer, seed, self.bounds.ports)
-                || renew(&mut swarm.v6, announced_secs, &peer, seed, self.bounds.ports))
+        let (known, ports) = (self.find(info_hash), self.config.store_ports_per_ip_max);
+        let room = self.has_room(known);
+        let kept = self.kept();
+        if let Some(swarm) = known.map(|at| &mut kept.swarms[at])
+            && (renew(&mut swarm.v4, announced_secs, &peer, seed, ports)
+                || renew(&mut swarm.v6, announced_secs, &peer, seed, ports))
         {
             return true;
         }
-        if !self.has_room(known) || !self.shares.take(peer.ip()) {
+        if !room || !kept.shares.take(peer.ip()) {
             return false;
         }
         let at = known.unwrap_or_else(|| {
-            let at = self.swarms.len();
+            let at = kept.swarms.len();
             let swarm = Swarm { info_hash: *info_hash, v4: Vec::new(), v6: Vec::new() };
-            room::push(&mut self.swarms, swarm);
-            self.places.insert(*info_hash, at as u32);
+            room::push(&mut kept.swarms, swarm);
+            kept.places.insert(*info_hash, at as u32);
             at
         });
-        let swarm = &mut self.swarms[at];
+        let swarm = &mut kept.swarms[at];
         if let Some(addr) = V4::new(&peer) {
             room::push(&mut swarm.v4, Stored { addr, seed, announced_secs });
         } else if let Some(addr) = V6::new(&peer) {
             room::push(&mut swarm.v6, Stored { addr, seed, announced_secs });
         }
-        self.peers += 1;
+        kept.peers += 1;
         true
     }
 
     /// The filters of the seeds and of the other peers of a torrent (BEP 33).
     pub(crate) fn scrape(&self, now: Time, swarm: usize) -> (BloomFilter, BloomFilter) {
-        let swarm = &self.swarms[swarm];
-        let since = secs(now).saturating_sub(self.bounds.peer_secs);
+        let since = secs(now).saturating_sub(self.config.store_peer_secs);
         let (mut seeds, mut peers) = (BloomFilter::default(), BloomFilter::default());
-        fill(&swarm.v4, since, &mut seeds, &mut peers);
-        fill(&swarm.v6, since, &mut seeds, &mut peers);
+        if let Some(kept) = &self.kept {
+            fill(&kept.swarms[swarm].v4, since, &mut seeds, &mut peers);
+            fill(&kept.swarms[swarm].v6, since, &mut seeds, &mut peers);
+        }
         (seeds, peers)
     }
 
     /// Info-hashes of torrents, 20 bytes each, and for how many seconds the answer stays the same
     /// (BEP 51).
     pub(crate) fn sample_torrents(&mut self, now: Time, rng: &mut Rng) -> (&[u8], u32) {
-        let Bounds { samples, sample_secs, .. } = self.bounds;
-        let age = secs(now).saturating_sub(self.sample.drawn_secs);
-        let (told, len) = (self.sample.info_hashes.len() / 20, self.swarms.len());
+        let (samples, sample_secs) = (self.config.samples_max, self.config.sample_interval_secs);
+        let Kept { sample, swarms, .. } = self.kept();
+        let age = secs(now).saturating_sub(sample.drawn_secs);
+        let (told, len) = (sample.info_hashes.len() / 20, swarms.len());
         // Fewer than there is room for are all, and change when there are more.
         if age >= sample_secs || told < samples {
-            self.sample.drawn_secs = secs(now);
-            self.sample.info_hashes.clear();
+            sample.drawn_secs = secs(now);
+            sample.info_hashes.clear();
             for at in rng.choose(len, samples) {
-                self.sample.info_hashes.extend_from_slice(self.swarms[at].info_hash.as_bytes());
+                sample.info_hashes.extend_from_slice(swarms[at].info_hash.as_bytes());
             }
         }
-        let age = secs(now).saturating_sub(self.sample.drawn_secs);
-        (&self.sample.info_hashes, sample_secs.saturating_sub(age))
+        let age = secs(now).saturating_sub(sample.drawn_secs);
+        (&sample.info_hashes, sample_secs.saturating_sub(age))
     }
 
     /// Appends up to `n` peers of the torrent and family, each set of them equally likely, and no
@@ -193,8 +194,9 @@ impl PeerStore {
         rng: &mut Rng,
         out: &mut Vec<SocketAddr>,
     ) {
-        let swarm = &mut self.swarms[swarm];
-        let since = secs(now).saturating_sub(self.bounds.peer_secs);
+        let since = secs(now).saturating_sub(self.config.store_peer_secs);
+        let Some(kept) = &mut self.kept else { return };
+        let swarm = &mut kept.swarms[swarm];
         match family {
             Family::V4 => pick(&mut swarm.v4, since, n, noseed, rng, out),
             Family::V6 => pick(&mut swarm.v6, since, n, noseed, rng, out),
@@ -203,11 +205,9 @@ impl PeerStore {
 
     /// Forgets peers that were not announced again in time.
     pub(crate) fn expire(&mut self, now: Time) {
-        if secs(now) < self.bounds.peer_secs {
-            return;
-        }
-        let since = secs(now) - self.bounds.peer_secs;
-        let PeerStore { swarms, places, shares, peers, .. } = self;
+        let Some(since) = secs(now).checked_sub(self.config.store_peer_secs) else { return };
+        let Some(kept) = &mut self.kept else { return };
+        let Kept { swarms, places, shares, peers, sample } = &mut **kept;
         let mut gone = |ip: IpAddr| {
             *peers -= 1;
             shares.give_back(ip);
@@ -225,6 +225,10 @@ impl PeerStore {
             }
         }
         room::give_back(swarms);
+        // A full sample is told for its whole interval.
+        if swarms.is_empty() && sample.info_hashes.len() / 20 < self.config.samples_max {
+            self.kept = None;
+        }
     }
 }
 
@@ -385,10 +389,24 @@ mod tests {
         assert_eq!(sample(&mut store, at(44), Family::V4, 9).len(), 2);
         assert_eq!(sample(&mut store, at(46), Family::V4, 9), [peer(2, 1)]);
         store.expire(at(46));
-        assert_eq!((store.torrents(), store.peers(), store.shares.owners()), (1, 1, 1));
+        assert_eq!(
+            (
+                store.torrents(),
+                store.peers(),
+                store.kept.as_ref().map_or(0, |kept| kept.shares.owners())
+            ),
+            (1, 1, 1)
+        );
         assert!(store.announce(at(46), &hash(1), peer(3, 1), false));
         store.expire(at(300));
-        assert_eq!((store.torrents(), store.peers(), store.shares.owners()), (0, 0, 0));
+        assert_eq!(
+            (
+                store.torrents(),
+                store.peers(),
+                store.kept.as_ref().map_or(0, |kept| kept.shares.owners())
+            ),
+            (0, 0, 0)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Queries of the node: made at once or when their turn comes, written when they are polled.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use wire::NodeId;
@@ -56,7 +57,7 @@ impl Node {
         let tid = self.transactions.open(&mut self.rng, transaction);
         match turn {
             Turn::Now => {
-                self.out.push_back(Outgoing::Query(tid));
+                self.out.push(Outgoing::Query(tid));
                 self.stats.asked += 1;
             }
             Turn::Later => self.hold(tid, via, &to),
@@ -74,6 +75,14 @@ impl Node {
     pub(crate) fn verify(&mut self, addr: SocketAddr, via: SocketId, expected: Option<NodeId>) {
         if self.may_verify() && self.verifying.insert(addr) {
             self.ask(addr, via, expected, Ask::Ping, Purpose::Verify);
+        }
+    }
+
+    /// A node is not being verified any more.
+    pub(crate) fn verified(&mut self, addr: &SocketAddr) {
+        self.verifying.remove(addr);
+        if self.verifying.is_empty() {
+            self.verifying = BTreeSet::new();
         }
     }
 
@@ -104,11 +113,11 @@ impl Node {
                 Method::SampleInfohashes { target: *target, want: *want }
             }
             Ask::Announce { info_hash, port, seed, token } => {
-                let own = self.config.sockets.get(usize::from(transaction.via.0));
+                let own = self.own.addr(transaction.via);
                 Method::AnnouncePeer {
                     info_hash: *info_hash,
                     // Those who do not know `implied_port` get the best guess.
-                    port: port.or(own.map(SocketAddr::port)).unwrap_or(1).max(1),
+                    port: port.or(own.map(|own| own.port())).unwrap_or(1).max(1),
                     implied_port: port.is_none(),
                     seed: *seed,
                     token,

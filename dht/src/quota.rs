@@ -12,13 +12,13 @@ use wire::rng::Rng;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::config::Config;
+use crate::config::{Config, SharedConfig};
 use crate::keyed::{Keys, Rate, Recent, nanos, unit_ns};
 
 /// Rows of a sketch, each with another hash.
 const ROWS: usize = 2;
-/// Counters of a row at first: enough for some hundred answers a second.
-const COUNTERS_MIN: usize = 16;
+/// Counters of a row at first: enough for some dozen answers a second.
+const COUNTERS_MIN: usize = 4;
 
 /// What was granted to a query.
 #[derive(Clone, Copy, Debug)]
@@ -50,67 +50,87 @@ pub(crate) enum Refusal {
 }
 
 /// Decaying counters of all networks of three widths.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Sketch {
-    /// When what a network asked for is worked off; row after row, width after width.
+    /// When what a network asked for is worked off; row after row, width after width. None while all
+    /// is.
     due_ns: Box<[u64]>,
-    mask: usize,
-    len_max: usize,
 }
 
 /// What queries cost: the same for all sketches.
-#[derive(Clone)]
-struct Costs {
+#[derive(Clone, Debug)]
+pub(crate) struct Costs {
     /// The time of its source that an answer takes, and that each byte of it takes.
     of_width: [(u64, u64); 3],
     burst_ns: u64,
 }
 
+impl Costs {
+    pub(crate) fn of_answers(config: &Config) -> Costs {
+        let cost = |width: usize| {
+            (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
+        };
+        Costs { of_width: std::array::from_fn(cost), burst_ns: burst_ns(config) }
+    }
+
+    pub(crate) fn of_items(config: &Config) -> Costs {
+        let cost = |width: usize| (0, unit_ns(config.quota_item_bytes[width]));
+        Costs { of_width: std::array::from_fn(cost), burst_ns: burst_ns(config) }
+    }
+}
+
+fn burst_ns(config: &Config) -> u64 {
+    u64::from(config.quota_burst_ms) * 1_000_000
+}
+
 impl Sketch {
-    fn new(len: usize) -> Sketch {
-        let len_max = len.clamp(1, 1 << 20).next_power_of_two();
-        let len = len_max.min(COUNTERS_MIN);
-        Sketch { due_ns: vec![0; 3 * ROWS * len].into(), mask: len - 1, len_max }
+    /// Counters of a row.
+    fn len(&self) -> usize {
+        self.due_ns.len() / (3 * ROWS)
     }
 
     /// Twice as many counters: each stands for half of its networks, and so does its copy.
     fn double(&mut self) {
-        let rows = self.due_ns.chunks(self.mask + 1);
+        let rows = self.due_ns.chunks(self.len());
         self.due_ns = rows.flat_map(|row| [row, row]).flatten().copied().collect();
-        self.mask = self.mask * 2 + 1;
     }
 
-    /// Half as many counters, as long as at most one of 32 is in use.
+    /// Half as many counters, as long as at most one of 32 is in use, and none if none is.
     fn tidy(&mut self, now_ns: u64) {
-        while self.mask >= COUNTERS_MIN
-            && self.due_ns.iter().filter(|due| **due > now_ns).count() * 32 <= self.due_ns.len()
-        {
-            let half = self.mask.div_ceil(2);
-            let rows = self.due_ns.chunks(self.mask + 1).map(|row| row.split_at(half));
+        let used = |sketch: &Sketch| sketch.due_ns.iter().filter(|due| **due > now_ns).count();
+        if used(self) == 0 {
+            self.due_ns = Box::default();
+        }
+        while self.len() > COUNTERS_MIN && used(self) * 32 <= self.due_ns.len() {
+            let half = self.len() / 2;
+            let rows = self.due_ns.chunks(self.len()).map(|row| row.split_at(half));
             let greater = rows.flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| *a.max(b)));
             self.due_ns = greater.collect();
-            self.mask = half - 1;
         }
     }
 
     /// Charges an answer of `bytes` to the networks with these hashes, unless one of them is over
-    /// its quota; or whatever they are, if `always`.
+    /// its quota; or whatever they are, if `always`. There are at most `len_max` counters in a row.
     fn charge(
         &mut self,
         now_ns: u64,
         hashes: &[u64; 3],
-        costs: &Costs,
+        (costs, len_max): (&Costs, usize),
         bytes: u64,
         always: bool,
     ) -> bool {
-        let len = self.mask + 1;
+        let len_max = len_max.clamp(1, 1 << 20).next_power_of_two();
+        if self.due_ns.is_empty() {
+            self.due_ns = vec![0; 3 * ROWS * len_max.min(COUNTERS_MIN)].into();
+        }
+        let (len, mask) = (self.len(), self.len() - 1);
         let latest = now_ns.saturating_add(costs.burst_ns);
         let crowded_from = now_ns.saturating_add(costs.burst_ns / 8);
         let (mut places, mut dues) = ([[0; ROWS]; 3], [0; 3]);
         let (mut over, mut crowded) = (false, false);
         for (width, &hash) in hashes.iter().enumerate() {
-            let first = width * ROWS * len + (hash as usize & self.mask);
-            let second = (width * ROWS + 1) * len + ((hash >> 32) as usize & self.mask);
+            let first = width * ROWS * len + (hash as usize & mask);
+            let second = (width * ROWS + 1) * len + ((hash >> 32) as usize & mask);
             // The lesser of two counters: the other one may count somebody else as well.
             let due = self.due_ns[first].min(self.due_ns[second]);
             over |= due > latest;
@@ -118,9 +138,9 @@ impl Sketch {
             (places[width], dues[width]) = ([first, second], due.max(now_ns));
         }
         // Long before others use up what this one could have: a copy has what its counter had.
-        if crowded && len < self.len_max {
+        if crowded && len < len_max {
             self.double();
-            return self.charge(now_ns, hashes, costs, bytes, always);
+            return self.charge(now_ns, hashes, (costs, len_max), bytes, always);
         }
         if over && !always {
             return false;
@@ -139,47 +159,28 @@ impl Sketch {
 /// The quotas of all sources, and the node's budget for answers.
 #[derive(Clone)]
 pub(crate) struct Quota {
-    keys: Keys,
-    costs: Costs,
-    strangers: Sketch,
-    proven: Sketch,
-    item_costs: Costs,
-    /// What strangers were told of items, beside all else.
-    items: Sketch,
-    verified: Recent,
-    verified_secs: u32,
+    config: SharedConfig,
+    keys: Keys<3>,
     common: Rate,
     reserve: Rate,
-    reply_bytes_max: usize,
-    reply_factor_max: usize,
-    datagram_bytes_max: usize,
+    strangers: Sketch,
+    proven: Sketch,
+    verified: Recent,
+    /// What strangers were told of items, beside all else.
+    items: Sketch,
 }
 
 impl Quota {
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Quota {
-        let half = match config.answer_bytes_per_sec {
-            u32::MAX => u32::MAX,
-            rate => rate / 2,
-        };
-        let cost = |width: usize| {
-            (unit_ns(config.quota_answers[width]), unit_ns(config.quota_bytes[width]))
-        };
-        let item_cost = |width: usize| (0, unit_ns(config.quota_item_bytes[width]));
-        let burst_ns = u64::from(config.quota_burst_ms) * 1_000_000;
+    pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> Quota {
         Quota {
-            keys: Keys::new(rng),
-            costs: Costs { of_width: std::array::from_fn(cost), burst_ns },
-            item_costs: Costs { of_width: std::array::from_fn(item_cost), burst_ns },
-            items: Sketch::new(config.quota_counters / 8),
-            strangers: Sketch::new(config.quota_counters),
-            proven: Sketch::new(config.quota_counters),
-            verified: Recent::new(config.verified_max),
-            verified_secs: config.verified_secs,
-            common: Rate::new(half, config.answer_burst_ms),
-            reserve: Rate::new(half, config.answer_burst_ms),
-            reply_bytes_max: config.reply_bytes_max.min(config.datagram_bytes_max),
-            reply_factor_max: config.reply_factor_max,
-            datagram_bytes_max: config.datagram_bytes_max,
+            config: config.into(),
+            keys: Keys::new(rng, 0),
+            common: Rate::default(),
+            reserve: Rate::default(),
+            strangers: Sketch::default(),
+            proven: Sketch::default(),
+            verified: Recent::new(),
+            items: Sketch::default(),
         }
     }
 
@@ -193,23 +194,26 @@ impl Quota {
     ) -> Result<Grant, Refusal> {
         let (now_ns, hashes) = (nanos(now), self.keys.networks(ip));
         let (set, tag) = slot(ip, &hashes);
-        let verified = self.verified.has(now, set, tag, self.verified_secs);
+        let (config, common) = (&*self.config, self.config.common());
+        let verified = self.verified.has(now, set, tag, config.verified_secs);
+        let bytes_max = config.reply_bytes_max.min(config.datagram_bytes_max);
         let bytes_max = match verified {
-            true => self.reply_bytes_max,
-            false => self.reply_bytes_max.min(self.reply_factor_max.saturating_mul(query_len)),
+            true => bytes_max,
+            false => bytes_max.min(config.reply_factor_max.saturating_mul(query_len)),
         };
         let local = AddrScope::of(ip) == AddrScope::Local;
         let purse = if local {
             Purse::None
-        } else if verified && self.reserve.is_ready(now_ns) {
+        } else if verified && self.reserve.is_ready(&common.answers, now_ns) {
             Purse::Reserve
-        } else if self.common.is_ready(now_ns) {
+        } else if self.common.is_ready(&common.answers, now_ns) {
             Purse::Common
         } else {
             return Err(Refusal::Budget);
         };
         let sketch = if verified { &mut self.proven } else { &mut self.strangers };
-        match sketch.charge(now_ns, &hashes, &self.costs, bytes_max as u64, local) {
+        let costs = (&common.costs, config.quota_counters);
+        match sketch.charge(now_ns, &hashes, costs, bytes_max as u64, local) {
             true => {
                 let bytes_max = bytes_max as u16;
                 Ok(Grant { bytes_max, extended: false, verified, purse })
@@ -232,12 +236,12 @@ impl Quota {
             || self.items.charge(
                 nanos(now),
                 &self.keys.networks(ip),
-                &self.item_costs,
+                (&self.config.common().item_costs, self.config.quota_counters / 8),
                 bytes as u64,
                 false,
             );
         if admitted {
-            grant.bytes_max = self.datagram_bytes_max as u16;
+            grant.bytes_max = self.config.datagram_bytes_max as u16;
             grant.extended = !grant.verified;
         }
         admitted
@@ -245,16 +249,17 @@ impl Quota {
 
     /// Takes an answer of `bytes` from the node's budget.
     pub(crate) fn pay(&mut self, now: Time, grant: &Grant, bytes: usize) {
+        let pace = &self.config.common().answers;
         match grant.purse {
-            Purse::Common => self.common.take(now, bytes as u32),
-            Purse::Reserve => self.reserve.take(now, bytes as u32),
+            Purse::Common => self.common.take(pace, now, bytes as u32),
+            Purse::Reserve => self.reserve.take(pace, now, bytes as u32),
             Purse::None => {}
         }
     }
 
     /// Gives back room that is needed no more.
     pub(crate) fn tidy(&mut self, now: Time) {
-        self.verified.tidy(now, self.verified_secs);
+        self.verified.tidy(now, self.config.verified_secs);
         for sketch in [&mut self.strangers, &mut self.proven, &mut self.items] {
             sketch.tidy(nanos(now));
         }
@@ -263,7 +268,8 @@ impl Quota {
     /// `ip` proved that it receives what is sent to it.
     pub(crate) fn verify(&mut self, now: Time, ip: IpAddr) {
         let (set, tag) = slot(ip, &self.keys.networks(ip));
-        self.verified.mark(now, set, tag);
+        let (max_secs, len_max) = (self.config.verified_secs, self.config.verified_max);
+        self.verified.mark(now, set, tag, max_secs, len_max);
     }
 }
 
@@ -347,7 +353,8 @@ mod tests {
             let ip: IpAddr = ip.parse().unwrap();
             assert_eq!(answered(&mut q, NOW, ip, 1_000), 2_000);
             let hashes = q.keys.networks(ip);
-            assert!(!q.strangers.charge(nanos(NOW), &hashes, &q.costs, 0, false), "{ip}");
+            let costs = (&q.config.common().costs, q.config.quota_counters);
+            assert!(!q.strangers.charge(nanos(NOW), &hashes, costs, 0, false), "{ip}");
         }
         assert_eq!(answered(&mut q, NOW, [8, 1, 1, 1], 100), 1, "and they used up no budget");
     }
@@ -375,7 +382,7 @@ mod tests {
     #[test]
     fn counters_come_by_need_and_go_when_it_is_over() {
         let mut q = quota(|c| c.quota_counters = 512);
-        let len = |q: &Quota| q.strangers.mask + 1;
+        let len = |q: &Quota| q.strangers.len();
         let ask = |q: &mut Quota, ms: u64, n: u32| {
             let [_, a, b, c] = n.to_be_bytes();
             q.admit(NOW + Duration::from_millis(ms), [20 + a, b, c, 1].into(), 30).is_ok()
@@ -392,7 +399,7 @@ mod tests {
         q.tidy(NOW + Duration::from_secs(20));
         assert!(!ask_from(&mut q, 20, [8, 1, 1, 1]), "nor is anything forgiven");
         q.tidy(NOW + Duration::from_secs(600));
-        assert_eq!(len(&q), COUNTERS_MIN);
+        assert_eq!(len(&q), 0);
     }
 
     fn ask_from(quota: &mut Quota, secs: u64, ip: [u8; 4]) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use arrayvec::ArrayVec;
 use wire::compact::Family;
 use wire::krpc::{self, Filters, Head, ItemReply, Reply, Samples, Want};
 use wire::{Id, NodeId};
@@ -45,15 +46,12 @@ impl Node {
             ip: Some(answer.asker.from),
         };
         let (id, room) = (self.own.id(answer.asker.via), answer.room());
-        let mut scratch = match answer.says {
-            Says::Id => return Reply { id, ..Reply::default() }.encode(&head, buf),
-            Says::Error { code, text } => {
-                return krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
-            }
-            _ => std::mem::take(&mut self.scratch),
-        };
+        let mut scratch = Scratch::default();
         match answer.says {
-            Says::Id | Says::Error { .. } => {}
+            Says::Id => Reply { id, ..Reply::default() }.encode(&head, buf),
+            Says::Error { code, text } => {
+                krpc::Error { code, text: text.as_bytes() }.encode(&head, buf);
+            }
             Says::Nodes { target, want } => {
                 self.find_nodes(answer, &target, want, room, &mut scratch);
                 scratch.reply(id).encode(&head, buf);
@@ -64,14 +62,15 @@ impl Node {
                 let filters = wanted.map(|at| self.store.scrape(self.now, at));
                 let room = room - if filters.is_some() { FILTERS_LEN } else { 0 };
                 self.find_nodes(answer, &info_hash, want, room, &mut scratch);
-                self.find_peers(answer, swarm, noseed, room, &mut scratch);
+                let values = self.find_peers(answer, swarm, noseed, room, &scratch);
                 // BEP 33: none when an announce would not be stored.
                 let token = self.store.has_room(swarm).then(|| self.token(answer, &info_hash));
                 let filters = filters
                     .as_ref()
                     .map(|(seeds, peers)| Filters { seeds: &seeds.0, peers: &peers.0 });
-                let reply = Reply { filters, values: &scratch.values, ..scratch.reply(id) };
+                let reply = Reply { filters, values: &values, ..scratch.reply(id) };
                 Reply { token: token.as_ref().map(|t| &t[..]), ..reply }.encode(&head, buf);
+                self.values = values;
             }
             Says::Item { target, want, shown } => {
                 let token = self.item_token(answer, &target);
@@ -92,16 +91,14 @@ impl Node {
                 Reply { token, item, ..scratch.reply(id) }.encode(&head, buf);
             }
             Says::Samples { target, want } => {
-                self.find_samples(answer, &mut scratch);
-                let left = room - scratch.samples.len() - SAMPLES_FRAME.min(room);
+                let (samples, interval_secs) = self.find_samples(answer);
+                let left = room - samples.len() - SAMPLES_FRAME.min(room);
                 self.find_nodes(answer, &target, want, left, &mut scratch);
                 let num = self.store.torrents() as u64;
-                let (samples, interval_secs) = (&scratch.samples[..], scratch.samples_secs);
-                let samples = Some(Samples { interval_secs, num, samples });
+                let samples = Some(Samples { interval_secs, num, samples: &samples });
                 Reply { samples, ..scratch.reply(id) }.encode(&head, buf);
             }
         }
-        self.scratch = scratch;
     }
 
     fn token(&self, answer: &Answer, key: &Id) -> [u8; TOKEN_LEN] {
@@ -115,25 +112,24 @@ impl Node {
         swarm: Option<usize>,
         noseed: bool,
         room: usize,
-        scratch: &mut Scratch,
-    ) {
-        scratch.values.clear();
-        let Some(swarm) = swarm else { return };
+        scratch: &Scratch,
+    ) -> Vec<SocketAddr> {
+        let mut values = std::mem::take(&mut self.values);
+        values.clear();
+        let Some(swarm) = swarm else { return values };
         let family = Family::of(&answer.asker.from);
         let value = family.addr_len() + if family == Family::V4 { 2 } else { 3 };
         let n = room.saturating_sub(scratch.nodes.len() + scratch.nodes6.len()) / value;
-        let (now, rng, values) = (self.now, &mut self.rng, &mut scratch.values);
-        self.store.sample(now, swarm, family, n, noseed, rng, values);
+        self.store.sample(self.now, swarm, family, n, noseed, &mut self.rng, &mut values);
+        values
     }
 
-    /// Info-hashes, as many as eight nodes leave room for.
-    fn find_samples(&mut self, answer: &Answer, scratch: &mut Scratch) {
+    /// Info-hashes, as many as eight nodes leave room for, and for how many seconds they stay the same.
+    fn find_samples(&mut self, answer: &Answer) -> (Vec<u8>, u32) {
         let nodes = NODES_MAX * Family::V4.node_len();
         let room = answer.room().saturating_sub(SAMPLES_FRAME + nodes);
         let (samples, secs) = self.store.sample_torrents(self.now, &mut self.rng);
-        scratch.samples.clear();
-        scratch.samples.extend_from_slice(&samples[..samples.len().min(room / 20 * 20)]);
-        scratch.samples_secs = secs;
+        (samples[..samples.len().min(room / 20 * 20)].to_vec(), secs)
     }
 
     /// The token for a put; none when nothing would be stored.
@@ -157,7 +153,6 @@ impl Node {
         let by = Family::of(&to);
         let Scratch { nodes, nodes6, .. } = scratch;
         for (family, out) in [(Family::V4, nodes), (Family::V6, nodes6)] {
-            out.clear();
             if want.wants(family, by) {
                 self.tables.closest_compact(family, target, k, &to, out);
             }
@@ -167,17 +162,15 @@ impl Node {
     }
 }
 
-/// What answers are made from, kept for its room, so that no answer needs an allocation.
-#[derive(Clone, Default)]
-pub(crate) struct Scratch {
-    /// Compact node infos, and of which families any are to be told.
-    nodes: Vec<u8>,
-    nodes6: Vec<u8>,
+/// Compact node infos of one answer.
+pub(crate) type Nodes = ArrayVec<u8, { NODES_MAX * 38 }>;
+
+/// The nodes of an answer, and of which families any are to be told.
+#[derive(Default)]
+struct Scratch {
+    nodes: Nodes,
+    nodes6: Nodes,
     wanted: Want,
-    values: Vec<SocketAddr>,
-    /// Info-hashes, and for how many seconds they stay the same.
-    samples: Vec<u8>,
-    samples_secs: u32,
 }
 
 impl Scratch {

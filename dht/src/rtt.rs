@@ -2,42 +2,32 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::lookup::Patience;
 
 /// Samples that count.
 const WINDOW: usize = 64;
 /// New samples after which the quantiles are taken anew.
-const STEP: usize = 4;
+const STEP: u8 = 4;
 /// Samples below which they say nothing: a first fast neighbour is no measure for the world.
-const ENOUGH: usize = 16;
+const ENOUGH: u8 = 16;
 
 /// Quantiles of the last round trips, and how long a lookup waits by them.
 #[derive(Clone)]
 pub(crate) struct RttEstimate {
-    samples_us: [u32; WINDOW],
-    len: usize,
-    next: usize,
+    config: SharedConfig,
     patience: Patience,
-    late_percent: u32,
-    over_percent: u32,
-    min: Duration,
-    max: Duration,
+    len: u8,
+    next: u8,
+    samples_us: [u32; WINDOW],
 }
 
 impl RttEstimate {
-    pub(crate) fn new(config: &Config) -> RttEstimate {
+    pub(crate) fn new(config: impl Into<SharedConfig>) -> RttEstimate {
+        let config = config.into();
         let max = Duration::from_millis(config.late_max_ms);
-        RttEstimate {
-            samples_us: [0; WINDOW],
-            len: 0,
-            next: 0,
-            patience: Patience { late: max, over: max * 2 },
-            late_percent: config.late_percent,
-            over_percent: config.over_percent,
-            min: Duration::from_millis(config.late_min_ms).min(max),
-            max,
-        }
+        let patience = Patience { late: max, over: max * 2 };
+        RttEstimate { config, patience, len: 0, next: 0, samples_us: [0; WINDOW] }
     }
 
     /// How long a lookup waits for a node.
@@ -46,12 +36,15 @@ impl RttEstimate {
     }
 
     pub(crate) fn add(&mut self, rtt: Duration) {
-        self.samples_us[self.next] = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-        self.next = (self.next + 1) % WINDOW;
-        self.len = (self.len + 1).min(WINDOW);
+        self.samples_us[usize::from(self.next)] =
+            u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.next = (self.next + 1) % WINDOW as u8;
+        self.len = (self.len + 1).min(WINDOW as u8);
         if self.len >= ENOUGH && self.next.is_multiple_of(STEP) {
+            let max = Duration::from_millis(self.config.late_max_ms);
+            let min = Duration::from_millis(self.config.late_min_ms).min(max);
             let mut sorted = self.samples_us;
-            let sorted = &mut sorted[..self.len];
+            let sorted = &mut sorted[..usize::from(self.len)];
             sorted.sort_unstable();
             let quantile = |percent: u32| {
                 let rank = (sorted.len() * percent as usize).div_ceil(100).clamp(1, sorted.len());
@@ -59,8 +52,8 @@ impl RttEstimate {
             };
             // An eighth more than was seen: the tail of so few samples is longer than they show.
             let wait = |percent| quantile(percent) + quantile(percent) / 8;
-            let late = wait(self.late_percent).clamp(self.min, self.max);
-            let over = wait(self.over_percent).clamp(late + self.min / 2, self.max * 2);
+            let late = wait(self.config.late_percent).clamp(min, max);
+            let over = wait(self.config.over_percent).clamp(late + min / 2, max * 2);
             self.patience = Patience { late, over };
         }
     }
@@ -69,6 +62,7 @@ impl RttEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     #[test]
     fn follows_the_quantiles_within_bounds() {

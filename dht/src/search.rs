@@ -1,6 +1,6 @@
 //! Lookups as the node runs them: one [`Lookup`] a family, and what its end means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -181,11 +181,10 @@ impl Node {
         let whole = self.tables.families().all(|family| self.tables.has_usable(family));
         let table = match goal {
             Goal::Bootstrap(socket) | Goal::Neighbours(socket) => Some(socket).filter(|_| whole),
-            Goal::Refresh(socket) => Some(socket),
+            Goal::Refresh(socket) | Goal::Fill(socket) => Some(socket),
             _ => None,
         };
-        let own = |socket: SocketId| self.config.sockets.get(usize::from(socket.0));
-        let own = table.and_then(own).map(Family::of);
+        let own = table.and_then(|socket| self.own.addr(socket)).map(|own| Family::of(&own));
         self.tables.families().filter(move |family| own.is_none_or(|own| own == *family))
     }
 
@@ -195,7 +194,7 @@ impl Node {
         let all = search.goal.joins() || !self.tables.has_any_usable();
         // The closest may be in league: the others are for when they tell of nobody else.
         let n = self.config.k * if matches!(search.goal, Goal::Around { .. }) { 8 } else { 2 };
-        let mut found = std::mem::take(&mut self.found);
+        let mut found = Vec::with_capacity(n);
         for family in self.tables.families() {
             found.clear();
             let target = search.target;
@@ -207,7 +206,6 @@ impl Node {
                 side.add_contact(node, self.tables.rtt_ms(&node));
             }
         }
-        self.found = found;
         self.begin_paths(search);
         for &seed in self.bootstrap.contacts() {
             let family = Family::of(&seed);
@@ -222,24 +220,22 @@ impl Node {
     /// Lets the paths beside the first begin at contacts anywhere in the table: whoever crowds the part
     /// of it that is close to the target is as rare there as everywhere.
     fn begin_paths(&mut self, search: &mut Search) {
-        let mut found = std::mem::take(&mut self.found);
         for family in self.tables.families() {
             let Some(side) = search.side(family) else { continue };
             let paths = usize::from(side.paths());
-            found.clear();
             if paths > 0 {
+                let mut found = Vec::new();
                 self.tables.sample(family, paths * PATH_CONTACTS, &mut self.rng, &mut found);
-                for (n, node) in found.drain(..).enumerate() {
+                for (n, node) in found.into_iter().enumerate() {
                     side.add_to_path(1 + (n % paths) as u8, node);
                 }
             }
         }
-        self.found = found;
     }
 
     /// Reports the peers that were announced to ourselves.
     fn own_peers(&mut self, id: LookupId, search: &mut Search) {
-        let Some(&from) = self.config.sockets.first() else { return };
+        let Some(from) = self.own.addr(SocketId(0)) else { return };
         let Some(swarm) = self.store.find(&search.target) else { return };
         let (mut peers, n) = (Vec::new(), self.config.lookup_peers_max);
         for family in self.tables.families() {
@@ -287,13 +283,24 @@ impl Node {
             self.searches.insert(id, search);
             return;
         }
-        let done = search.satisfied || self.pump_sides(id, &mut search);
+        let is_filled = |socket| !self.tables.has_room(socket, &search.target);
+        let filled = matches!(search.goal, Goal::Fill(socket) if is_filled(socket));
+        let done = filled || search.satisfied || self.pump_sides(id, &mut search);
         if !done || self.finish(id, &mut search) {
             let surrounded = search.around == Around::Wanted;
             self.searches.insert(id, search);
             if surrounded {
                 self.look_around(id);
             }
+        }
+        self.forget_searches();
+    }
+
+    /// Gives back the room of the lookups when the last has ended.
+    pub(crate) fn forget_searches(&mut self) {
+        if self.searches.is_empty() {
+            self.searches = BTreeMap::new();
+            self.waiting = BTreeSet::new();
         }
     }
 
@@ -350,9 +357,7 @@ impl Node {
                         },
                         Goal::Get { seq } => Ask::Get { target, seq, want },
                         Goal::CountItem | Goal::Put { .. } => Ask::Get { target, seq: None, want },
-                        Goal::Sample if self.sampled.may_ask(self.now, &addr) => {
-                            Ask::Sample { target, want }
-                        }
+                        Goal::Sample if self.may_sample(&addr) => Ask::Sample { target, want },
                         _ => Ask::FindNode { target, want },
                     };
                     let purpose = Purpose::Lookup(id, key);
@@ -373,7 +378,7 @@ impl Node {
         let progress = search.progress();
         let certainty = self.judge(search);
         match search.goal {
-            Goal::Neighbours(_) | Goal::Refresh(_) => return false,
+            Goal::Neighbours(_) | Goal::Refresh(_) | Goal::Fill(_) => return false,
             Goal::Around { parent } => {
                 self.looked_around(parent, search.sides().flat_map(Lookup::closest));
                 return false;
@@ -439,7 +444,7 @@ impl Node {
             self.bootstrap.announced = true;
             self.events.push_back(Event::Bootstrapped { contacts: self.tables.len() });
         }
-        match self.bootstrap.next(socket, success, self.config.sockets.len()) {
+        match self.bootstrap.next(socket, success, self.own.sockets().len()) {
             Some(next) => self.join(next),
             None => self.bootstrap.ended(self.now),
         }

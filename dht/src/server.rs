@@ -1,6 +1,7 @@
 //! The half of the node that answers queries.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 
 use arrayvec::ArrayVec;
 use wire::krpc::{
@@ -20,8 +21,35 @@ use crate::replies;
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) asker: Asker,
-    pub(crate) tid: ArrayVec<u8, TID_LEN_MAX>,
+    pub(crate) tid: Tid,
     pub(crate) says: Says,
+}
+
+/// A transaction id of another node: that of most fits into what a pointer to a longer one takes.
+#[derive(Clone, Debug)]
+pub(crate) enum Tid {
+    Short(ArrayVec<u8, 11>),
+    Long(Box<[u8]>),
+}
+
+impl Tid {
+    fn new(tid: &[u8]) -> Tid {
+        match ArrayVec::try_from(tid) {
+            Ok(tid) => Tid::Short(tid),
+            Err(_) => Tid::Long(tid.into()),
+        }
+    }
+}
+
+impl Deref for Tid {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Tid::Short(tid) => tid,
+            Tid::Long(tid) => tid,
+        }
+    }
 }
 
 /// What an answer says.
@@ -88,8 +116,8 @@ impl Node {
     fn answer(&mut self, asker: &Asker, head: &Head<'_>, says: Says) {
         // None is longer: such a message was dropped.
         debug_assert!(head.tid.len() <= TID_LEN_MAX);
-        let tid = ArrayVec::try_from(head.tid).unwrap_or_default();
-        self.out.push_back(Outgoing::Answer(Answer { asker: *asker, tid, says }));
+        let tid = Tid::new(head.tid);
+        self.out.push(Outgoing::Answer(Answer { asker: *asker, tid, says }));
     }
 
     fn serve(&mut self, asker: &mut Asker, head: &Head<'_>, method: &Method<'_>) -> Says {

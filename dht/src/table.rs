@@ -14,8 +14,9 @@ use wire::scope::AddrScope;
 use wire::time::Time;
 use wire::{Id, NodeId};
 
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::contact::{Address, Contact, Status, secs};
+use crate::replies::Nodes;
 use crate::{NodeInfo, room};
 
 /// A bucket's own part; its contacts stand in the table.
@@ -29,6 +30,9 @@ struct Bucket {
     /// Whether a lookup was made for an id in it.
     searched: bool,
 }
+
+/// The vector of contacts grows by this part: they come slowly, and stay.
+const CONTACTS_PART: usize = 16;
 
 /// What became of a node that answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,23 +51,10 @@ pub(crate) enum Heard {
 #[derive(Clone)]
 pub(crate) struct Table<A> {
     own: NodeId,
-    rules: Rules,
+    rules: SharedConfig,
     contacts: Vec<Contact<A>>,
     buckets: Vec<Bucket>,
     spare: Vec<Contact<A>>,
-}
-
-/// The numbers of [`Config`] that a table needs.
-#[derive(Clone, Copy)]
-struct Rules {
-    k: usize,
-    wide_buckets: u32,
-    good_secs: u32,
-    fails_max: u8,
-    refresh_secs: u32,
-    spare_max: usize,
-    subnet_max: usize,
-    enforce_ids: bool,
 }
 
 /// Which contacts [`Table::closest`] may return.
@@ -78,19 +69,10 @@ pub(crate) enum Wanted {
 }
 
 impl<A: Address> Table<A> {
-    pub(crate) fn new(own: NodeId, config: &Config) -> Table<A> {
+    pub(crate) fn new(own: NodeId, config: impl Into<SharedConfig>) -> Table<A> {
         Table {
             own,
-            rules: Rules {
-                k: config.k,
-                wide_buckets: config.wide_buckets,
-                good_secs: config.contact_good_secs,
-                fails_max: config.contact_fails_max,
-                refresh_secs: config.bucket_refresh_secs,
-                spare_max: config.replacements_max,
-                subnet_max: config.bucket_subnet_max,
-                enforce_ids: config.enforce_ids,
-            },
+            rules: config.into(),
             contacts: Vec::new(),
             buckets: vec![Bucket::default()],
             spare: Vec::new(),
@@ -113,12 +95,12 @@ impl<A: Address> Table<A> {
     }
 
     pub(crate) fn status(&self, contact: &Contact<A>, now: Time) -> Status {
-        contact.status(now, self.rules.good_secs, self.rules.fails_max)
+        contact.status(now, self.rules.contact_good_secs, self.rules.contact_fails_max)
     }
 
     /// Whether any contact can be asked.
     pub(crate) fn has_usable(&self) -> bool {
-        self.contacts.iter().any(|c| c.fails < self.rules.fails_max)
+        self.contacts.iter().any(|c| c.fails < self.rules.contact_fails_max)
     }
 
     fn bucket_of(&self, id: &NodeId) -> usize {
@@ -230,14 +212,15 @@ impl<A: Address> Table<A> {
 
     /// Whether another contact holds the address, or for Global ones the IP address.
     fn clash(&self, contact: &Contact<A>) -> Option<usize> {
-        let global = contact.scope() == AddrScope::Global;
-        self.contacts.iter().position(|c| {
-            c.addr == contact.addr || (global && c.addr.ip_bytes() == contact.addr.ip_bytes())
-        })
+        let addr = contact.addr;
+        match contact.scope() {
+            AddrScope::Global => self.contacts.iter().position(|c| c.addr.same_ip(&addr)),
+            AddrScope::Local => self.contacts.iter().position(|c| c.addr == addr),
+        }
     }
 
     fn taken(&self, contact: &Contact<A>) -> bool {
-        self.clash(contact).is_some_and(|at| self.contacts[at].fails < self.rules.fails_max)
+        self.clash(contact).is_some_and(|at| self.contacts[at].fails < self.rules.contact_fails_max)
     }
 
     fn admit(&mut self, now: Time, contact: Contact<A>) -> Heard {
@@ -250,7 +233,7 @@ impl<A: Address> Table<A> {
         if let Some(at) = self.clash(&contact) {
             // The same endpoint under a new id replaces itself, once it has answered.
             let same = self.contacts[at].addr == contact.addr && contact.answered();
-            if !same && self.contacts[at].fails < self.rules.fails_max {
+            if !same && self.contacts[at].fails < self.rules.contact_fails_max {
                 return Heard::Refused;
             }
             self.remove_at(at);
@@ -288,9 +271,8 @@ impl<A: Address> Table<A> {
 
     /// Whether the bucket has its share of the contact's network.
     fn crowded(&self, range: &Range<usize>, contact: &Contact<A>) -> bool {
-        let net = contact.addr.subnet();
-        let same = self.contacts[range.clone()].iter().filter(|c| c.addr.subnet() == net).count();
-        same >= self.rules.subnet_max
+        let same = |c: &&Contact<A>| c.addr.same_subnet(&contact.addr);
+        self.contacts[range.clone()].iter().filter(same).count() >= self.rules.bucket_subnet_max
     }
 
     /// The contact of a full bucket that gives way to a new one: a bad one, else one that never
@@ -306,11 +288,12 @@ impl<A: Address> Table<A> {
 
     fn keep_spare(&mut self, contact: Contact<A>) {
         self.spare.retain(|c| c.id != contact.id && c.addr != contact.addr);
-        if self.spare.len() >= self.rules.spare_max && !self.spare.is_empty() {
+        if self.spare.len() >= self.rules.replacements_max && !self.spare.is_empty() {
             self.spare.remove(0);
         }
-        if self.rules.spare_max > 0 {
-            room::push(&mut self.spare, contact);
+        if self.rules.replacements_max > 0 {
+            room::make_part(&mut self.spare, CONTACTS_PART);
+            self.spare.push(contact);
         }
     }
 
@@ -335,7 +318,7 @@ impl<A: Address> Table<A> {
     fn insert(&mut self, bucket: usize, contact: Contact<A>) {
         self.spare.retain(|c| c.id != contact.id);
         let at = self.spot(bucket, &contact.id).unwrap_or_else(|at| at);
-        room::make(&mut self.contacts);
+        room::make_part(&mut self.contacts, CONTACTS_PART);
         self.contacts.insert(at, contact);
         self.resize(bucket, true);
     }
@@ -399,7 +382,7 @@ impl<A: Address> Table<A> {
     ) {
         let fit = |c: &Contact<A>| match wanted {
             Wanted::Proven => c.is_proven(),
-            Wanted::Usable => c.fails < self.rules.fails_max,
+            Wanted::Usable => c.fails < self.rules.contact_fails_max,
             Wanted::Any => true,
         };
         self.walk(target, n, fit, |c| out.push(c.node()));
@@ -407,7 +390,7 @@ impl<A: Address> Table<A> {
 
     /// Appends `n` contacts that are fit to be asked, any as likely as the others.
     pub(crate) fn sample(&self, n: usize, rng: &mut Rng, out: &mut Vec<NodeInfo>) {
-        let usable = self.contacts.iter().filter(|c| c.fails < self.rules.fails_max);
+        let usable = self.contacts.iter().filter(|c| c.fails < self.rules.contact_fails_max);
         let usable: Vec<_> = usable.collect();
         out.extend(rng.choose(usable.len(), n).map(|at| usable[at].node()));
     }
@@ -419,15 +402,16 @@ impl<A: Address> Table<A> {
         target: &NodeId,
         n: usize,
         fit: impl Fn(&Contact<A>) -> bool,
-        out: &mut Vec<u8>,
+        out: &mut Nodes,
     ) {
         self.walk(
             target,
             n,
             |c| c.is_proven() && fit(c),
             |c| {
-                out.extend_from_slice(c.id.as_bytes());
-                out.extend_from_slice(c.addr.compact());
+                // There is room for as many as are told.
+                let _ = out.try_extend_from_slice(c.id.as_bytes());
+                let _ = out.try_extend_from_slice(c.addr.compact());
             },
         );
     }
@@ -496,9 +480,11 @@ impl<A: Address> Table<A> {
 
     /// Up to `n` questionable contacts that should be pinged; they count as pinged from now on.
     pub(crate) fn questionable(&mut self, now: Time, n: usize, out: &mut Vec<NodeInfo>) {
-        let rules = self.rules;
+        let rules = &self.rules;
         let due = self.contacts.iter_mut().filter(|c| {
-            !c.pinged() && c.status(now, rules.good_secs, rules.fails_max) == Status::Questionable
+            !c.pinged()
+                && c.status(now, rules.contact_good_secs, rules.contact_fails_max)
+                    == Status::Questionable
         });
         for contact in due.take(n) {
             contact.set_pinged(true);
@@ -522,21 +508,22 @@ impl<A: Address> Table<A> {
 
     /// A random id in a bucket that was not changed for long, or that has room and was never
     /// searched for (Kademlia 2002, "joining": all buckets are refreshed after the self-lookup);
-    /// from now on it was.
-    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<NodeId> {
+    /// from now on it was. With it comes whether room is the only reason.
+    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<(NodeId, bool)> {
         if self.contacts.is_empty() {
             return None;
         }
-        let due = |index: &usize| {
-            let bucket = &self.buckets[*index];
-            let old = secs(now).saturating_sub(bucket.changed_secs) >= self.rules.refresh_secs;
+        let is_old = |index: usize| {
+            let since = secs(now).saturating_sub(self.buckets[index].changed_secs);
             // A questionable contact is pinged first: its answer changes the bucket too.
-            let contacts = &self.contacts[self.range(*index)];
+            let contacts = &self.contacts[self.range(index)];
             let doubt = |c: &Contact<A>| self.status(c, now) == Status::Questionable;
-            (old && !contacts.iter().any(doubt))
-                || (!bucket.searched && usize::from(bucket.len) < self.rules.k)
+            since >= self.rules.bucket_refresh_secs && !contacts.iter().any(doubt)
         };
+        let is_open = |index: usize| !self.buckets[index].searched && self.is_open(index);
+        let due = |index: &usize| is_old(*index) || is_open(*index);
         let index = (0..self.buckets.len()).find(due)?;
+        let is_for_room = !is_old(index);
         self.buckets[index].changed_secs = secs(now);
         self.buckets[index].searched = true;
         let mut id = NodeId::random(rng);
@@ -546,13 +533,23 @@ impl<A: Address> Table<A> {
         if index + 1 < self.buckets.len() {
             id.set_bit(index as u32, !self.own.bit(index as u32));
         }
-        Some(id)
+        Some((id, is_for_room))
+    }
+
+    /// Whether the bucket of `id` has room for one of k.
+    pub(crate) fn has_room(&self, id: &NodeId) -> bool {
+        self.is_open(self.bucket_of(id))
+    }
+
+    fn is_open(&self, bucket: usize) -> bool {
+        usize::from(self.buckets[bucket].len) < self.rules.k
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use crate::contact::{V4, V6};
     use proptest::prelude::*;
     use wire::rng::{Rng, seed_from_u64};
@@ -594,7 +591,7 @@ mod tests {
             let contacts = &table.contacts[table.range(bucket)];
             assert!(contacts.is_sorted_by(|a, b| a.id < b.id), "in order, and each id once");
         }
-        assert!(table.spare.len() <= table.rules.spare_max);
+        assert!(table.spare.len() <= table.rules.replacements_max);
     }
 
     #[test]
@@ -803,7 +800,7 @@ mod tests {
         }
         hear(&mut table, NOW, &node(0x40, 1));
         assert_eq!(table.buckets.len(), 2);
-        let target = table.refresh(NOW, &mut rng).unwrap();
+        let (target, _) = table.refresh(NOW, &mut rng).unwrap();
         assert!(!target.bit(0), "bucket 0 is full, bucket 1 has room");
         assert_eq!(table.refresh(NOW, &mut rng), None);
         let later = NOW + Duration::from_secs(15 * 60);
@@ -811,7 +808,7 @@ mod tests {
         for _ in 0..2 {
             table.on_failure(later, &node(0x40, 1).id, &node(0x40, 1).addr);
         }
-        assert!(table.refresh(later, &mut rng).is_some_and(|target| !target.bit(0)));
+        assert!(table.refresh(later, &mut rng).is_some_and(|(target, _)| !target.bit(0)));
         for n in 0..9 {
             hear(&mut table, later, &node(0x80, n));
         }
@@ -829,7 +826,7 @@ mod tests {
             hear(&mut table, NOW, &node(0x20, n));
         }
         assert_eq!((table.range(0).len(), table.buckets.len()), (1, 2));
-        assert!(table.refresh(NOW, &mut rng).is_some_and(|target| target.bit(0)));
+        assert!(table.refresh(NOW, &mut rng).is_some_and(|(target, _)| target.bit(0)));
     }
 
     proptest! {

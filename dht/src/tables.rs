@@ -14,9 +14,10 @@ use wire::rng::Rng;
 use wire::scope::AddrScope;
 use wire::time::Time;
 
-use crate::config::Config;
+use crate::config::SharedConfig;
 use crate::contact::{Address, Contact, V4, V6};
 use crate::node::ContactInfo;
+use crate::replies::Nodes;
 use crate::table::{Heard, Table, Wanted};
 use crate::{NodeInfo, SocketId};
 
@@ -55,13 +56,13 @@ impl Either {
 pub(crate) struct Tables(Vec<Either>);
 
 impl Tables {
-    /// Empty tables around these ids, one for each of `config.sockets`.
-    pub(crate) fn new(own: &[NodeId], config: &Config) -> Tables {
+    /// Empty tables around these ids, one for each of `sockets`.
+    pub(crate) fn new(own: &[NodeId], sockets: &[SocketAddr], config: &SharedConfig) -> Tables {
         let table = |(addr, own): (&SocketAddr, &NodeId)| match Family::of(addr) {
             Family::V4 => Either::V4(Table::new(*own, config)),
             Family::V6 => Either::V6(Table::new(*own, config)),
         };
-        Tables(config.sockets.iter().zip(own).map(table).collect())
+        Tables(sockets.iter().zip(own).map(table).collect())
     }
 
     fn of(&self, family: Family) -> impl Iterator<Item = &Either> {
@@ -200,14 +201,14 @@ impl Tables {
         target: &NodeId,
         n: usize,
         asker: &SocketAddr,
-        out: &mut Vec<u8>,
+        out: &mut Nodes,
     ) {
         fn compact<A: Address>(
             table: &Table<A>,
             target: &NodeId,
             n: usize,
             asker: &SocketAddr,
-            out: &mut Vec<u8>,
+            out: &mut Nodes,
         ) {
             let (own, scope) = (A::new(asker), AddrScope::of(asker.ip()));
             let fit = |c: &Contact<A>| Some(c.addr) != own && c.scope().acceptable_from(scope);
@@ -247,12 +248,19 @@ impl Tables {
         }
     }
 
-    /// An id in a bucket that should be refreshed now, and the socket whose table it is in.
-    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<(SocketId, NodeId)> {
+    /// An id in a bucket that should be refreshed now, the socket whose table it is in, and whether
+    /// room is the only reason.
+    pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<(SocketId, NodeId, bool)> {
         self.0.iter_mut().zip(0..).find_map(|(either, socket)| {
-            let target = with!(either, table => table.refresh(now, rng))?;
-            Some((SocketId(socket), target))
+            let (target, is_for_room) = with!(either, table => table.refresh(now, rng))?;
+            Some((SocketId(socket), target, is_for_room))
         })
+    }
+
+    /// Whether the bucket of `id` has room, in the table of a socket.
+    pub(crate) fn has_room(&self, socket: SocketId, id: &NodeId) -> bool {
+        let table = self.0.get(usize::from(socket.0));
+        table.is_some_and(|either| with!(either, table => table.has_room(id)))
     }
 
     /// Appends what is known of each contact, of one in several tables what the first knows.
@@ -267,10 +275,11 @@ impl Tables {
             }
         }
         let mut seen = BTreeSet::new();
+        let many = self.0.len() > 1;
         for either in &self.0 {
             with!(either, table => {
                 let all = table.contacts().iter().map(|c| describe(table, now, c));
-                out.extend(all.filter(|c| seen.insert(c.node)));
+                out.extend(all.filter(|c| !many || seen.insert(c.node)));
             });
         }
     }
@@ -279,6 +288,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use wire::Id;
     use wire::rng::seed_from_u64;
 
@@ -289,8 +299,8 @@ mod tests {
         let mut addrs: Vec<_> = (0..sockets).map(|n| ([90, n, 1, 1], 1).into()).collect();
         addrs.push("[2001:db8::1]:1".parse().unwrap());
         let ids: Vec<_> = (0..=sockets).map(|n| Id([n.reverse_bits(); 20])).collect();
-        let config = Config { wide_buckets: 0, ..Config::new(addrs) };
-        (Tables::new(&ids, &config), ids)
+        let config = SharedConfig::new(Config { wide_buckets: 0, ..Config::new(vec![]) });
+        (Tables::new(&ids, &addrs, &config), ids)
     }
 
     fn node(n: u32, rng: &mut Rng) -> NodeInfo {

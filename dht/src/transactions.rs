@@ -109,14 +109,14 @@ pub(crate) enum Overdue {
     /// A lookup's query is late or over; an answer still counts.
     Late(LookupId),
     /// A query failed and is forgotten.
-    Failed(Transaction),
+    Failed(Box<Transaction>),
 }
 
 /// All queries that wait, by an unpredictable id of 4 bytes: the one length that every
-/// implementation measured accepts.
+/// implementation measured accepts. While there are none, they take no room.
 #[derive(Clone, Default)]
 pub(crate) struct Transactions {
-    open: BTreeMap<u32, Transaction>,
+    open: BTreeMap<u32, Box<Transaction>>,
     deadlines: BTreeSet<(Time, u32)>,
 }
 
@@ -127,19 +127,27 @@ impl Transactions {
             tid = rng.u32();
         }
         self.deadlines.insert((transaction.deadline(), tid));
-        self.open.insert(tid, transaction);
+        self.open.insert(tid, Box::new(transaction));
         tid
     }
 
+    fn remove(&mut self, tid: u32) -> Option<Box<Transaction>> {
+        let transaction = self.open.remove(&tid)?;
+        if self.open.is_empty() {
+            *self = Transactions::default();
+        } else {
+            self.deadlines.remove(&(transaction.deadline(), tid));
+        }
+        Some(transaction)
+    }
+
     pub(crate) fn get(&self, tid: u32) -> Option<&Transaction> {
-        self.open.get(&tid)
+        self.open.get(&tid).map(|open| &**open)
     }
 
     /// Ends a query of which nobody is to hear.
     pub(crate) fn forget(&mut self, tid: u32) {
-        if let Some(transaction) = self.open.remove(&tid) {
-            self.deadlines.remove(&(transaction.deadline(), tid));
-        }
+        self.remove(tid);
     }
 
     /// A query that waited for its turn is sent.
@@ -162,15 +170,13 @@ impl Transactions {
         tid: &[u8],
         from: SocketAddr,
         via: SocketId,
-    ) -> Option<Transaction> {
+    ) -> Option<Box<Transaction>> {
         let tid = u32::from_be_bytes(tid.try_into().ok()?);
         let asked = self.open.get(&tid)?;
         if asked.to != from || asked.via != via || asked.unsent {
             return None;
         }
-        let transaction = self.open.remove(&tid)?;
-        self.deadlines.remove(&(transaction.deadline(), tid));
-        Some(transaction)
+        self.remove(tid)
     }
 
     /// The next deadline.
@@ -179,12 +185,10 @@ impl Transactions {
     }
 
     /// Ends a query to `to` by `via`; call again until `None`. Walks all: for rare events only.
-    pub(crate) fn fail_to(&mut self, via: SocketId, to: SocketAddr) -> Option<Transaction> {
+    pub(crate) fn fail_to(&mut self, via: SocketId, to: SocketAddr) -> Option<Box<Transaction>> {
         let is_it = |asked: &Transaction| asked.to == to && asked.via == via;
         let tid = *self.open.iter().find(|(_, asked)| is_it(asked))?.0;
-        let transaction = self.open.remove(&tid)?;
-        self.deadlines.remove(&(transaction.deadline(), tid));
-        Some(transaction)
+        self.remove(tid)
     }
 
     /// A deadline that has passed by `now`; call again until `None`.
@@ -204,7 +208,7 @@ impl Transactions {
             self.deadlines.insert((transaction.deadline(), tid));
             return Some(Overdue::Late(lookup));
         }
-        self.open.remove(&tid).map(Overdue::Failed)
+        self.remove(tid).map(Overdue::Failed)
     }
 }
 

@@ -23,18 +23,13 @@ struct Ballot {
 /// any id fits a Local one, so there is nothing to learn.
 #[derive(Clone)]
 pub(crate) struct Votes {
+    /// None before the first vote.
     ballots: Vec<Ballot>,
-    min: usize,
-    max: usize,
 }
 
 impl Votes {
-    pub(crate) fn new(config: &Config) -> Votes {
-        Votes {
-            ballots: vec![Ballot::default(); config.sockets.len()],
-            min: config.votes_min.max(1),
-            max: config.votes_max.max(config.votes_min),
-        }
+    pub(crate) const fn new() -> Votes {
+        Votes { ballots: Vec::new() }
     }
 
     /// The address of a socket that was decided on.
@@ -44,21 +39,32 @@ impl Votes {
 
     /// The node at `from` sees what we send by `socket` come from `ip`. Returns that if it is now
     /// decided, and was not before.
-    fn cast(&mut self, socket: SocketId, from: IpAddr, ip: IpAddr) -> Option<IpAddr> {
+    fn cast(
+        &mut self,
+        config: &Config,
+        socket: SocketId,
+        from: IpAddr,
+        ip: IpAddr,
+    ) -> Option<IpAddr> {
         let global = |ip| AddrScope::of(ip) == AddrScope::Global && is_unicast((ip, 1).into());
         if !global(from) || !global(ip) || from.is_ipv4() != ip.is_ipv4() {
             return None;
         }
-        let ballot = self.ballots.get_mut(usize::from(socket.0))?;
+        let place = usize::from(socket.0);
+        if self.ballots.len() <= place {
+            self.ballots.resize_with(place + 1, Ballot::default);
+        }
+        let ballot = &mut self.ballots[place];
         let network = networks(from)[if from.is_ipv4() { 1 } else { 2 }];
         ballot.votes.retain(|(voter, _)| *voter != network);
         ballot.votes.push_back((network, ip));
-        if ballot.votes.len() > self.max {
+        if ballot.votes.len() > config.votes_max.max(config.votes_min) {
             ballot.votes.pop_front();
         }
         let in_favour = ballot.votes.iter().filter(|(_, other)| *other == ip).count();
         // Two of three, as libtorrent has it: an address is not given up for a short lead.
-        let won = ballot.votes.len() >= self.min && 3 * in_favour >= 2 * ballot.votes.len();
+        let won = ballot.votes.len() >= config.votes_min.max(1)
+            && 3 * in_favour >= 2 * ballot.votes.len();
         (won && ballot.decided.replace(ip) != Some(ip)).then_some(ip)
     }
 }
@@ -66,11 +72,11 @@ impl Votes {
 impl Node {
     /// A node at `from` that answered what came by `socket` says that it saw that come from `seen`.
     pub(crate) fn on_vote(&mut self, socket: SocketId, from: SocketAddr, seen: SocketAddr) {
-        if self.config.external_ip_of(socket).is_some() {
+        if self.own.external_ip_of(socket).is_some() {
             return;
         }
         self.stats.votes += 1;
-        let Some(ip) = self.votes.cast(socket, from.ip(), seen.ip()) else { return };
+        let Some(ip) = self.votes.cast(&self.config, socket, from.ip(), seen.ip()) else { return };
         self.moved();
         self.events.push_back(Event::ExternalAddress { ip });
         if !security::fits(&self.own.id(socket), ip) {
@@ -87,8 +93,14 @@ mod tests {
 
     const VIA: SocketId = SocketId(0);
 
+    impl Votes {
+        fn count(&mut self, socket: SocketId, from: IpAddr, ip: IpAddr) -> Option<IpAddr> {
+            self.cast(&Config::new(vec![]), socket, from, ip)
+        }
+    }
+
     fn votes() -> Votes {
-        Votes::new(&Config::new(vec![([0, 0, 0, 0], 1).into()]))
+        Votes::new()
     }
 
     fn voter(n: u8) -> IpAddr {
@@ -102,17 +114,17 @@ mod tests {
     fn twenty_five_networks_decide_and_one_of_them_has_one_vote() {
         let mut votes = votes();
         for n in 0..24 {
-            assert_eq!(votes.cast(VIA, voter(n), OURS), None);
+            assert_eq!(votes.count(VIA, voter(n), OURS), None);
         }
         for host in 0..200 {
             assert_eq!(
-                votes.cast(VIA, [80, 3, 1, host].into(), OURS),
+                votes.count(VIA, [80, 3, 1, host].into(), OURS),
                 None,
                 "of a network that voted"
             );
         }
-        assert_eq!(votes.cast(VIA, [80, 3, 2, 1].into(), OURS), Some(OURS));
-        assert_eq!(votes.cast(VIA, voter(30), OURS), None, "it was decided before");
+        assert_eq!(votes.count(VIA, [80, 3, 2, 1].into(), OURS), Some(OURS));
+        assert_eq!(votes.count(VIA, voter(30), OURS), None, "it was decided before");
         assert_eq!(votes.decided(VIA), Some(OURS));
     }
 
@@ -121,7 +133,7 @@ mod tests {
         for (liars, decided) in [(21, false), (10, true)] {
             let mut votes = votes();
             for n in 0..60 {
-                votes.cast(VIA, voter(n), if n < liars { NEW } else { OURS });
+                votes.count(VIA, voter(n), if n < liars { NEW } else { OURS });
             }
             assert_eq!(votes.decided(VIA), decided.then_some(OURS), "{liars}");
         }
@@ -131,14 +143,14 @@ mod tests {
     fn a_new_address_wins_when_most_networks_see_it() {
         let mut votes = votes();
         for n in 0..64 {
-            votes.cast(VIA, voter(n), OURS);
+            votes.count(VIA, voter(n), OURS);
         }
-        let turn = (0..64).find(|n| votes.cast(VIA, voter(*n), NEW).is_some());
+        let turn = (0..64).find(|n| votes.count(VIA, voter(*n), NEW).is_some());
         assert_eq!(turn, Some(42), "43 of 64 are two thirds");
         assert_eq!(votes.decided(VIA), Some(NEW));
         // However many vote, no more is kept.
         for n in 0..=255 {
-            votes.cast(VIA, [90, 1, n, 1].into(), NEW);
+            votes.count(VIA, [90, 1, n, 1].into(), NEW);
         }
         assert_eq!(votes.ballots[0].votes.len(), 64);
     }
@@ -154,10 +166,10 @@ mod tests {
                 (voter(n), "2001:db8::1"),
                 ([10, n, 1, 1].into(), "60.1.1.1"),
             ] {
-                assert_eq!(votes.cast(VIA, from, ip.parse().unwrap()), None);
+                assert_eq!(votes.count(VIA, from, ip.parse().unwrap()), None);
             }
         }
-        assert!(votes.ballots[0].votes.is_empty());
+        assert!(votes.ballots.is_empty());
     }
 
     #[test]
@@ -166,11 +178,11 @@ mod tests {
         let ours: IpAddr = "2001:db8:7::1".parse().unwrap();
         let from = |net: u16, host| IpAddr::from([0x2001, 0xdb9, net, host, 0, 0, 0, host]);
         for host in 0..100 {
-            votes.cast(VIA, from(0, host), ours);
+            votes.count(VIA, from(0, host), ours);
         }
         assert_eq!(votes.decided(VIA), None);
         for net in 1..25 {
-            votes.cast(VIA, from(net, 1), ours);
+            votes.count(VIA, from(net, 1), ours);
         }
         assert_eq!(votes.decided(VIA), Some(ours));
     }

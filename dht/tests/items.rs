@@ -23,8 +23,12 @@ fn asker() -> SocketAddr {
     "10.7.7.7:7777".parse().unwrap()
 }
 
+fn config() -> Config {
+    Config::new(vec!["60.1.1.1:6881".parse().unwrap()]).unlimited()
+}
+
 fn server() -> Bench {
-    Bench::with(Config::new(vec!["60.1.1.1:6881".parse().unwrap()]).unlimited())
+    Bench::with(config())
 }
 
 /// What came back.
@@ -199,7 +203,7 @@ fn scrapes_tell_seeds_and_peers_apart() {
 #[test]
 fn samples_stay_for_their_interval_and_are_fair() {
     // None of the torrents is forgotten meanwhile.
-    let config = Config { store_peer_secs: u32::MAX, ..server().node.config().clone() };
+    let config = Config { store_peer_secs: u32::MAX, ..config() };
     let mut bench = Bench::with(config);
     let method = Method::SampleInfohashes { target: HASH, want: WANT };
     let sample = |bench: &mut Bench| {

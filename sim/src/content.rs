@@ -27,18 +27,37 @@ impl Run {
         Run { tag: self.tag, offset: self.offset + skip, len: len.min(self.len - skip) }
     }
 
-    fn continues(self, before: Run) -> bool {
+    pub(crate) fn continues(self, before: Run) -> bool {
         self.tag == before.tag
             && (self.tag == Run::ZEROS || self.offset == before.offset + before.len)
     }
 }
 
 /// A sequence of runs, of which no two could be one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Content {
-    runs: Vec<Run>,
-    len: u64,
+#[derive(Clone, Debug)]
+pub struct Content(Runs);
+
+/// Most contents are one run, and take nothing on the heap.
+#[derive(Clone, Debug)]
+enum Runs {
+    One(Run),
+    /// Any number but one.
+    Many(Vec<Run>),
 }
+
+impl Default for Content {
+    fn default() -> Content {
+        Content(Runs::Many(Vec::new()))
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Content) -> bool {
+        self.runs() == other.runs()
+    }
+}
+
+impl Eq for Content {}
 
 impl Content {
     /// Nothing.
@@ -54,23 +73,35 @@ impl Content {
         if run.tag == Run::ZEROS {
             run.offset = 0;
         }
-        self.len += run.len;
-        match self.runs.last_mut() {
-            Some(last) if run.continues(*last) => last.len += run.len,
-            _ => self.runs.push(run),
+        match &mut self.0 {
+            Runs::One(last) if run.continues(*last) => last.len += run.len,
+            Runs::One(last) => self.0 = Runs::Many(vec![*last, run]),
+            Runs::Many(runs) => match runs.last_mut() {
+                None => self.0 = Runs::One(run),
+                Some(last) if run.continues(*last) => last.len += run.len,
+                Some(_) => runs.push(run),
+            },
         }
     }
 
     /// The runs, in order.
     pub fn runs(&self) -> &[Run] {
-        &self.runs
+        match &self.0 {
+            Runs::One(run) => std::slice::from_ref(run),
+            Runs::Many(runs) => runs,
+        }
+    }
+
+    /// Bytes.
+    fn bytes(&self) -> u64 {
+        self.runs().iter().map(|run| run.len).sum()
     }
 
     /// Bytes `start..start + len` of it.
     pub fn slice(&self, start: u64, len: u64) -> Content {
         let mut out = Content::new();
         let (mut at, end) = (0, start + len);
-        for run in &self.runs {
+        for run in self.runs() {
             let (from, to) = (start.max(at), end.min(at + run.len));
             if from < to {
                 out.push(run.part(from - at, to - from));
@@ -82,10 +113,12 @@ impl Content {
 
     /// Appends bytes that tell it from any other.
     pub(crate) fn fingerprint(&self, out: &mut Vec<u8>) {
-        for run in &self.runs {
-            for word in [run.tag, run.offset, run.len] {
-                out.extend_from_slice(&word.to_le_bytes());
+        for run in self.runs() {
+            let mut bytes = [0; 24];
+            for (to, word) in bytes.chunks_exact_mut(8).zip([run.tag, run.offset, run.len]) {
+                to.copy_from_slice(&word.to_le_bytes());
             }
+            out.extend_from_slice(&bytes);
         }
     }
 }
@@ -102,7 +135,7 @@ impl Payload for Content {
     type Hasher = ContentHasher;
 
     fn len(&self) -> usize {
-        self.len as usize
+        self.bytes() as usize
     }
 }
 
@@ -113,7 +146,7 @@ pub struct ContentHasher(Content);
 impl ContentHasher {
     /// Takes the next bytes.
     pub fn update(&mut self, content: &Content) {
-        content.runs.iter().for_each(|run| self.0.push(*run));
+        content.runs().iter().for_each(|run| self.0.push(*run));
     }
 
     /// What stands for the digest: equal for equal bytes, and only for those.
@@ -139,7 +172,7 @@ mod tests {
             let (tag, offset) = (run.tag, run.offset);
             (0..run.len).map(move |i| byte(tag, offset + i)).collect::<Vec<u8>>()
         };
-        content.runs.iter().flat_map(of).collect()
+        content.runs().iter().flat_map(of).collect()
     }
 
     fn digest(parts: &[Content]) -> [u8; 20] {
@@ -164,11 +197,11 @@ mod tests {
         ) {
             let whole: Content =
                 runs.iter().map(|&(tag, offset, len)| Run { tag, offset, len }).collect();
-            let cut = cut.min(whole.len);
-            let (head, tail) = (whole.slice(0, cut), whole.slice(cut, whole.len - cut));
+            let cut = cut.min(whole.bytes());
+            let (head, tail) = (whole.slice(0, cut), whole.slice(cut, whole.bytes() - cut));
             prop_assert_eq!(digest(&[head.clone(), tail.clone()]), digest(std::slice::from_ref(&whole)));
             prop_assert_eq!([bytes(&head), bytes(&tail)].concat(), bytes(&whole));
-            prop_assert_eq!(head.len + tail.len, whole.len);
+            prop_assert_eq!(head.bytes() + tail.bytes(), whole.bytes());
         }
     }
 }

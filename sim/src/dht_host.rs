@@ -1,10 +1,11 @@
 //! A host that runs a DHT node and nothing else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use dht::{Config, Event, Item, ItemKey, LookupId, Node, Snapshot, SocketId};
+use dht::{Config, Event, Item, ItemKey, LookupId, Node, SharedConfig, Snapshot, SocketId};
 use wire::rng::Seed;
 use wire::time::Time;
 use wire::{InfoHash, NodeId};
@@ -58,6 +59,10 @@ pub struct LookupOutcome {
     pub closest: Vec<NodeId>,
 }
 
+/// The numbers that all nodes have in common: the same in each world, so they never change.
+static CONFIG: LazyLock<SharedConfig> =
+    LazyLock::new(|| SharedConfig::new(Config::new(Vec::new()).among_thousands()));
+
 /// A DHT node on a host of a world.
 pub struct DhtHost {
     node: Node,
@@ -70,18 +75,17 @@ pub struct DhtHost {
 impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
-        let config = Config { external_ip: Some(addr.ip()), ..Config::new(vec![addr]) };
-        DhtHost::with(config, seed, now)
+        DhtHost::with(addr, Some(addr.ip()), seed, now)
     }
 
     /// A node at `addr` behind an address translator, which has to learn its address outside.
     pub fn inside(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
-        DhtHost::with(Config::new(vec![addr]), seed, now)
+        DhtHost::with(addr, None, seed, now)
     }
 
-    fn with(config: Config, seed: &Seed, now: Time) -> DhtHost {
+    fn with(addr: SocketAddr, external_ip: Option<IpAddr>, seed: &Seed, now: Time) -> DhtHost {
         DhtHost {
-            node: Node::new(config.among_thousands(), seed, now),
+            node: Node::sharing(&CONFIG, vec![addr], external_ip, seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,

@@ -9,43 +9,64 @@ use client::disk::{
 };
 
 use crate::content::{Content, ContentHasher, Run};
+use crate::file_bytes::FileBytes;
 
-/// Runs by their first byte; they do not overlap, and what lies between them is zeros.
+/// Runs by their first byte; they do not overlap, no two that touch could be one, and what lies
+/// between them is zeros.
 #[derive(Debug, Default)]
-struct Runs(BTreeMap<u64, Run>);
+struct Runs {
+    by_start: BTreeMap<u64, Run>,
+    /// Bytes of all.
+    len: u64,
+}
 
 impl Runs {
     fn write(&mut self, offset: u64, content: &Content) {
+        let end = offset + content.len() as u64;
         self.cut(offset);
-        self.cut(offset + content.len() as u64);
-        let covered: Vec<u64> =
-            self.0.range(offset..offset + content.len() as u64).map(|(at, _)| *at).collect();
-        for at in covered {
-            self.0.remove(&at);
+        self.cut(end);
+        while let Some((&at, run)) = self.by_start.range(offset..end).next() {
+            self.len -= run.len;
+            self.by_start.remove(&at);
         }
         let mut at = offset;
         for run in content.runs() {
-            self.0.insert(at, *run);
+            self.insert(at, *run);
             at += run.len;
+        }
+        if let Some(behind) = self.by_start.remove(&end) {
+            self.len -= behind.len;
+            self.insert(end, behind);
+        }
+    }
+
+    /// Puts a run where none is; it goes on from the one before it if it can.
+    fn insert(&mut self, at: u64, run: Run) {
+        self.len += run.len;
+        match self.by_start.range_mut(..at).next_back() {
+            Some((&start, last)) if start + last.len == at && run.continues(*last) => {
+                last.len += run.len;
+            }
+            _ => _ = self.by_start.insert(at, run),
         }
     }
 
     /// Makes `at` a border between runs.
     fn cut(&mut self, at: u64) {
-        if let Some((&start, run)) = self.0.range_mut(..at).next_back()
+        if let Some((&start, run)) = self.by_start.range_mut(..at).next_back()
             && at < start + run.len
         {
             let tail = run.part(at - start, run.len);
             run.len = at - start;
-            self.0.insert(at, tail);
+            self.by_start.insert(at, tail);
         }
     }
 
     fn read(&self, offset: u64, len: u64, out: &mut Content) {
         let zeros = |len| Run { tag: Run::ZEROS, offset: 0, len };
         let (mut at, end) = (offset, offset + len);
-        let first = self.0.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
-        for (&start, run) in self.0.range(first..end) {
+        let first = self.by_start.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
+        for (&start, run) in self.by_start.range(first..end) {
             if start + run.len <= at {
                 continue;
             }
@@ -68,13 +89,12 @@ struct File {
     /// What was written as payload.
     runs: Runs,
     /// What was written as bytes: journals.
-    bytes: Vec<u8>,
+    bytes: FileBytes,
 }
 
 impl File {
     fn stat(&self) -> FileStat {
-        let payload: u64 = self.runs.0.values().map(|run| run.len).sum();
-        let allocated = payload + self.bytes.len() as u64;
+        let allocated = self.runs.len + self.bytes.len() as u64;
         FileStat { len: self.len, mtime_ns: self.mtime_ns, allocated }
     }
 }
@@ -198,17 +218,14 @@ impl Disk {
                 self.on_file(file, |file| file.len = len)
             }
             DiskOp::Write { file, offset, bytes } => self.on_file(file, |file| {
-                let (start, end) = (offset as usize, offset as usize + bytes.len());
-                file.bytes.resize(file.bytes.len().max(end), 0);
-                file.bytes[start..end].copy_from_slice(&bytes);
-                file.len = file.len.max(end as u64);
+                file.len = file.len.max(offset + bytes.len() as u64);
+                file.bytes.write(offset as usize, bytes);
             }),
             DiskOp::Read { extent } => {
                 let Some(path) = self.open.get(&extent.file) else { return missing() };
-                let bytes = self.files.get(path).map_or(&[][..], |file| &file.bytes);
-                let start = (extent.offset as usize).min(bytes.len());
-                let end = bytes.len().min(start.saturating_add(extent.len as usize));
-                DiskResult::Bytes(bytes[start..end].to_vec())
+                let file = self.files.get(path);
+                let read = |file: &File| file.bytes.read(extent.offset, extent.len);
+                DiskResult::Bytes(file.map_or_else(Vec::new, read))
             }
         }
     }
@@ -268,6 +285,13 @@ mod tests {
             let want: Content =
                 model[offset as usize..(offset + len) as usize].iter().copied().collect();
             prop_assert_eq!(got, want);
+            let sum: u64 = runs.by_start.values().map(|run| run.len).sum();
+            prop_assert_eq!(runs.len, sum);
+            let pairs: Vec<_> = runs.by_start.iter().collect();
+            let could_be_one = |pair: &[(&u64, &Run)]| {
+                pair[0].0 + pair[0].1.len == *pair[1].0 && pair[1].1.continues(*pair[0].1)
+            };
+            prop_assert!(!pairs.windows(2).any(could_be_one));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use client::candidates::Source;
 use client::storage::{self, BlockBytes, Storage};
@@ -19,6 +20,7 @@ use wire::time::Time;
 use crate::content::Content;
 use crate::disk::Disk;
 use crate::host::Host;
+use crate::last::Last;
 use crate::stream::{Chunk, StreamAction, StreamEvent};
 
 /// What a scenario tells a [`PeerHost`].
@@ -47,7 +49,14 @@ pub struct Milestones {
     pub hops: Option<u32>,
 }
 
+/// Bytes of room that a framer keeps while nothing stands in it: enough for the messages that come
+/// all the time.
+const FRAMER_KEEPS: usize = 128;
+
 type NewStorage = fn(&Info, storage::Config, u32) -> Storage<Content>;
+
+/// Info dicts, of which each host gets its own by the network.
+static LAST_INFO: Last<Info> = Last::new();
 
 /// A peer on a host of a world.
 pub struct PeerHost {
@@ -57,7 +66,7 @@ pub struct PeerHost {
     disk: Disk,
     torrent: Option<TorrentKey>,
     /// How its torrent's files are found.
-    files: Option<(Info, NewStorage)>,
+    files: Option<(Arc<Info>, NewStorage)>,
     lookups: BTreeMap<LookupId, (TorrentKey, Asked)>,
     framers: BTreeMap<ConnId, Framer>,
     stream: VecDeque<StreamAction>,
@@ -154,7 +163,7 @@ impl PeerHost {
             TorrentEvent::DhtNode(addr) => self.node.add_contact(now, addr),
             TorrentEvent::Metadata(info) => {
                 self.milestones.metadata = Some(now);
-                self.files = Some((*info, Storage::new));
+                self.files = Some((LAST_INFO.share(*info), Storage::new));
                 self.set_info(now, key);
             }
             TorrentEvent::WantsInfo => self.set_info(now, key),
@@ -218,6 +227,7 @@ impl PeerHost {
                 Frame::Piece(_) => return Err(FrameError::EmptyPiece),
             }
         }
+        framer.give_back(FRAMER_KEEPS);
         Ok(())
     }
 }
@@ -238,7 +248,7 @@ impl Host for PeerHost {
                 let file = info.files.first().map(|file| file.path.clone());
                 if let (Some(key), Some(path)) = (self.torrent, file) {
                     self.disk.put(path, &content);
-                    self.files = Some((*info, Storage::seed));
+                    self.files = Some((info.into(), Storage::seed));
                     self.set_info(now, key);
                 }
             }

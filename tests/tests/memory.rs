@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::disk::{DiskOp, DiskResult, FileStat};
 use client::storage::{self, Storage};
 use client::{Action, Config as ClientConfig, ConnId, Identity, Payload, Session, TorrentKey};
-use dht::{Config as NodeConfig, Node, SocketId};
+use dht::{Config as NodeConfig, Node, SharedConfig, SocketId};
 use harness::allocations::{Counting, Meter};
 use wire::Id;
 use wire::bencode::{Limits, Value};
@@ -172,17 +172,17 @@ fn overlay(own: &Id, nodes: u32, each: u32, rng: &mut Rng) -> Overlay {
 
 #[test]
 fn a_node_of_a_million_takes_little_at_rest() {
+    let config = NodeConfig::new(Vec::new()).unlimited();
     // As wide as it is by default, and as in a process of thousands.
-    at_rest(6, 1_000..1_150, 64 * KIB);
-    at_rest(3, 200..260, 28 * KIB);
+    at_rest(&SharedConfig::new(config.clone()), 1_000..1_150, 48 * KIB);
+    at_rest(&SharedConfig::new(config.among_thousands()), 200..260, 13 * KIB);
 }
 
-fn at_rest(wide_buckets: u32, expected: std::ops::Range<usize>, most: usize) {
+fn at_rest(config: &SharedConfig, expected: std::ops::Range<usize>, most: usize) {
     let mut rng = Rng::new(&seed_from_u64(5));
     let meter = Meter::start();
-    let config = NodeConfig::new(vec![SocketAddr::from(([60, 1, 1, 1], 6881))]).unlimited();
-    let config = NodeConfig { wide_buckets, ..config };
-    let mut node = Box::new(Node::new(config, &seed_from_u64(1), Time::ZERO));
+    let (addr, seed) = (SocketAddr::from(([60, 1, 1, 1], 6881)), seed_from_u64(1));
+    let mut node = Box::new(Node::sharing(config, vec![addr], None, &seed, Time::ZERO));
     let made = meter.live();
     let overlay = overlay(&node.id(), 1_000_000, 600, &mut rng);
     let theirs = meter.live() - made;
@@ -194,7 +194,8 @@ fn at_rest(wide_buckets: u32, expected: std::ops::Range<usize>, most: usize) {
     let (contacts, spares) = (node.contacts().len(), node.replacements_len());
     rest(&mut node, &overlay, Time::ZERO, 3600);
     let held = meter.live() - theirs;
-    assert!(expected.contains(&contacts) && spares == 64, "{contacts}, {spares}");
+    assert!(expected.contains(&contacts), "{contacts}");
+    assert_eq!(spares, config.replacements_max);
     assert_eq!(node.contacts().len(), contacts, "they answer");
     let inline = size_of::<Node>();
     println!("{contacts} contacts: {held} bytes");

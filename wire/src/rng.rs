@@ -27,24 +27,50 @@ pub fn seed_from_u64(number: u64) -> Seed {
     child_seed(&[0; 32], "seed", number)
 }
 
-/// A generator of reproducible random numbers.
+/// Words of a block of the cipher.
+const WORDS: usize = 16;
+
+/// A generator of reproducible random numbers. It keeps one block of the cipher's stream, a third of
+/// what the cipher's own generator does: there are as many of these as simulated machines.
 #[derive(Clone)]
-pub struct Rng(ChaCha8Rng);
+pub struct Rng {
+    seed: Seed,
+    /// The block that comes after the one that is kept.
+    next_block: u64,
+    words: [u32; WORDS],
+    /// How many of the words were drawn.
+    drawn: u32,
+}
 
 impl Rng {
     /// A generator that always gives the same stream for the same seed.
     pub fn new(seed: &Seed) -> Rng {
-        Rng(ChaCha8Rng::from_seed(*seed))
+        Rng { seed: *seed, next_block: 0, words: [0; WORDS], drawn: WORDS as u32 }
+    }
+
+    #[cold]
+    fn refill(&mut self) {
+        let mut cipher = ChaCha8Rng::from_seed(self.seed);
+        cipher.set_word_pos(u128::from(self.next_block) * WORDS as u128);
+        self.words = std::array::from_fn(|_| cipher.next_u32());
+        self.next_block += 1;
+        self.drawn = 0;
     }
 
     /// Uniform over all of `u32`.
     pub fn u32(&mut self) -> u32 {
-        self.0.next_u32()
+        if self.drawn as usize >= WORDS {
+            self.refill();
+        }
+        let word = self.words[self.drawn as usize % WORDS];
+        self.drawn += 1;
+        word
     }
 
     /// Uniform over all of `u64`.
     pub fn u64(&mut self) -> u64 {
-        self.0.next_u64()
+        let low = u64::from(self.u32());
+        u64::from(self.u32()) << 32 | low
     }
 
     /// Uniform over `0..bound`, without bias (Lemire 2019). `below(0)` is 0.
@@ -78,7 +104,9 @@ impl Rng {
 
     /// Fills `out` with random bytes.
     pub fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill_bytes(out);
+        for part in out.chunks_mut(4) {
+            part.copy_from_slice(&self.u32().to_le_bytes()[..part.len()]);
+        }
     }
 
     /// `N` random bytes.
@@ -119,6 +147,20 @@ mod tests {
         rng.shuffle(&mut order);
         assert_eq!(numbers, GOLDEN_BELOW);
         assert_eq!(order, GOLDEN_SHUFFLE);
+    }
+
+    #[test]
+    fn the_stream_is_the_ciphers() {
+        let (mut rng, mut cipher) = (Rng::new(&[5; 32]), ChaCha8Rng::from_seed([5; 32]));
+        for n in 0..200 {
+            assert_eq!(rng.u32(), cipher.next_u32());
+            assert_eq!(rng.u64(), cipher.next_u64());
+            let (mut ours, mut theirs) = ([0; 90], [0; 90]);
+            rng.fill(&mut ours[..n % 90]);
+            cipher.fill_bytes(&mut theirs[..n % 90]);
+            assert_eq!(ours, theirs);
+        }
+        assert!(size_of::<Rng>() <= 112);
     }
 
     const GOLDEN_BELOW: [u32; 6] = [454, 462, 706, 46, 580, 620];

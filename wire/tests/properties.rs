@@ -312,7 +312,7 @@ proptest! {
         let read = Metainfo::parse(&bytes).unwrap();
         prop_assert_eq!(Metainfo::encode(&read.info.raw, &read.nodes), bytes);
         let info = read.info;
-        prop_assert_eq!((&info.raw, info.total_len, &info.piece_hashes), (&raw, total, &hashes));
+        prop_assert_eq!((&*info.raw, info.total_len, &*info.piece_hashes), (&*raw, total, &*hashes));
         let single = files[0].0.is_empty();
         for (file, (path, len)) in info.files.iter().zip(&files) {
             let expected: Vec<_> = [&name].into_iter().chain(path).collect();

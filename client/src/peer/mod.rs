@@ -234,10 +234,7 @@ impl Peer {
             Message::NotInterested => self.on_interested(false),
             Message::Have(piece) => match self.has.add(piece) {
                 None => return Err(Close::Fault("a piece out of range")),
-                Some(true) => {
-                    self.nothing_new_at = None;
-                    PeerEvent::Have(piece)
-                }
+                Some(true) => PeerEvent::Have(piece),
                 Some(false) => PeerEvent::None,
             },
             Message::Bitfield(bytes) => self.on_has(|has| has.set_wire(bytes))?,
@@ -528,13 +525,19 @@ impl Peer {
         self.window.was_unread(now, unread);
     }
 
-    /// Once a second or so: a keep-alive if it is due, and the end of who is silent.
+    /// Once a second or so: a keep-alive if it is due, the end of who is silent, and an end to room for
+    /// what is over.
     pub fn tick(&mut self, now: Time, config: &Config) -> Result<(), Close> {
         if now.since(self.last_in) > config.silence_max {
             return Err(Close::Silent);
         }
         if now.since(self.last_out) > config.keep_alive && self.out.is_empty() {
             self.send(Message::KeepAlive);
+        }
+        self.sent.give_back(now);
+        self.window.give_back(now);
+        if self.uploads.is_empty() {
+            self.uploads = VecDeque::new();
         }
         Ok(())
     }

@@ -82,6 +82,17 @@ impl RequestWindow {
         window.min(self.reqq).min(config.request_window_max).saturating_sub(self.asked.len())
     }
 
+    /// Gives back the room of what is not there any more.
+    pub fn give_back(&mut self, now: Time) {
+        self.rate.give_back(now);
+        if self.asked.is_empty() {
+            self.asked = VecDeque::new();
+        }
+        if self.stale.is_empty() {
+            self.stale = VecDeque::new();
+        }
+    }
+
     /// A request is sent.
     pub fn ask(&mut self, now: Time, block: BlockRef) {
         if self.asked.is_empty() {

@@ -2,6 +2,7 @@
 //! they became true.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use wire::time::Time;
 
@@ -109,7 +110,7 @@ impl<P: Payload> Storage<P> {
             Some(Step::Append(_)) => lane.tail = lane.next_tail,
             Some(Step::Header) => {
                 lane.tail = lane.next_tail;
-                self.raw_info = Vec::new();
+                self.raw_info = Arc::default();
             }
             Some(Step::Alive) => {
                 let DiskResult::Stat(Some(stat)) = result else {

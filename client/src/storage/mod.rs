@@ -41,6 +41,7 @@ mod fixture;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use wire::InfoHash;
 use wire::bitfield::Bitfield;
@@ -112,8 +113,8 @@ pub struct Storage<P: Payload> {
     plan: Plan,
     info_hash: InfoHash,
     /// The info dict, until it is in the journal.
-    raw_info: Vec<u8>,
-    piece_hashes: Vec<[u8; 20]>,
+    raw_info: Arc<[u8]>,
+    piece_hashes: Arc<[[u8; 20]]>,
     /// The files are there, whole or about to be found so, and never written to.
     seed: bool,
     /// Which files are wanted; None: all.
@@ -230,8 +231,8 @@ impl<P: Payload> Storage<P> {
     pub fn seed(info: &Info, config: Config, space: u32) -> Storage<P> {
         let mut storage = Storage::new(info, config, space);
         storage.seed = true;
-        storage.raw_info = Vec::new();
-        storage.piece_hashes = Vec::new();
+        storage.raw_info = Arc::default();
+        storage.piece_hashes = Arc::default();
         storage
     }
 

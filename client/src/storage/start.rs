@@ -2,6 +2,8 @@
 
 use wire::bitfield::Bitfield;
 
+use std::sync::Arc;
+
 use super::decide::{Decision, decide};
 use super::io::Pending;
 use super::journal::{PieceSet, Record, Replay, Stamp, Tail};
@@ -262,7 +264,7 @@ impl<P: Payload> Storage<P> {
         if is_new {
             steps.push(LaneStep::Header);
         } else {
-            self.raw_info = Vec::new();
+            self.raw_info = Arc::default();
             if replay.tail.end < self.start.journal_len {
                 steps.push(LaneStep::Cut);
             }

@@ -143,7 +143,7 @@ impl<P: Payload> Torrent<P> {
             self.candidates.need_again();
             self.discovery.hurry(now);
         }
-        let told = |peer: &mut Peer| (peer.conn, std::mem::take(&mut peer.held));
+        let told = |peer: &mut Box<Peer>| (peer.conn, std::mem::take(&mut peer.held));
         for (conn, held) in self.peers.values_mut().map(told).collect::<Vec<_>>() {
             held.iter().for_each(|body| self.handle_message(now, conn, body));
         }

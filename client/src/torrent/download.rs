@@ -26,18 +26,18 @@ const HAVE_LEN: usize = 9;
 impl<P: Payload> Torrent<P> {
     /// Asks `conn` for as many blocks as its window and the credits allow.
     pub(super) fn fill(&mut self, now: Time, conn: ConnId) {
+        let may_be_asked = |peer: &Peer| peer.we_are_interested && peer.may_be_asked();
+        if !self.peers.get(&conn).is_some_and(|peer| may_be_asked(peer))
+            || self.failure.is_some()
+            || self.stopping
+        {
+            return;
+        }
         let credits = self.credits();
         let Some(content) = self.content.as_mut().filter(|c| c.started && !c.complete) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if self.failure.is_some()
-            || self.stopping
-            || !peer.we_are_interested
-            || !peer.may_be_asked()
-        {
-            return;
-        }
         let room = peer.window.room(now, &self.config).min(credits);
         if room > 0 {
             retry(now, content, peer, &self.smart_ban, &self.config);

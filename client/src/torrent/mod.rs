@@ -197,7 +197,8 @@ pub struct Torrent<P: Payload> {
     /// On the heap: most torrents of thousands have none.
     content: Option<Box<Content<P>>>,
     metadata: MetadataFetch,
-    peers: BTreeMap<ConnId, Peer>,
+    /// Each on its own: a node of the map is half empty.
+    peers: BTreeMap<ConnId, Box<Peer>>,
     dials: usize,
     /// When somebody may be dialled for the place of an idle peer.
     next_turnover: Time,
@@ -319,6 +320,7 @@ impl<P: Payload> Torrent<P> {
         let pieces = Pieces::new(geometry, none);
         let content = Content { info, pieces, picker, storage, started: false, complete: false };
         self.content = Some(Box::new(content));
+        self.metadata.give_back();
         let misfits: Vec<(ConnId, Close)> = self
             .peers
             .values_mut()
@@ -338,6 +340,7 @@ impl<P: Payload> Torrent<P> {
             self.tell_handshake();
         }
         self.drain_storage(now);
+        self.tell_flushes();
         true
     }
 
@@ -462,6 +465,11 @@ impl<P: Payload> Torrent<P> {
         self.pump_flush(now);
     }
 
+    /// Whether there is an action or an event to take.
+    pub fn has_said(&self) -> bool {
+        !self.actions.is_empty() || !self.events.is_empty()
+    }
+
     /// What the session has to do next.
     pub fn poll_action(&mut self) -> Option<Action<P>> {
         self.actions.pop_front()
@@ -495,12 +503,14 @@ impl<P: Payload> Torrent<P> {
 
     /// Takes what the storage has to say, and passes its operations on.
     fn drain_storage(&mut self, now: Time) {
+        let mut has_heard = false;
         while let Some(content) = &mut self.content {
             while let Some((ticket, op)) = content.storage.poll_op() {
                 self.ops_in_flight += 1;
                 self.actions.push_back(Action::Disk(ticket, op));
             }
             let Some(event) = content.storage.poll_event() else { break };
+            has_heard = true;
             match event {
                 StorageEvent::Started { have, parts } => self.on_started(now, have, parts),
                 StorageEvent::PartWritten { piece, begin, len } => {
@@ -512,7 +522,7 @@ impl<P: Payload> Torrent<P> {
                 StorageEvent::Written { piece } => self.on_written(now, piece),
                 StorageEvent::Lost { pieces } => self.on_lost(&pieces),
                 StorageEvent::Readable => {
-                    self.peers.values_mut().for_each(Peer::output_drained);
+                    self.peers.values_mut().for_each(|peer| peer.output_drained());
                 }
                 StorageEvent::Flushed => self.on_flushed(now),
                 StorageEvent::Failed { error } => self.fail(now, Failure::Disk(error)),
@@ -521,7 +531,9 @@ impl<P: Payload> Torrent<P> {
         }
         self.tell_paused();
         self.tell_wake();
-        self.tell_flushes();
+        if has_heard {
+            self.tell_flushes();
+        }
     }
 
     /// Tells the session of every connection that has something to send.

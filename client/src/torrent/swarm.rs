@@ -49,6 +49,9 @@ impl<P: Payload> Torrent<P> {
             let full = self.dials + self.peers.len() >= self.config.peers_max;
             let turnover = full && self.may_turn_over(now);
             let crowd = (full && !turnover).then(|| self.crowd());
+            if crowd.as_ref().is_some_and(|crowd| !crowd.gives_way()) {
+                return;
+            }
             let has_place = |addr: &SocketAddr| {
                 crowd.as_ref().is_none_or(|crowd| crowd.gives_way_to(addr.ip()).is_some())
             };
@@ -74,7 +77,7 @@ impl<P: Payload> Torrent<P> {
             let patience = if wants(peer) { 3 } else { 1 };
             now.since(peer.used_at()) >= self.config.idle_max * patience
         };
-        let idle = self.peers.values().filter(is_idle);
+        let idle = self.peers.values().map(Box::as_ref).filter(is_idle);
         idle.min_by_key(|peer| (wants(peer), peer.used_at())).map(|peer| peer.conn)
     }
 
@@ -90,7 +93,8 @@ impl<P: Payload> Torrent<P> {
         let host = self.crowd().gives_way_to(ip);
         let use_of = |peer: &&Peer| peer.window.rate().total() + peer.sent.total();
         let of_host = |peer: &&Peer| Some(owner(peer.addr.ip())) == host;
-        let least = self.peers.values().filter(of_host).min_by_key(use_of).map(|peer| peer.conn);
+        let all = self.peers.values().map(Box::as_ref);
+        let least = all.filter(of_host).min_by_key(use_of).map(|peer| peer.conn);
         let Some(conn) = least.or_else(|| self.idle(now)) else { return false };
         self.close(now, conn, Close::Full);
         true
@@ -155,7 +159,7 @@ impl<P: Payload> Torrent<P> {
         } else {
             self.greet(&mut peer);
         }
-        self.peers.insert(conn, peer);
+        self.peers.insert(conn, Box::new(peer));
         self.events.push_back(TorrentEvent::Connected(addr));
         self.tell_flushes();
         Ok(())
@@ -200,7 +204,8 @@ impl<P: Payload> Torrent<P> {
     /// The peer that somebody is who calls itself so at `addr`: one of the same host, or one that gives
     /// payload. A peer id can be copied: one of elsewhere that gives nothing hides nobody.
     fn twin(&self, now: Time, addr: SocketAddr, peer_id: &PeerId) -> Option<&Peer> {
-        let alike = || self.peers.values().filter(|peer| peer.handshake.peer_id == *peer_id);
+        let all = || self.peers.values().map(Box::as_ref);
+        let alike = || all().filter(|peer| peer.handshake.peer_id == *peer_id);
         let same = alike().find(|peer| is_same_host(peer, addr));
         same.or_else(|| alike().find(|peer| peer.gives(now, &self.config)))
     }
@@ -354,6 +359,11 @@ impl<P: Payload> Torrent<P> {
                     return Ok(());
                 };
                 content.picker.peer_has(peer.has(), piece);
+                // Else it adds nothing to begin; but where pieces are drawn, whoever looks draws.
+                let draws = content.pieces.have().count() < self.config.random_first_pieces;
+                if draws || content.picker.holds(piece) {
+                    peer.nothing_new_at = None;
+                }
                 if peer.has().is_full() {
                     self.on_has_more(now, conn)?;
                 } else if content.wanted().get(piece) && !content.pieces.have().get(piece) {

@@ -157,12 +157,9 @@ impl<H: Host> World<H> {
     /// least one. Inside, their addresses are those of [`World::inside_addr`].
     pub fn add_home(&mut self, nat: NatConfig, addresses: u32, hosts: Vec<H>) -> Vec<HostId> {
         let first = self.next_id();
-        let more = (1..addresses.max(1)).map(|_| {
-            let taken = self.net.more_addresses.len() as u32;
-            AddressPlan::HOSTS_MAX - 1 - taken
-        });
         let mut ips = vec![*self.net.plan.addr_v4(first).ip()];
-        for number in more.collect::<Vec<_>>() {
+        for _ in 1..addresses {
+            let number = AddressPlan::HOSTS_MAX - 1 - self.net.more_addresses.len() as u32;
             self.net.more_addresses.insert(number, first.0);
             ips.push(*self.net.plan.addr_v4(HostId(number)).ip());
         }

@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
         info(&file.info);
     }
     if let Ok(read) = Info::parse(bytes) {
-        assert_eq!(read.raw, bytes);
+        assert_eq!(*read.raw, *bytes);
         info(&read);
     }
 }

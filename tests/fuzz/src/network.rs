@@ -201,7 +201,7 @@ impl<'a> Network<'a> {
 
     /// Puts what a node sent on its way.
     fn post(&mut self, n: usize, sent: Vec<Sent>) {
-        let own = self.nodes[n].node.config().sockets.clone();
+        let own = self.nodes[n].node.local_addrs().to_vec();
         for Sent { via, to, bytes } in sent {
             self.flight.push_back(Packet { from: own[usize::from(via.0)], to, bytes });
         }
@@ -210,7 +210,7 @@ impl<'a> Network<'a> {
     fn deliver(&mut self, at: usize) {
         let Some(Packet { from, to, bytes }) = self.flight.remove(at) else { return };
         let place = self.nodes.iter().enumerate().find_map(|(n, watch)| {
-            let sockets = &watch.node.config().sockets;
+            let sockets = watch.node.local_addrs();
             Some((n, sockets.iter().position(|own| *own == to)?))
         });
         let Some((n, socket)) = place else { return };

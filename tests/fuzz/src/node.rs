@@ -241,7 +241,7 @@ impl Play<'_> {
 
     fn reply_to(&mut self, asked: &Asked, from: SocketAddr) -> Vec<u8> {
         let speaker = Speaker { from, to: self.watch.node.id(), tokens: &[] };
-        let sockets = &self.watch.node.config().sockets;
+        let sockets = self.watch.node.local_addrs();
         let seen = match self.input.byte() {
             n @ 0xe0.. => places::address(n & 0x1f),
             _ => sockets[usize::from(asked.via.0) % sockets.len()],

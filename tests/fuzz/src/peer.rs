@@ -144,7 +144,7 @@ impl Stranger {
 
     fn say_metadata(&mut self, input: &mut Input<'_>) {
         let (kind, piece) = (input.byte(), u32::from(input.byte() % 3));
-        let mut data = torrent().1.raw.clone();
+        let mut data = torrent().1.raw.to_vec();
         data[0] ^= kind >> 6;
         let total_size = (kind & 0x20 == 0).then_some(data.len());
         let message = match kind % 3 {

@@ -124,7 +124,7 @@ impl Watch {
     }
 
     pub(crate) fn socket_of(&self, family: Family, n: usize) -> SocketId {
-        let sockets = (0u8..).zip(&self.node.config().sockets);
+        let sockets = (0u8..).zip(self.node.local_addrs());
         let fit: Vec<u8> = sockets.filter(|(_, s)| Family::of(s) == family).map(|s| s.0).collect();
         SocketId(fit.get(n % fit.len().max(1)).copied().unwrap_or(0))
     }
@@ -148,7 +148,7 @@ impl Watch {
     }
 
     pub(crate) fn unreachable(&mut self, addr: SocketAddr) -> Vec<Sent> {
-        let sockets = self.node.config().sockets.len() as u8;
+        let sockets = self.node.local_addrs().len() as u8;
         for socket in 0..sockets {
             self.node.handle_unreachable(self.now, SocketId(socket), addr);
         }
@@ -308,7 +308,7 @@ impl Watch {
     }
 
     fn check_route(&self, via: SocketId, to: SocketAddr) {
-        let sockets = &self.node.config().sockets;
+        let sockets = self.node.local_addrs();
         let own = sockets.get(usize::from(via.0)).expect("one of its sockets");
         assert_eq!(Family::of(own), Family::of(&to));
         // The caller may ping whom it likes.

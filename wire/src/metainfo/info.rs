@@ -1,5 +1,7 @@
 //! The info dict (BEP 3, "info dictionary").
 
+use std::sync::Arc;
+
 use sha1::{Digest, Sha1};
 
 use super::MetainfoError;
@@ -28,11 +30,12 @@ pub struct FileEntry {
     pub pad: bool,
 }
 
-/// What an info-hash names: the files, and the hashes of the pieces that they make.
+/// What an info-hash names: the files, and the hashes of the pieces that they make. Clones share what
+/// is large.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// The dict as it stands in the file.
-    pub raw: Vec<u8>,
+    pub raw: Arc<[u8]>,
     /// Its SHA-1.
     pub info_hash: InfoHash,
     /// Suggested name of the file or folder.
@@ -40,7 +43,7 @@ pub struct Info {
     /// Bytes of each piece but the last.
     pub piece_length: u32,
     /// SHA-1 of each piece.
-    pub piece_hashes: Vec<[u8; 20]>,
+    pub piece_hashes: Arc<[[u8; 20]]>,
     /// The files, in the order of their bytes.
     pub files: Vec<FileEntry>,
     /// Bytes of all files.
@@ -89,7 +92,7 @@ impl Info {
         }
         let piece_hashes = hashes.chunks_exact(20).filter_map(|h| h.try_into().ok()).collect();
         Ok(Info {
-            raw: info.raw().to_vec(),
+            raw: info.raw().into(),
             info_hash: Id(Sha1::digest(info.raw()).into()),
             name,
             piece_length: piece_length as u32,

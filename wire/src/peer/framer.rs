@@ -117,6 +117,15 @@ impl Framer {
         self.filled(bytes.len());
     }
 
+    /// Gives room of more than `max` bytes back, if nothing stands in it.
+    pub fn give_back(&mut self, max: usize) {
+        if self.start == self.end && self.buf.capacity() > max {
+            self.buf = Vec::new();
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
     /// Whether all that was read has been handed out: what comes next begins a message.
     pub fn is_empty(&self) -> bool {
         self.start == self.end

@@ -105,6 +105,7 @@ impl<'a> Message<'a> {
 
     /// Appends the message with its length.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_len());
         match *self {
             Message::KeepAlive => out.extend_from_slice(&[0; 4]),
             Message::Choke => put(out, 0, &[]),
@@ -127,6 +128,27 @@ impl<'a> Message<'a> {
                 out.extend_from_slice(payload);
             }
             Message::Unknown(id) => put(out, id, &[]),
+        }
+    }
+}
+
+impl Message<'_> {
+    /// Bytes that [`Message::encode`] appends.
+    fn encoded_len(&self) -> usize {
+        4 + match *self {
+            Message::KeepAlive => 0,
+            Message::Choke
+            | Message::Unchoke
+            | Message::Interested
+            | Message::NotInterested
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::Unknown(_) => 1,
+            Message::Port(_) => 3,
+            Message::Have(_) | Message::Suggest(_) | Message::AllowedFast(_) => 5,
+            Message::Request(_) | Message::Cancel(_) | Message::Reject(_) => 13,
+            Message::Bitfield(bits) => 1 + bits.len(),
+            Message::Extended(_, payload) => 2 + payload.len(),
         }
     }
 }
@@ -194,6 +216,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             message.encode(&mut out);
+            assert_eq!(message.encoded_len(), out.len());
             let (len, body) = out.split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_be_bytes(*len) as usize, body.len(), "{message:?}");
             assert_eq!(Message::parse(body), Ok(message));
