@@ -55,12 +55,14 @@ mod stats;
 pub mod storage;
 mod torrent;
 
+pub use choker::{Choker, Contender};
 pub use close::Close;
 pub use config::Config;
 pub use conn::{ConnId, TorrentKey};
 pub use discovery::Asked;
 pub use disk::HashWork;
 pub use payload::Payload;
+pub use picker::Picker;
 pub use session::{Action, Event, JobId, Session};
 pub use stats::TorrentStats;
 pub use torrent::{Failure, Identity, Output, TorrentEvent};

@@ -68,19 +68,10 @@ pub(crate) struct Candidate {
     pub(crate) path: u8,
 }
 
-/// Bits of a network, and of the end of an id.
-fn mark(network: u64, distance: &Id) -> u32 {
-    let network = network ^ network >> 24 ^ network >> 48;
-    (network as u32) << 8 | u32::from(distance.0[19])
-}
-
 /// The candidates of a lookup, closest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidates {
     pub(crate) list: Vec<Candidate>,
-    /// Of each candidate a few bits of its network and of its id, by which most are told apart from
-    /// another node without being looked at.
-    marks: Vec<u32>,
     target: Id,
     /// Of each path while these are apart.
     max: usize,
@@ -92,7 +83,7 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// None yet, at most `max` on each of the paths.
     pub(crate) fn new(target: Id, max: usize, split: bool) -> Candidates {
-        Candidates { list: Vec::new(), marks: Vec::new(), target, max, split, next_key: 0 }
+        Candidates { list: Vec::new(), target, max, split, next_key: 0 }
     }
 
     /// The key of the next one that is inserted.
@@ -116,16 +107,10 @@ impl Candidates {
         let global = AddrScope::of(node.addr.ip()) == AddrScope::Global;
         let own = network(node.addr.ip());
         let distance = node.id.distance(&self.target);
-        let own_mark = mark(own, &distance);
-        let is_like = |mark: u32| (mark ^ own_mark) >> 8 == 0 || (mark ^ own_mark) & 0xff == 0;
-        // Without a branch for each, for most are like none.
-        if !self.marks.iter().fold(false, |like, mark| like | is_like(*mark)) {
-            return false;
-        }
-        let like = self.marks.iter().zip(&self.list).filter(|(mark, _)| is_like(**mark));
-        like.map(|(_, c)| c).any(|c| {
+        self.list.iter().any(|c| {
+            // What is cheap and rare to be the same is looked at first.
             let near = c.network == own;
-            let same_id = c.known && c.distance == distance;
+            let same_id = c.distance.0[19] == distance.0[19] && c.known && c.distance == distance;
             if !near && !same_id {
                 return false;
             }
@@ -140,23 +125,6 @@ impl Candidates {
         })
     }
 
-    fn insert_at(&mut self, rank: usize, candidate: Candidate) {
-        self.marks.insert(rank, mark(candidate.network, &candidate.distance));
-        self.list.insert(rank, candidate);
-    }
-
-    fn remove(&mut self, rank: usize) -> Candidate {
-        self.marks.remove(rank);
-        self.list.remove(rank)
-    }
-
-    /// Forgets all others.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Candidate) -> bool) {
-        self.list.retain(keep);
-        self.marks.clear();
-        self.marks.extend(self.list.iter().map(|c| mark(c.network, &c.distance)));
-    }
-
     /// The candidate at this rank answered; `distance` is that of its id.
     pub(crate) fn answered(&mut self, at: usize, distance: Id) -> &mut Candidate {
         let candidate = &self.list[at];
@@ -166,14 +134,14 @@ impl Candidates {
         if in_place {
             return &mut self.list[at];
         }
-        let mut candidate = self.remove(at);
+        let mut candidate = self.list.remove(at);
         if !candidate.known {
             // A bootstrap contact may turn out to be a node that was known by its id.
-            self.retain(|c| c.distance != distance);
+            self.list.retain(|c| c.distance != distance);
         }
         (candidate.distance, candidate.known) = (distance, true);
         let rank = self.list.partition_point(|c| c.distance < distance);
-        self.insert_at(rank, candidate);
+        self.list.insert(rank, candidate);
         &mut self.list[rank]
     }
 
@@ -203,7 +171,7 @@ impl Candidates {
             rtt_ms,
             path,
         };
-        self.insert_at(rank, candidate);
+        self.list.insert(rank, candidate);
         self.forget_one(rank, path)
     }
 
@@ -221,7 +189,7 @@ impl Candidates {
         let gone = last(&|c| matches!(c.state, State::New | State::Failed))
             .or_else(|| last(&|c| !c.state.is_pending()))
             .unwrap_or(rank);
-        self.remove(gone);
+        self.list.remove(gone);
         if gone == rank { self.list.len() } else { rank }
     }
 
@@ -235,7 +203,7 @@ impl Candidates {
         for candidate in self.list.iter().filter(answered) {
             taken.entry(candidate.network).or_insert(candidate.key);
         }
-        self.retain(|c| {
+        self.list.retain(|c| {
             let by = taken.get(&c.network).filter(|_| c.known && is_global(c));
             by.is_none_or(|key| *key == c.key)
         });

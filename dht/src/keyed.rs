@@ -91,39 +91,48 @@ pub(crate) struct Recent {
     sets: Box<[Set]>,
     /// Slots that are not empty.
     len: u32,
+    /// Seconds on the node's clock from which those of the slots count.
+    base_secs: u32,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Set {
     /// The set's name in the upper half, of which the set's place is a part.
     tags: [u32; WAYS],
-    /// Seconds on the node's clock, plus one; 0 if the slot is empty.
-    seen: [u32; WAYS],
+    /// Seconds since the base, plus one; 0 if the slot is empty.
+    seen: [u16; WAYS],
 }
+
+/// What was marked so many seconds ago may be forgotten, whoever wants to know of it: nine hours.
+const SEEN_SECS: u32 = 1 << 15;
 
 impl Recent {
     pub(crate) fn new() -> Recent {
-        Recent { sets: Box::default(), len: 0 }
+        Recent { sets: Box::default(), len: 0, base_secs: 0 }
     }
 
     /// Whether `tag` was marked in the set within `max_secs`.
     pub(crate) fn has(&self, now: Time, set: u64, tag: u32, max_secs: u32) -> bool {
         let tag = full_tag(set, tag);
         let Some(set) = self.sets.get(self.index(tag)) else { return false };
-        let since = since(now, max_secs).max(1);
+        let since = self.since(now, max_secs).max(1);
         // Without a branch for each slot, for most askers are in none.
         let found = set.tags.iter().fold(0, |found, &other| found | u32::from(other == tag));
-        found != 0 && (0..WAYS).any(|at| set.tags[at] == tag && set.seen[at] >= since)
+        found != 0 && (0..WAYS).any(|at| set.tags[at] == tag && u32::from(set.seen[at]) >= since)
     }
 
     /// Marks a tag; what was marked longer than `max_secs` ago gives way before there is room for more
     /// than about `len_max`.
     pub(crate) fn mark(&mut self, now: Time, set: u64, tag: u32, max_secs: u32, len_max: usize) {
-        let (tag, seen) = (full_tag(set, tag), secs(now).saturating_add(1));
         if self.sets.is_empty() {
-            self.sets = vec![Set::default()].into();
+            *self = Recent { sets: vec![Set::default()].into(), len: 0, base_secs: secs(now) };
         }
-        while !self.put(tag, seen, since(now, max_secs), sets_max(len_max)) {
+        let (tag, seen) = (full_tag(set, tag), self.seen(now));
+        let base_secs = self.base_secs;
+        let gives_way = |sets: usize, oldest: u16| {
+            sets >= sets_max(len_max) || u32::from(oldest) < since(now, max_secs, base_secs)
+        };
+        while !self.put(tag, seen, gives_way) {
             let Some(larger) = self.resized(self.sets.len() * 2, sets_max(len_max)) else { return };
             *self = larger;
         }
@@ -131,9 +140,9 @@ impl Recent {
 
     /// Forgets what was marked longer than `max_secs` ago, and the room that it took.
     pub(crate) fn tidy(&mut self, now: Time, max_secs: u32) {
-        let since = since(now, max_secs);
+        let since = self.since(now, max_secs);
         for set in &mut self.sets {
-            for seen in set.seen.iter_mut().filter(|seen| (1..since).contains(*seen)) {
+            for seen in set.seen.iter_mut().filter(|seen| (1..since).contains(&u32::from(**seen))) {
                 *seen = 0;
                 self.len -= 1;
             }
@@ -148,14 +157,35 @@ impl Recent {
         }
     }
 
-    /// Puts a tag where it belongs; false if another would have to go and there can be more room.
-    fn put(&mut self, tag: u32, seen: u32, since: u32, sets_max: usize) -> bool {
-        let (index, can_grow) = (self.index(tag), self.sets.len() < sets_max);
+    /// What a slot says that is marked now. When the numbers run out, the base moves on.
+    fn seen(&mut self, now: Time) -> u16 {
+        let seen = secs(now).saturating_sub(self.base_secs).saturating_add(1);
+        if let Ok(seen) = u16::try_from(seen) {
+            return seen;
+        }
+        let later = seen - SEEN_SECS;
+        self.base_secs = self.base_secs.saturating_add(later);
+        for seen in self.sets.iter_mut().flat_map(|set| &mut set.seen).filter(|seen| **seen > 0) {
+            *seen = u32::from(*seen).saturating_sub(later) as u16;
+            self.len -= u32::from(*seen == 0);
+        }
+        SEEN_SECS as u16
+    }
+
+    /// What a slot says, or more, that was marked within `max_secs`.
+    fn since(&self, now: Time, max_secs: u32) -> u32 {
+        since(now, max_secs, self.base_secs)
+    }
+
+    /// Puts a tag where it belongs; false if another would have to go, the oldest of its set,
+    /// and does not give way among so many sets.
+    fn put(&mut self, tag: u32, seen: u16, gives_way: impl Fn(usize, u16) -> bool) -> bool {
+        let (index, sets) = (self.index(tag), self.sets.len());
         let set = &mut self.sets[index];
         let same = (0..WAYS).find(|&at| set.tags[at] == tag && set.seen[at] > 0);
         let at = same.or_else(|| (0..WAYS).min_by_key(|&at| set.seen[at])).unwrap_or(0);
         let is_full = set.seen[at] > 0;
-        if same.is_none() && is_full && can_grow && set.seen[at] >= since {
+        if same.is_none() && is_full && !gives_way(sets, set.seen[at]) {
             return false;
         }
         self.len += u32::from(!is_full);
@@ -165,10 +195,13 @@ impl Recent {
 
     /// The same with so many sets; `None` if they are too few.
     fn resized(&self, sets: usize, sets_max: usize) -> Option<Recent> {
-        let mut resized = Recent { sets: vec![Set::default(); sets].into(), len: 0 };
+        let sets = vec![Set::default(); sets].into();
+        let mut resized = Recent { sets, len: 0, base_secs: self.base_secs };
         let slots = self.sets.iter().flat_map(|set| set.tags.into_iter().zip(set.seen));
         let mut taken = slots.filter(|(_, seen)| *seen > 0);
-        taken.all(|(tag, seen)| resized.put(tag, seen, 0, sets_max)).then_some(resized)
+        taken
+            .all(|(tag, seen)| resized.put(tag, seen, |sets, _| sets >= sets_max))
+            .then_some(resized)
     }
 
     fn index(&self, tag: u32) -> usize {
@@ -181,9 +214,9 @@ fn sets_max(len: usize) -> usize {
     len.div_ceil(WAYS).clamp(1, 1 << 16).next_power_of_two()
 }
 
-/// What was marked since then was so within `max_secs`.
-fn since(now: Time, max_secs: u32) -> u32 {
-    secs(now).saturating_add(2).saturating_sub(max_secs)
+/// What a slot says, or more, that was marked within `max_secs`.
+fn since(now: Time, max_secs: u32, base_secs: u32) -> u32 {
+    secs(now).saturating_add(2).saturating_sub(max_secs).saturating_sub(base_secs)
 }
 
 /// What a slot holds: half of it says where it belongs, however many sets there are.
@@ -327,6 +360,23 @@ mod tests {
             recent.mark(at(700), rng.u64(), rng.u32(), 600, 4_096);
         }
         assert_eq!((recent.sets.len(), recent.len), (4_096 / WAYS, 4_096));
+    }
+
+    #[test]
+    fn what_was_marked_is_known_for_hours_however_long_the_node_runs() {
+        let (mut recent, at) = (Recent::new(), Time::from_secs);
+        for day in [0, 2, 4, 100, 10_000] {
+            let now = day * 86_400;
+            recent.mark(at(now), 3, 7, 30_000, 64);
+            for secs in (0..100_000).step_by(500) {
+                recent.mark(at(now + secs), 4, secs as u32, 30_000, 64);
+                assert_eq!(recent.has(at(now + secs), 3, 7, 30_000), secs < 30_000, "{secs}");
+                assert!(recent.has(at(now + secs), 4, secs as u32, 600));
+            }
+            assert!(!recent.has(at(now + 110_000), 4, 99_500, 600));
+            recent.tidy(at(now + 110_000), 600);
+            assert_eq!((recent.len, recent.sets.len()), (0, 0));
+        }
     }
 
     #[test]

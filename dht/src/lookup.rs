@@ -276,7 +276,7 @@ impl Lookup {
     /// lookup is done once they have answered.
     pub fn extend(&mut self, nodes: impl Iterator<Item = NodeInfo>) {
         self.extended = true;
-        self.candidates.retain(|c| c.state != State::New);
+        self.candidates.list.retain(|c| c.state != State::New);
         for node in nodes {
             let key = self.candidates.next_key();
             self.add_after(node, 0, 0);
@@ -324,7 +324,7 @@ impl Lookup {
 
     /// Forgets those that did not answer, so that they can be asked again when they are heard of.
     pub fn forget_failed(&mut self) {
-        self.candidates.retain(|c| c.state != State::Failed);
+        self.candidates.list.retain(|c| c.state != State::Failed);
     }
 
     /// Whether any query is out.
@@ -368,7 +368,7 @@ impl Lookup {
 
     /// The node named by `key` answered, and is none of the closest, wherever its id would be.
     pub fn leave_out(&mut self, key: Key) {
-        self.candidates.retain(|c| c.key != key);
+        self.candidates.list.retain(|c| c.key != key);
     }
 
     /// The query to the node named by `key` waits for its turn: it has a place, and is not late.

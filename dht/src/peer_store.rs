@@ -123,15 +123,18 @@ impl PeerStore {
     ) -> bool {
         let announced_secs = secs(now);
         let (known, ports) = (self.find(info_hash), self.config.store_ports_per_ip_max);
-        let room = self.has_room(known);
-        let kept = self.kept();
-        if let Some(swarm) = known.map(|at| &mut kept.swarms[at])
+        if let (Some(at), Some(kept)) = (known, &mut self.kept)
+            && let swarm = &mut kept.swarms[at]
             && (renew(&mut swarm.v4, announced_secs, &peer, seed, ports)
                 || renew(&mut swarm.v6, announced_secs, &peer, seed, ports))
         {
             return true;
         }
-        if !room || !kept.shares.take(peer.ip()) {
+        if !self.has_room(known) {
+            return false;
+        }
+        let kept = self.kept();
+        if !kept.shares.take(peer.ip()) {
             return false;
         }
         let at = known.unwrap_or_else(|| {

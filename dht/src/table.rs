@@ -32,7 +32,7 @@ struct Bucket {
 }
 
 /// The vector of contacts grows by this part: they come slowly, and stay.
-const CONTACTS_PART: usize = 16;
+const CONTACTS_PART: usize = 32;
 
 /// What became of a node that answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,8 @@ use wire::time::Time;
 use wire::{InfoHash, NodeId};
 
 use crate::host::Host;
+use crate::mischief::Mischief;
+use crate::watch::Watch;
 
 /// What a scenario tells a [`DhtHost`].
 #[derive(Clone, Debug)]
@@ -70,6 +72,10 @@ pub struct DhtHost {
     gets: BTreeMap<LookupId, GetOutcome>,
     announces: u32,
     announces_kept: u32,
+    /// The latest time that it was told.
+    now: Time,
+    watch: Option<Box<Watch>>,
+    mischief: Option<Box<Mischief>>,
 }
 
 impl DhtHost {
@@ -83,14 +89,35 @@ impl DhtHost {
         DhtHost::with(addr, None, seed, now)
     }
 
-    fn with(addr: SocketAddr, external_ip: Option<IpAddr>, seed: &Seed, now: Time) -> DhtHost {
+    fn with(addr: SocketAddr, outside: Option<IpAddr>, seed: &Seed, now: Time) -> DhtHost {
         DhtHost {
-            node: Node::sharing(&CONFIG, vec![addr], external_ip, seed, now),
+            node: Node::sharing(&CONFIG, vec![addr], outside, seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
             announces_kept: 0,
+            now,
+            watch: None,
+            mischief: None,
         }
+    }
+
+    /// From now on it is watched: what it never may do is told by [`Host::violation`].
+    pub fn watch(&mut self) {
+        self.watch = Some(Box::default());
+    }
+
+    /// Until `until` its bad manners show.
+    pub fn misbehave(&mut self, seed: &Seed, until: Time) {
+        self.mischief = Some(Box::new(Mischief::new(self.node.id(), seed, until)));
+    }
+
+    /// A lookup began that tells of its end.
+    fn began(&mut self, now: Time, lookup: LookupId) -> LookupId {
+        if let Some(watch) = &mut self.watch {
+            watch.began(now, lookup);
+        }
+        lookup
     }
 
     /// Starts from what an earlier run saved, as from its file.
@@ -123,19 +150,24 @@ impl Host for DhtHost {
     type Command = DhtCommand;
 
     fn handle_command(&mut self, now: Time, command: DhtCommand) {
+        self.now = now;
         match command {
             DhtCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
             DhtCommand::Announce(info_hash, port) => {
-                self.node.announce(now, info_hash, Some(port), false);
+                let lookup = self.node.announce(now, info_hash, Some(port), false);
+                self.began(now, lookup);
             }
             DhtCommand::AnnounceHere(info_hash) => {
-                self.node.announce(now, info_hash, None, false);
+                let lookup = self.node.announce(now, info_hash, None, false);
+                self.began(now, lookup);
             }
             DhtCommand::Put(item) => {
-                self.node.put(now, *item, None);
+                let lookup = self.node.put(now, *item, None);
+                self.began(now, lookup);
             }
             DhtCommand::Get(key, seq) => {
                 let lookup = self.node.get(now, &key, seq);
+                self.began(now, lookup);
                 self.gets.insert(lookup, GetOutcome::default());
             }
             DhtCommand::Lookup(info_hash) => {
@@ -149,25 +181,63 @@ impl Host for DhtHost {
                     peers: Vec::new(),
                     closest: Vec::new(),
                 };
-                self.lookups.insert(self.node.get_peers(now, info_hash), outcome);
+                let lookup = self.node.get_peers(now, info_hash);
+                self.began(now, lookup);
+                self.lookups.insert(lookup, outcome);
             }
         }
     }
 
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        self.now = now;
+        if let Some(watch) = &mut self.watch {
+            watch.heard(now, from, bytes);
+        }
+        if let Some(mischief) = &mut self.mischief {
+            mischief.heard(now, from, bytes);
+        }
         self.node.handle_datagram(now, SocketId(0), from, bytes);
     }
 
     fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
         self.node.handle_timeout(now);
     }
 
     fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.node.poll_transmit(buf).map(|transmit| transmit.to)
+        let Some(transmit) = self.node.poll_transmit(buf) else {
+            return self.mischief.as_mut()?.poll(self.now, buf);
+        };
+        if let Some(watch) = &mut self.watch {
+            watch.said(transmit.to, buf, self.node.config().token_secs);
+        }
+        if let Some(mischief) = &mut self.mischief {
+            mischief.said(self.now, transmit.to, buf);
+        }
+        Some(transmit.to)
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        self.node.poll_timeout().map(|(at, _)| at)
+        let node = self.node.poll_timeout().map(|(at, _)| at);
+        let Some(mischief) = &self.mischief else { return node };
+        [node, mischief.due()].into_iter().flatten().min()
+    }
+
+    fn violation(&self) -> Option<&str> {
+        self.watch.as_ref()?.broken()
+    }
+
+    fn describe(&self) -> String {
+        let node = &self.node;
+        let (torrents, peers) = node.stored();
+        format!(
+            "node {}: {} contacts, {} queries wait, {torrents} torrents with {peers} peers, next timeout {:?}\n{:#?}",
+            node.id(),
+            node.contacts().len(),
+            node.in_flight(),
+            node.poll_timeout(),
+            node.stats(),
+        )
     }
 
     fn end_turn(&mut self, now: Time) {
@@ -185,6 +255,9 @@ impl Host for DhtHost {
                     }
                 }
                 Event::LookupDone { lookup, asked, hops, closest, .. } => {
+                    if let Some(watch) = &mut self.watch {
+                        watch.ended(lookup);
+                    }
                     if let Some(outcome) = self.gets.get_mut(&lookup) {
                         outcome.asked = asked;
                     }
@@ -201,6 +274,9 @@ impl Host for DhtHost {
                 }
                 _ => {}
             }
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.turned(now, &self.node);
         }
     }
 }

@@ -57,4 +57,14 @@ pub trait Host {
 
     /// The input is worked off and all outputs are taken: hear what the machine has to tell.
     fn end_turn(&mut self, now: Time);
+
+    /// What it did that may never happen, if it watches itself; asked after each turn.
+    fn violation(&self) -> Option<&str> {
+        None
+    }
+
+    /// What there is to say of it, for who looks into a run.
+    fn describe(&self) -> String {
+        String::new()
+    }
 }

@@ -45,6 +45,15 @@ impl LatencyLaw {
         };
         min.max(1)
     }
+
+    /// No packet between two hosts is on its way for more, in microseconds.
+    pub fn max_us(&self) -> u32 {
+        match self {
+            LatencyLaw::Uniform { max_us, .. } => *max_us,
+            LatencyLaw::King(king) => king.max_us,
+            LatencyLaw::Matrix(matrix) => matrix.max_us(),
+        }
+    }
 }
 
 /// A law like the delays between 1,740 name servers that MIT measured with the King method (Gummadi,

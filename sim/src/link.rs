@@ -31,6 +31,8 @@ pub struct LinkConfig {
     /// Bytes of the longest datagram; longer ones vanish. Default 1,472: Ethernet without IPv4 and
     /// UDP headers (RFC 894: 1,500).
     pub mtu_bytes: usize,
+    /// From then on links are perfect: each datagram arrives once, after its latency. Default never.
+    pub perfect_from: Option<Time>,
 }
 
 impl Default for LinkConfig {
@@ -44,6 +46,7 @@ impl Default for LinkConfig {
             reorder: 0.0,
             reorder_delay_max_us: 50_000,
             mtu_bytes: 1_472,
+            perfect_from: None,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Links {
     /// What becomes of the `n`-th datagram of `from`, which is sent to `to` at `now`.
     pub fn fate(&self, now: Time, from: HostId, to: HostId, n: u32) -> Fate {
         let latency = self.latency(from, to);
-        if self.perfect {
+        if self.perfect || self.config.perfect_from.is_some_and(|from| now >= from) {
             return Fate { first: Some(latency), second: None };
         }
         let draw = |what: u8| {

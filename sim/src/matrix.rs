@@ -77,6 +77,11 @@ impl Matrix {
         self.min_us
     }
 
+    /// The greatest.
+    pub fn max_us(&self) -> u32 {
+        self.pairs.iter().copied().max().unwrap_or(self.min_us)
+    }
+
     /// How many pairs had no number and have the median.
     pub fn filled(&self) -> usize {
         self.filled

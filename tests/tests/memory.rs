@@ -174,8 +174,8 @@ fn overlay(own: &Id, nodes: u32, each: u32, rng: &mut Rng) -> Overlay {
 fn a_node_of_a_million_takes_little_at_rest() {
     let config = NodeConfig::new(Vec::new()).unlimited();
     // As wide as it is by default, and as in a process of thousands.
-    at_rest(&SharedConfig::new(config.clone()), 1_000..1_150, 48 * KIB);
-    at_rest(&SharedConfig::new(config.among_thousands()), 200..260, 13 * KIB);
+    at_rest(&SharedConfig::new(config.clone()), 1_000..1_150, 44 * KIB);
+    at_rest(&SharedConfig::new(config.among_thousands()), 200..260, 11 * KIB);
 }
 
 fn at_rest(config: &SharedConfig, expected: std::ops::Range<usize>, most: usize) {

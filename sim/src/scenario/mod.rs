@@ -16,7 +16,10 @@ mod shipped;
 mod swarm;
 mod template;
 
-pub use dht::{ChurnLaw, ChurnOptions, DhtPromise, DhtReport, DhtScenario, NatReport};
+pub use crate::flow::{FlowReport, FlowScenario};
+pub use dht::{
+    ChaosOptions, ChurnLaw, ChurnOptions, DhtPromise, DhtReport, DhtScenario, NatReport,
+};
 pub use eclipse::{EclipsePromise, EclipseReport, EclipseScenario};
 pub use explain::explain;
 pub use kind::Scenario;

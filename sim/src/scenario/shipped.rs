@@ -9,6 +9,7 @@ macro_rules! shipped {
 /// Their names and texts.
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "dht",
+    "dht-chaos",
     "dht-churn",
     "dht-king",
     "dht-nat",

@@ -9,6 +9,7 @@ mod shard;
 mod streams;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -109,6 +110,24 @@ enum Order<C> {
     Sleep(Duration),
     ShiftClock(i64),
     RestartNat,
+    Describe,
+}
+
+/// What a host did that may never happen.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Violation {
+    /// When.
+    pub at: Time,
+    /// Which host.
+    pub host: HostId,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host {} at {}: {}", self.host.0, self.at, self.what)
+    }
 }
 
 /// A deterministic world: the same seed and the same calls give the same run, on any machine and
@@ -306,6 +325,24 @@ impl<H: Host> World<H> {
     /// What it counted.
     pub fn counters(&self) -> Counters {
         self.shards.iter().fold(Counters::default(), |sum, shard| sum.plus(&shard.counters))
+    }
+
+    /// The first that a host did and never may.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.shards.iter().filter_map(|shard| shard.violation.as_ref()).min()
+    }
+
+    /// At `at` a host is described; who looks changes nothing. See [`World::descriptions`].
+    pub fn describe_at(&mut self, at: Time, id: HostId) {
+        self.order(at, id, Order::Describe);
+    }
+
+    /// What was said of hosts so far, in the order of time.
+    pub fn descriptions(&self) -> Vec<(Time, HostId, String)> {
+        let all = self.shards.iter().flat_map(|shard| &shard.descriptions);
+        let mut all: Vec<_> = all.cloned().collect();
+        all.sort();
+        all
     }
 
     /// The fingerprint of all that happened so far.

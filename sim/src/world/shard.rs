@@ -9,7 +9,7 @@ use wire::time::Time;
 use super::home::Home;
 use super::net::Net;
 use super::streams::STREAM;
-use super::{COMMAND, Counters, Order, TIMER};
+use super::{COMMAND, Counters, Order, TIMER, Violation};
 use crate::edge::{Access, Edge, Lines};
 use crate::host::{Host, HostId};
 use crate::packets::{Ends, Packets};
@@ -128,6 +128,9 @@ pub(super) struct Shard<H: Host> {
     end: Time,
     /// Kept for its room.
     pub(super) scratch: Vec<u8>,
+    /// The first that a host did and never may.
+    pub(super) violation: Option<Violation>,
+    pub(super) descriptions: Vec<(Time, HostId, String)>,
 }
 
 impl<H: Host> Shard<H> {
@@ -149,6 +152,8 @@ impl<H: Host> Shard<H> {
             site: u32::MAX,
             end: Time::ZERO,
             scratch: Vec::new(),
+            violation: None,
+            descriptions: Vec::new(),
         }
     }
 
@@ -302,6 +307,10 @@ impl<H: Host> Shard<H> {
                 self.arm(net, id);
             }
             Order::RestartNat => self.restart_nat(net, id),
+            Order::Describe => {
+                let text = place.host.describe();
+                self.descriptions.push((now, id, text));
+            }
         }
         false
     }
@@ -313,6 +322,12 @@ impl<H: Host> Shard<H> {
         let now = self.now;
         let place = self.place(net, id);
         place.host.end_turn(place.local(now));
+        if let Some(what) = place.host.violation() {
+            let violation = Violation { at: now, host: id, what: what.to_owned() };
+            if self.violation.as_ref().is_none_or(|first| violation < *first) {
+                self.violation = Some(violation);
+            }
+        }
         self.arm(net, id);
     }
 

@@ -8,16 +8,16 @@ mod seats;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wire::rng::{Rng, child_seed, seed_from_u64};
+use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
 use super::parts::{disturb, seconds};
 use crate::DhtCommand;
-use overlay::Overlay;
+use overlay::{Chaos, Overlay};
 use seats::Owner;
 
-pub use options::{ChurnLaw, ChurnOptions, DhtPromise, DhtScenario};
+pub use options::{ChaosOptions, ChurnLaw, ChurnOptions, DhtPromise, DhtScenario};
 pub use report::{DhtReport, NatReport};
 
 /// Time between two nodes that join, unless there are so many that they would take longer than
@@ -36,6 +36,8 @@ const ASK_WITHIN: Duration = Duration::from_secs(100);
 const GRACE: Duration = Duration::from_secs(20);
 /// The TCP port that is announced by nodes in the open.
 const PEER_PORT: u16 = 6999;
+/// Torrents that are announced and looked for while anything may fail.
+const CHAOS_TORRENTS: u32 = 16;
 /// Nodes that a lookup is to find.
 const CLOSEST: usize = 8;
 
@@ -53,7 +55,10 @@ struct Course {
 impl DhtScenario {
     fn course(&self) -> Course {
         let settled = self.joined_at() + SETTLE;
-        let announces = settled + self.churn.before();
+        let announces = match self.chaos.for_s {
+            0.0 => settled + self.churn.before(),
+            for_s => settled + seconds(for_s) + seconds(self.chaos.heal_s),
+        };
         let announce_every = ASK_EVERY.min(ASK_WITHIN / self.lookups);
         let lookup_every = match self.lookup_span_s {
             0.0 => announce_every,
@@ -70,7 +75,10 @@ impl DhtScenario {
         let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let course = self.course();
-        let mut overlay = Overlay::new(self, &seed, workers, &mut rng);
+        let healed = course.settled + seconds(self.chaos.for_s);
+        let chaos = Chaos { rude: self.chaos.rude, until: healed };
+        let chaos = Some(chaos).filter(|_| self.chaos.for_s > 0.0);
+        let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng);
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
         let mut tell = |now: Time| progress(now.as_secs_f64() / course.end.as_secs_f64());
         let homes = overlay.seats.homes();
@@ -79,6 +87,9 @@ impl DhtScenario {
         disturb(&mut overlay.world, &seed, course.settled, &self.disturbed(), &homes, away);
         overlay.run_to(course.settled, &mut tell);
         overlay.begin_churn(&self.churn);
+        if chaos.is_some() {
+            self.rage(&mut overlay, &seed, (course.settled, healed), &mut tell);
+        }
         let mut owners: BTreeMap<InfoHash, Owner> = BTreeMap::new();
         for (n, hash) in (0..).zip(&hashes) {
             overlay.run_to(course.announces + course.announce_every * n, &mut tell);
@@ -103,5 +114,31 @@ impl DhtScenario {
         overlay.run_to(course.end, &mut tell);
         let report = self.report(&overlay, &owners, &before, course.lookups);
         DhtReport { dead_contacts, ..report }
+    }
+
+    /// Nodes announce and look for a few torrents while anything may fail; then all stay.
+    fn rage(
+        &self,
+        overlay: &mut Overlay,
+        seed: &Seed,
+        (from, until): (Time, Time),
+        tell: &mut impl FnMut(Time),
+    ) {
+        let mut rng = Rng::new(&child_seed(seed, "chaos", 0));
+        let hashes: Vec<InfoHash> = (0..CHAOS_TORRENTS).map(|_| Id::random(&mut rng)).collect();
+        let every = until.since(from) / self.chaos.operations.max(1);
+        for n in 0..self.chaos.operations {
+            overlay.run_to(from + every * n, tell);
+            let (host, hash) = (overlay.any_living(&mut rng), hashes[rng.index(hashes.len())]);
+            overlay.command(
+                host,
+                match rng.below(2) {
+                    0 => DhtCommand::AnnounceHere(hash),
+                    _ => DhtCommand::Lookup(hash),
+                },
+            );
+        }
+        overlay.run_to(until, tell);
+        overlay.end_churn();
     }
 }

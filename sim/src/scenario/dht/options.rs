@@ -49,6 +49,23 @@ options! {
 }
 
 options! {
+    /// A first phase in which anything may fail and nothing may ever be wrong. Then all heals, and what
+    /// the scenario promises is to hold again.
+    pub struct ChaosOptions {
+        /// How long it lasts, from when the overlay has settled; 0: there is none. Until its end links
+        /// have their faults, and nodes come and go.
+        for_s: f64 = 0.0, in 0..=1_000_000, "s";
+        /// Announces and lookups of a few torrents meanwhile, by whoever is there.
+        operations: u32 = 200, in 0..=1_000_000;
+        /// The share of the nodes with bad manners: they repeat and replay datagrams, garble them, and
+        /// show tokens that were given for something else.
+        rude: f64 = 0.0, in 0..=1;
+        /// How long after it the announces begin.
+        heal_s: f64 = 960.0, in 0..=1_000_000, "s";
+    }
+}
+
+options! {
     /// What a run is to hold; else its verdict is that it did not, and the program ends with 3.
     pub struct DhtPromise {
         /// The share of the lookups that find the peer that was announced, at least.
@@ -90,6 +107,8 @@ options! {
         clock: Vec<ClockShift> = Vec::new();
         /// Translators that restart.
         nat_restart: Vec<NatRestart> = Vec::new();
+        /// A phase of faults before.
+        chaos: ChaosOptions = ChaosOptions::default();
         /// What it is to hold.
         promise: DhtPromise = DhtPromise::default();
     }

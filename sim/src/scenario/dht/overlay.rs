@@ -39,6 +39,16 @@ pub(super) struct Overlay {
     /// Who comes or goes when, by the measured laws.
     due: BinaryHeap<Reverse<(Time, u32)>>,
     restarts: u64,
+    chaos: Option<Chaos>,
+}
+
+/// Nodes that are watched, of which some misbehave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chaos {
+    /// The share with bad manners.
+    pub(super) rude: f64,
+    /// Until then, and until then links have faults.
+    pub(super) until: Time,
 }
 
 /// What nodes have asked, and what was not answered in time.
@@ -51,9 +61,18 @@ pub(super) struct Tally {
 
 impl Overlay {
     /// The first nodes, which join one after the other.
-    pub(super) fn new(scenario: &DhtScenario, seed: &Seed, workers: u32, rng: &mut Rng) -> Overlay {
+    pub(super) fn new(
+        scenario: &DhtScenario,
+        chaos: Option<Chaos>,
+        seed: &Seed,
+        workers: u32,
+        rng: &mut Rng,
+    ) -> Overlay {
+        let mut links = scenario.links.config();
+        links.perfect_from = chaos.map(|chaos| chaos.until);
         let mut overlay = Overlay {
-            world: World::shared(scenario.links.config(), seed, workers),
+            chaos,
+            world: World::shared(links, seed, workers),
             seed: *seed,
             rng: Rng::new(&child_seed(seed, "churn", 0)),
             living: Vec::new(),
@@ -106,10 +125,18 @@ impl Overlay {
             n => child_seed(&self.seed, "host again", n),
         };
         let addr = self.own_addr(host);
-        match self.seats.is_inside(host) {
+        let mut node = match self.seats.is_inside(host) {
             true => DhtHost::inside(addr, &seed, self.world.now()),
             false => DhtHost::new(addr, &seed, self.world.now()),
+        };
+        if let Some(chaos) = self.chaos {
+            node.watch();
+            let mut rng = Rng::new(&child_seed(&self.seed, "manners", host.0.into()));
+            if rng.chance(chaos.rude) {
+                node.misbehave(&child_seed(&seed, "mischief", 0), chaos.until);
+            }
         }
+        node
     }
 
     /// The address that a host has itself.
@@ -165,6 +192,22 @@ impl Overlay {
                 }
             }
         }
+    }
+
+    /// From now on all stay; who is off comes back.
+    pub(super) fn end_churn(&mut self) {
+        self.leave_every = None;
+        let off: BTreeSet<u32> = self.due.drain().map(|Reverse((_, host))| host).collect();
+        for host in off
+            .into_iter()
+            .map(HostId)
+            .filter(|host| !self.living.contains(host))
+            .collect::<Vec<_>>()
+        {
+            self.come_or_go(host);
+        }
+        self.due.clear();
+        self.measured = None;
     }
 
     /// Lets time pass until `to`, and nodes leave and come meanwhile.

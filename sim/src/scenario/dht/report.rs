@@ -10,7 +10,7 @@ use super::seats::Owner;
 use super::{CLOSEST, DhtScenario};
 use crate::results::{Better, Distribution, Figure, Outcome, RunCounters, Series};
 use crate::truth::Truth;
-use crate::{Counters, DhtHost, HostId, LookupOutcome, Summary, TraceHash};
+use crate::{Counters, DhtHost, HostId, LookupOutcome, Summary, TraceHash, Violation};
 
 /// Points of a series.
 const POINTS: u32 = 30;
@@ -49,6 +49,8 @@ pub struct DhtReport {
     pub timeout_share: f64,
     /// What became of those behind address translators, if there are any.
     pub nat: Option<NatReport>,
+    /// The first that a node did and never may.
+    pub violation: Option<Violation>,
     /// How the lookups' figures were spread.
     pub distributions: Vec<Distribution>,
     /// How lookups went, by when they began.
@@ -122,6 +124,7 @@ impl DhtScenario {
             found_closest,
             closest: Summary::of(closest()),
             left: overlay.left,
+            violation: world.violation().cloned(),
             dead_contacts: 0.0,
             hops: Summary::of(hops()),
             asked: Summary::of(asked()),
@@ -195,6 +198,9 @@ impl DhtScenario {
 
     fn verdict(&self, report: &DhtReport, found: f64) -> Result<(), String> {
         let promise = &self.promise;
+        if let Some(violation) = &report.violation {
+            return Err(violation.to_string());
+        }
         if found < promise.found {
             let (all, least) = (report.lookups, promise.found);
             return Err(format!("{} of {all} lookups found, not {least} of them", report.found));
@@ -217,7 +223,10 @@ fn judge<'a>(overlay: &'a Overlay, owners: &BTreeMap<InfoHash, Owner>) -> Vec<Ju
     let of_hosts =
         overlay.world.hosts().flat_map(|(id, host, _)| host.lookups().map(move |o| (id, o)));
     let earlier = overlay.earlier.iter().map(|(host, outcome)| (*host, outcome));
-    let judged = of_hosts.chain(earlier).map(|(asker, outcome)| {
+    // Lookups for what is not among them are of another phase.
+    let known = |outcome: &LookupOutcome| owners.contains_key(&outcome.info_hash);
+    let all = of_hosts.chain(earlier).filter(|(_, outcome)| known(outcome));
+    let judged = all.map(|(asker, outcome)| {
         let owner = owners.get(&outcome.info_hash);
         let id = overlay.world.host(asker).node().id();
         Judged {

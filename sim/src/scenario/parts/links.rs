@@ -130,6 +130,7 @@ impl LinkOptions {
             bad_ms: self.burst_bad_ms,
         });
         LinkConfig {
+            perfect_from: None,
             latency,
             jitter: Jitter { mean_us: us(self.jitter_mean_ms), max_us: us(self.jitter_max_ms) },
             loss: self.loss,
