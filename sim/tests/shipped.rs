@@ -94,6 +94,11 @@ fn dht() {
 }
 
 #[test]
+fn dht_chaos() {
+    holds("dht-chaos", &[]);
+}
+
+#[test]
 fn dht_churn() {
     let small = [("nodes", "120"), ("lookups", "60"), ("churn.before_min", "60")];
     let outcome = holds("dht-churn", &small);

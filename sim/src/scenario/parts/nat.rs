@@ -27,9 +27,9 @@ options! {
         /// Hosts behind each translator but a carrier's.
         hosts_per_home: u32 = 1, in 1..=250;
         /// Hosts behind each carrier's.
-        cgnat_subscribers: u32 = 100, in 1..=126;
+        cgnat_subscribers: u32 = 100, in 1..=10_000;
         /// Addresses of each carrier's; one has blocks for 63 hosts.
-        cgnat_addresses: u32 = 2, in 1..=2;
+        cgnat_addresses: u32 = 2, in 1..=1_000;
     }
 }
 
