@@ -148,10 +148,11 @@ impl Lookup {
         rank < self.candidates.list.len() && self.candidates.alive_before(rank) < self.rules.k
     }
 
-    /// Hears of a bootstrap contact, whose id nobody knows; it is asked after all others.
-    pub fn add_seed(&mut self, addr: SocketAddr) {
+    /// Hears of a bootstrap contact, whose id nobody knows; it is asked before all others or after them.
+    pub fn add_seed(&mut self, addr: SocketAddr, first: bool) {
         if !self.candidates.list.iter().any(|c| c.addr == addr) {
-            self.candidates.insert(Id([0xff; 20]), false, addr, 1, 0);
+            let distance = Id([if first { 0 } else { 0xff }; 20]);
+            self.candidates.insert(distance, false, addr, 1, 0);
         }
     }
 
@@ -639,7 +640,7 @@ mod tests {
                     0 => {
                         lookup.add(node);
                     }
-                    1 => lookup.add_seed(node.addr),
+                    1 => lookup.add_seed(node.addr, false),
                     2 => {
                         let mut told = nodes[..n as usize].to_vec();
                         lookup.on_reply(Key(n), node.id, Some(b"t"), &mut told);
@@ -861,8 +862,8 @@ mod tests {
         let mut rng = Rng::new(&seed_from_u64(4));
         let mut lookup = Lookup::new(Id::ZERO, RULES);
         let (seed, other) = (node(1, &mut rng), node(2, &mut rng));
-        lookup.add_seed(seed.addr);
-        lookup.add_seed(seed.addr);
+        lookup.add_seed(seed.addr, false);
+        lookup.add_seed(seed.addr, false);
         let Step::Ask { key, id: None, .. } = lookup.next(Time::ZERO, SOFT, true) else { panic!() };
         lookup.on_reply(key, seed.id, None, &mut vec![other, seed]);
         assert!(!lookup.converged());

@@ -209,10 +209,12 @@ impl Node {
         self.begin_paths(search);
         for &seed in self.bootstrap.contacts() {
             let family = Family::of(&seed);
-            let asked = matches!(search.goal, Goal::Bootstrap(_))
-                || (all && !self.tables.has_usable(family));
+            // Those who came to us may be an overlay apart: whoever joins asks the contacts that it was
+            // given before them, or it would never hear of the others.
+            let first = matches!(search.goal, Goal::Bootstrap(_));
+            let asked = first || (all && !self.tables.has_usable(family));
             if let Some(side) = search.side(family).filter(|_| asked) {
-                side.add_seed(seed);
+                side.add_seed(seed, first);
             }
         }
     }
@@ -558,7 +560,7 @@ impl Node {
             search.waiting = false;
             self.waiting.remove(&(search.give_up, id));
             if let Some(side) = search.side(Family::of(&addr)) {
-                side.add_seed(addr);
+                side.add_seed(addr, false);
             }
             self.pump(id);
         }

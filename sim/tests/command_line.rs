@@ -38,7 +38,8 @@ fn folder(name: &str) -> PathBuf {
 
 #[test]
 fn a_sweep_over_seeds_gives_intervals_and_does_not_depend_on_the_workers() {
-    let sweep = ["--sweep", "links.loss=0,0.2", "--seeds", "3", "--json"];
+    let sweep =
+        ["--sweep", "links.loss=0,0.2", "--set", "promise.found=0.5", "--seeds", "3", "--json"];
     let with = |workers| {
         let output = small(&[&sweep[..], &["--workers", workers]].concat());
         let mut results = json(&output);
