@@ -15,6 +15,18 @@ struct Knob {
     values: Vec<(&'static str, Value)>,
 }
 
+impl Knob {
+    fn number(&self, name: &str) -> f64 {
+        let value = self.values.iter().find(|(known, _)| *known == name);
+        if let Some((_, Value::Number(number))) = value { *number } else { 0.0 }
+    }
+
+    /// When the last that it causes is over, in seconds.
+    fn end(&self) -> u32 {
+        ["at_s", "span_s", "for_s"].iter().map(|name| self.number(name)).sum::<f64>().ceil() as u32
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 enum Value {
     Number(f64),
@@ -74,7 +86,9 @@ impl Draw {
     fn sizes(&mut self) {
         let nodes = self.size(20, 150, 4);
         let lookups = self.size(20, 60, 1);
-        let for_s = self.size(60, 1_500, 10);
+        // All that befalls hosts is over before it heals.
+        let end = self.knobs.iter().map(Knob::end).max().unwrap_or(0);
+        let for_s = self.size(end + 60, end + 1_000, 10);
         let operations = self.size(50, 400, 0);
         self.set("", vec![("nodes", nodes)]);
         self.set("", vec![("lookups", lookups)]);
@@ -150,10 +164,10 @@ impl Case {
     pub fn draw(seed: u64) -> Case {
         let rng = Rng::new(&child_seed(&seed_from_u64(seed), "hunt", 0));
         let mut draw = Draw { rng, knobs: Vec::new() };
-        draw.sizes();
         draw.links();
         draw.hosts();
         draw.events();
+        draw.sizes();
         Case { seed, knobs: draw.knobs }
     }
 
@@ -213,7 +227,10 @@ impl Case {
         }
         for (at, knob) in self.knobs.iter().enumerate() {
             for (n, (_, value)) in knob.values.iter().enumerate() {
-                let Value::Size(size, least) = *value else { continue };
+                let Value::Size(size, mut least) = *value else { continue };
+                if knob.table == "chaos" && knob.values[n].0 == "for_s" {
+                    least = self.knobs.iter().map(Knob::end).max().unwrap_or(0).max(least);
+                }
                 for smaller in [size / 4, size / 2, size * 7 / 8] {
                     if smaller >= least && smaller < size {
                         let mut case = self.clone();
