@@ -30,6 +30,14 @@ install_packages() {
   apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# Installs what rustup has of the standard library for another machine: install_rust_target TRIPLE
+install_rust_target() {
+  [[ -d $(rustc --print sysroot)/lib/rustlib/$1 ]] && return 0
+  command -v rustup >/dev/null || die "please install the Rust standard library for $1"
+  say "install the Rust standard library for $1"
+  rustup target add "$1"
+}
+
 install_python_peers() {
   "$peers_venv/bin/python" -c "import libtorrent as l; assert l.__version__.startswith('$libtorrent_version')" \
     2>/dev/null && return 0

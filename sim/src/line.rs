@@ -37,7 +37,7 @@ pub(crate) struct Line {
     free_ns: u64,
     through_ns: u64,
     datagrams_free_ns: u64,
-    /// Since when it has had work without a break, in nanoseconds, and the bytes of that work.
+    /// Since when it has had work without a break of a microsecond, in nanoseconds, and its bytes.
     busy_since_ns: u64,
     busy_bytes: u64,
 }
@@ -116,8 +116,11 @@ impl Line {
 
     fn work(&mut self, now: Time, len: u64) {
         if self.free_ns <= ns(now) {
-            self.busy_since_ns = ns(now);
-            self.busy_bytes = 0;
+            // Who waits until it is free comes at the next microsecond: that is no break.
+            if ns(now) - self.free_ns >= 1_000 {
+                self.busy_since_ns = ns(now);
+                self.busy_bytes = 0;
+            }
             self.free_ns = ns(now);
         }
         self.busy_bytes += len;
