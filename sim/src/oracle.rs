@@ -24,6 +24,8 @@ pub(crate) struct Oracle {
     kept_before: Bitfield,
     /// Pieces that the journal was found to be right about.
     kept_seen: Bitfield,
+    /// It had all that there is.
+    is_complete: bool,
     journal_changed: bool,
     turns: u64,
     /// The first lie.
@@ -38,6 +40,7 @@ impl Oracle {
             truth,
             kept_before: none.clone(),
             kept_seen: none,
+            is_complete: false,
             journal_changed: false,
             turns: 0,
             fault: None,
@@ -126,6 +129,17 @@ impl Oracle {
         self.note(outcome);
     }
 
+    /// It has all.
+    pub(crate) fn on_complete(&mut self, disk: &Disk) {
+        self.is_complete = true;
+        let outcome = self.whole(disk);
+        self.note(outcome);
+    }
+
+    fn whole(&self, disk: &Disk) -> Result<(), String> {
+        (0..self.info.piece_count()).try_for_each(|piece| self.claim(disk, piece))
+    }
+
     /// Something was written to a small file, or synced.
     pub(crate) fn on_journal(&mut self) {
         self.journal_changed = true;
@@ -164,7 +178,12 @@ impl Oracle {
         self.fault.clone().map_or(Ok(()), Err)?;
         let none = Bitfield::new(self.info.piece_count());
         self.journal(disk, &none)?;
-        have.into_iter().flat_map(Bitfield::ones).try_for_each(|piece| self.claim(disk, piece))
+        match have {
+            Some(have) => have.ones().try_for_each(|piece| self.claim(disk, piece)),
+            // Dormant.
+            None if self.is_complete => self.whole(disk),
+            None => Ok(()),
+        }
     }
 }
 

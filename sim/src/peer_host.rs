@@ -210,6 +210,11 @@ impl PeerHost {
         self.disk.content(&info.files.first()?.path)
     }
 
+    /// The disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// Does all that session and node ask for, until both are quiet.
     fn settle(&mut self, now: Time) {
         loop {
@@ -318,6 +323,9 @@ impl PeerHost {
             }
             TorrentEvent::Complete => {
                 self.milestones.complete = Some(now);
+                if let Some(oracle) = &mut self.oracle {
+                    oracle.on_complete(&self.disk);
+                }
                 self.session.flush_torrent(now, key);
             }
             _ => {}
