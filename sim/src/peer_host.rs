@@ -33,7 +33,7 @@ pub enum PeerCommand {
     Bootstrap(SocketAddr),
     /// Fetch a torrent, known by its info-hash alone.
     Fetch(InfoHash),
-    /// Serve a torrent of one file whose content is this.
+    /// Serve a torrent whose content is this, file behind file.
     Seed(Box<Info>, Content),
 }
 
@@ -77,6 +77,7 @@ pub struct PeerHost {
     /// When its last turn was.
     now: Time,
     torrent: Option<TorrentKey>,
+    storage: storage::Config,
     /// How its torrent's files are found.
     files: Option<(Arc<Info>, NewStorage)>,
     lookups: BTreeMap<LookupId, (TorrentKey, Asked)>,
@@ -109,6 +110,7 @@ impl PeerHost {
             oracle: None,
             now,
             torrent: None,
+            storage: storage::Config::default(),
             files: None,
             lookups: BTreeMap::new(),
             framers: BTreeMap::new(),
@@ -120,6 +122,12 @@ impl PeerHost {
     /// Gives it a disk that takes its time, or fails.
     pub fn with_disk(mut self, config: DiskConfig, seed: &Seed) -> PeerHost {
         self.jobs = Jobs::new(config, seed);
+        self
+    }
+
+    /// Gives the storage of its torrent other numbers.
+    pub fn with_storage(mut self, config: storage::Config) -> PeerHost {
+        self.storage = config;
         self
     }
 
@@ -182,6 +190,7 @@ impl PeerHost {
         PeerHost {
             disk: self.crash(cut, seed),
             jobs: Jobs::new(*self.jobs.config(), seed),
+            storage: self.storage.clone(),
             first_conn: self.first_conn + (1 << 32),
             oracle,
             milestones: Milestones { started: self.milestones.started, ..Milestones::default() },
@@ -334,7 +343,7 @@ impl PeerHost {
 
     fn set_info(&mut self, now: Time, key: TorrentKey) {
         if let Some((info, storage)) = &self.files {
-            let storage = storage(info, storage::Config::default(), key.0);
+            let storage = storage(info, self.storage.clone(), key.0);
             self.session.set_info(now, key, info.clone(), storage);
         }
     }
@@ -428,9 +437,10 @@ impl Host for PeerHost {
             PeerCommand::Seed(info, content) => {
                 self.milestones.started = Some(now);
                 self.torrent = self.session.add_torrent(now, info.info_hash);
-                let file = info.files.first().map(|file| file.path.clone());
-                if let (Some(key), Some(path)) = (self.torrent, file) {
-                    self.disk.put(path, &content);
+                if let Some(key) = self.torrent {
+                    for file in info.files.iter().filter(|file| !file.pad) {
+                        self.disk.put(file.path.clone(), &content.slice(file.offset, file.len));
+                    }
                     self.files = Some((info.into(), Storage::seed));
                     self.set_info(now, key);
                 }
