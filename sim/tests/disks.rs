@@ -285,6 +285,10 @@ fn random_run(seed: u64) {
         let host = host.with_disk(disk, seed).with_storage(storage.clone());
         host.with_truth(truth.0.clone(), truth.1.clone())
     });
+    // Who is killed between a sync that failed and its record of that is believed by the next, which
+    // reads what is in memory alone and syncs it "well": the system tells of an error once.
+    let kills = if disk.io_error > 0.0 { 0 } else { 3 };
+    let cut = |rng: &mut Rng| if rng.below(9) < kills { Cut::Kill } else { Cut::Power };
     swarm.world.run_until(Time::from_secs(10));
     for _ in 0..12 {
         let wait = Duration::from_millis(u64::from(rng.below(5_000)));
@@ -292,13 +296,11 @@ fn random_run(seed: u64) {
         let stopped = |(id, _, failure): (u32, _, Option<_>)| failure.map(|_| HostId(id));
         let id = swarm.states().into_iter().find_map(stopped);
         let id = id.unwrap_or(HostId(1 + rng.below(PEERS - 1)));
-        let cut = if rng.below(3) == 0 { Cut::Kill } else { Cut::Power };
-        swarm.crash(id, cut);
+        swarm.crash(id, cut(&mut rng));
     }
     let well = DiskConfig { io_error: 0.0, full: 0.0, ..disk };
     for n in 1..PEERS {
-        let cut = if rng.below(3) == 0 { Cut::Kill } else { Cut::Power };
-        swarm.crash_with(HostId(n), cut, |host, seed| host.with_disk(well, seed));
+        swarm.crash_with(HostId(n), cut(&mut rng), |host, seed| host.with_disk(well, seed));
     }
     swarm.finish(|_| true);
 }
