@@ -29,7 +29,7 @@ fn torrent(files: &[(Vec<String>, u64)], piece_length: u32) -> (Arc<Info>, Conte
     };
     let hashes: Vec<[u8; 20]> = (0..total.div_ceil(len)).map(hash).collect();
     let raw = build_info("simulated", files, piece_length, &hashes);
-    (Arc::new(Info::parse(&raw).unwrap()), content)
+    (Arc::new(Info::parse(&raw).expect("our own info dict")), content)
 }
 
 /// 60 pieces in one file, which ends within a sector.
@@ -313,7 +313,7 @@ fn whatever_disks_and_files_are_like_nothing_is_claimed_falsely() {
 #[test]
 #[ignore = "tier 2: a thousand swarms"]
 fn a_thousand_random_swarms_survive_their_disks() {
-    let from = std::env::var("FROM").map_or(0, |from| from.parse().unwrap());
+    let from = std::env::var("FROM").map_or(0, |from| from.parse().expect("a number"));
     for seed in from..from + 1_000 {
         eprintln!("seed {seed}");
         random_run(seed);
