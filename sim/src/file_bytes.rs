@@ -11,7 +11,7 @@ const SHARED_MIN: usize = 4 << 10;
 static LAST: Last<Vec<u8>> = Last::new();
 
 /// A head that other hosts may have alike, and what stands behind it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FileBytes {
     head: Arc<Vec<u8>>,
     tail: Vec<u8>,

@@ -354,6 +354,11 @@ impl<P: Payload> Torrent<P> {
         self.content.as_ref().map(|content| &*content.info)
     }
 
+    /// The pieces that peers are told of, while its content is held.
+    pub fn have(&self) -> Option<&Bitfield> {
+        self.content.as_ref().map(|content| content.pieces.have())
+    }
+
     /// Whether all pieces are there, wanted or not.
     pub fn is_whole(&self) -> bool {
         match &self.dormant {
