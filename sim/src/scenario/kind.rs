@@ -1,11 +1,11 @@
 //! The kinds of scenarios.
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
-use super::{DhtScenario, EclipseScenario, SwarmScenario};
+use super::{DhtReport, DhtScenario, EclipseScenario, SwarmScenario};
 use wire::time::Time;
 
+use crate::HostId;
 use crate::results::Outcome;
-use crate::{HostId, Violation};
 
 /// A scenario with all its options.
 #[derive(Clone, PartialEq, Debug)]
@@ -101,17 +101,11 @@ impl Scenario {
         }
     }
 
-    /// Runs it as [`Scenario::run`] does, and says of hosts what there is to say at given times, and what
-    /// they did that they never may. Only of kind `dht`.
-    pub fn replay(
-        &self,
-        seed: u64,
-        looks: &[(Time, HostId)],
-        progress: impl FnMut(f64),
-    ) -> Option<(Vec<(Time, HostId, String)>, Option<Violation>)> {
+    /// Runs it as [`Scenario::run`] does, and says of hosts what there is to say at given times: its report
+    /// has that, and the first that any did and never may. Only of kind `dht`.
+    pub fn replay(&self, seed: u64, looks: &[(Time, HostId)]) -> Option<DhtReport> {
         let Scenario::Dht(scenario) = self else { return None };
-        let report = scenario.run_with(seed, 1, looks, progress);
-        Some((report.descriptions, report.violation))
+        Some(scenario.run_with(seed, 1, looks, |_| {}))
     }
 
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.

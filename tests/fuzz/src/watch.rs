@@ -529,7 +529,7 @@ impl Watch {
         let (items, item_bytes) = node.stored_items();
         assert!(items <= config.store_items_max && item_bytes <= config.store_item_bytes_max);
         assert!(node.held() <= config.queries_held_max);
-        assert!(node.replacements_len() <= config.sockets.len() * config.replacements_max);
+        assert!(node.replacements_len() <= node.local_addrs().len() * config.replacements_max);
         // A refresh a second, each of which ends within a minute.
         let lookups = self.started + 64;
         let of_lookups = lookups * 2 * config.lookup_candidates_max;
@@ -544,13 +544,16 @@ impl Watch {
 
     /// What takes longer to look at than to do after each input.
     pub(crate) fn check_contacts(&self) {
-        let (contacts, config) = (self.node.contacts(), self.node.config());
-        let of = |v4| config.sockets.iter().filter(|own| own.is_ipv4() == v4).count();
+        let contacts = self.node.contacts();
+        let of = |v4| self.node.local_addrs().iter().filter(|own| own.is_ipv4() == v4).count();
         let several = of(true) > 1 || of(false) > 1;
         let mut ids = BTreeSet::new();
         for contact in &contacts {
             let NodeInfo { id, addr } = contact.node;
-            assert!(is_unicast(addr) && !config.sockets.contains(&addr), "{addr} is a contact");
+            assert!(
+                is_unicast(addr) && !self.node.local_addrs().contains(&addr),
+                "{addr} is a contact"
+            );
             // A socket's table may know another address under it than the next one's.
             let place = (addr.is_ipv4(), id, several.then_some(addr));
             assert!(ids.insert(place), "{id} is listed twice");

@@ -167,12 +167,12 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
     let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
     let run = |looks: &[(Time, HostId)]| {
         let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
-        scenario.replay(args.seed, looks, |_| {}).ok_or_else(kind)
+        scenario.replay(args.seed, looks).ok_or_else(kind)
     };
     let (at, host) = if args.until == "violation" {
-        let (_, violation) = run(&[])?;
-        let none = || format!("no node did what it never may: name a moment with --until SECONDS");
-        let violation = violation.ok_or_else(none)?;
+        let violation = run(&[])?.violation;
+        let none = "no node did what it never may: name a moment with --until SECONDS";
+        let violation = violation.ok_or(none)?;
         say!("{violation}");
         (violation.at, violation.host)
     } else {
@@ -181,7 +181,7 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
         (Time::ZERO + secs, HostId(0))
     };
     let host = args.host.map_or(host, HostId);
-    let (descriptions, _) = run(&[(at, host)])?;
+    let descriptions = run(&[(at, host)])?.descriptions;
     let nobody = || format!("there is no host {} at {at}; hosts count from 0", host.0);
     let (at, host, text) = descriptions.into_iter().next().ok_or_else(nobody)?;
     say!("host {} at {at}: {text}", host.0);
