@@ -90,7 +90,7 @@ pub struct Node {
     pub(crate) estimates: [Estimate; 2],
     pub(crate) votes: Votes,
     pub(crate) sampled: Option<Box<Sampled>>,
-    /// Kept for its room while answers with peers are given.
+    /// The peers of the last answer with any; kept for its room as long as such answers are given.
     pub(crate) values: Vec<SocketAddr>,
     pub(crate) next_lookup: u64,
     next_ping: u64,
@@ -538,7 +538,10 @@ impl Node {
             self.maintenance_at = self.maintenance_at.min(at);
         }
         self.expire();
-        self.values = Vec::new();
+        match self.values.is_empty() {
+            true => self.values = Vec::new(),
+            false => self.values.clear(),
+        }
         self.flow.tidy(now);
         self.quota.tidy(now);
         if !self.tables.has_any_usable() {

@@ -219,8 +219,13 @@ impl<A: Address> Table<A> {
         }
     }
 
+    /// Whether another node has the contact's place. Not the same one under an earlier id: whether it took
+    /// a new one, its answer tells.
     fn taken(&self, contact: &Contact<A>) -> bool {
-        self.clash(contact).is_some_and(|at| self.contacts[at].fails < self.rules.contact_fails_max)
+        self.clash(contact).is_some_and(|at| {
+            let other = &self.contacts[at];
+            other.addr != contact.addr && other.fails < self.rules.contact_fails_max
+        })
     }
 
     fn admit(&mut self, now: Time, contact: Contact<A>) -> Heard {
@@ -603,6 +608,21 @@ mod tests {
             assert!(contacts.is_sorted_by(|a, b| a.id < b.id), "in order, and each id once");
         }
         assert!(table.spare.len() <= table.rules.replacements_max);
+    }
+
+    #[test]
+    fn who_asks_under_another_id_is_asked_in_turn_and_takes_its_own_place() {
+        let mut table = table();
+        let (old, mut new) = (node(0x40, 7), node(0x41, 7));
+        new.addr = old.addr;
+        table.on_reply(NOW, &old, RTT);
+        let mut beside = new;
+        beside.addr.set_port(old.addr.port() ^ 1);
+        assert!(!table.on_query(NOW, &beside, true), "another node has the address");
+        assert!(table.on_query(NOW, &new, true));
+        assert!(table.find(&old.id).is_some(), "a query can be forged");
+        table.on_reply(NOW, &new, RTT);
+        assert!(table.find(&old.id).is_none() && table.find(&new.id).is_some());
     }
 
     #[test]
