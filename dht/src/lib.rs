@@ -52,6 +52,7 @@ mod item;
 mod item_store;
 mod keyed;
 pub mod lookup;
+mod maintenance;
 mod node;
 mod own;
 mod peer_store;
