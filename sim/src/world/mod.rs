@@ -257,10 +257,8 @@ impl<H: Host> World<H> {
 
     /// Another program starts on a host that was switched off, or takes the place of the one there.
     pub fn restart_host(&mut self, id: HostId, host: H) {
-        let now = self.now;
         let shard = &mut self.shards[self.net.shard_of(id)];
         shard.place(&self.net, id).restart(host);
-        shard.now = now;
         shard.arm(&self.net, id);
     }
 
