@@ -42,6 +42,10 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    pub(crate) fn touch(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> Flow {
         Flow {
             config: config.into(),

@@ -53,6 +53,11 @@ impl Goal {
         matches!(self, Goal::Bootstrap(_) | Goal::Neighbours(_))
     }
 
+    /// Whether it is for our own table, and nobody waits for its end.
+    pub(crate) fn is_upkeep(self) -> bool {
+        matches!(self, Goal::Neighbours(_) | Goal::Refresh(_) | Goal::Fill(_))
+    }
+
     /// Whether it is an announce by a further socket.
     pub(crate) fn is_further(self) -> bool {
         matches!(self, Goal::Announce { too: true, .. })

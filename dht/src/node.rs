@@ -158,6 +158,27 @@ impl Node {
         }
     }
 
+    /// Reads a part of what the next datagram will read, and returns some number that depends on it: first
+    /// (`step` 0) what stands in the node, then (1) what that leads to, then (2) what that leads to. For who
+    /// runs more nodes than a cache holds: the reads of several do not wait for each other.
+    pub fn touch(&self, step: u8) -> usize {
+        let next = match step {
+            0 => return self.touch_heads(),
+            1 => self.own.touch(),
+            _ => 0,
+        };
+        next ^ self.tables.touch(step) ^ self.transactions.touch(step)
+    }
+
+    /// One field in each of the first cache lines.
+    fn touch_heads(&self) -> usize {
+        let lens = [self.transactions.len(), self.searches.len(), self.verifying.len()];
+        let counts = [self.now.as_micros(), self.stats.received, self.stats.answered];
+        let heads = [self.rtt.touch(), self.quota.touch(), self.flow.touch(), self.events.len()];
+        let all = lens.into_iter().chain(heads).chain(counts.map(|count| count as usize));
+        all.fold(self.next_lookup as usize, |sum, head| sum ^ head)
+    }
+
     // Commands
 
     /// Adds a bootstrap contact: it is asked at once, and again while no contact is usable.

@@ -45,6 +45,12 @@ pub(crate) struct Own {
 const DRAWS: usize = 8;
 
 impl Own {
+    pub(crate) fn touch(&self) -> usize {
+        let id = self.ids.first().map_or(0, |id| usize::from(id.0[0]));
+        let port = self.addrs.first().map_or(0, |addr| usize::from(addr.port()));
+        id + port + self.links.first().map_or(0, |link| link.unanswered as usize)
+    }
+
     pub(crate) fn new(
         sockets: Vec<SocketAddr>,
         external_ip: Option<IpAddr>,

@@ -171,6 +171,10 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
+    pub(crate) fn touch(&self) -> usize {
+        self.strangers.due_ns.len() ^ self.proven.due_ns.len()
+    }
+
     pub(crate) fn new(config: impl Into<SharedConfig>, rng: &mut Rng) -> Quota {
         Quota {
             config: config.into(),

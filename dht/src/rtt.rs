@@ -30,6 +30,10 @@ impl RttEstimate {
         RttEstimate { config, patience, len: 0, next: 0, samples_us: [0; WINDOW] }
     }
 
+    pub(crate) fn touch(&self) -> usize {
+        usize::from(self.len) ^ self.samples_us[usize::from(self.next)] as usize
+    }
+
     /// How long a lookup waits for a node.
     pub(crate) fn patience(&self) -> Patience {
         self.patience

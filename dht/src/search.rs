@@ -163,9 +163,16 @@ impl Node {
     /// The numbers of a lookup.
     pub(crate) fn rules(&mut self, goal: Goal, family: Family) -> Rules {
         let rules = Rules {
-            k: self.config.k,
-            alpha: self.config.alpha,
-            spare: self.config.lookup_spare,
+            // Whoever came close to us is known to any of those next to us.
+            k: match goal {
+                Goal::Neighbours(_) => self.config.k.div_ceil(2),
+                _ => self.config.k,
+            },
+            alpha: match goal.is_upkeep() {
+                true => self.config.upkeep_alpha,
+                false => self.config.alpha,
+            },
+            spare: (!goal.is_upkeep()).then_some(self.config.lookup_spare),
             candidates_max: self.config.lookup_candidates_max,
             far: None,
             more: self.config.lookup_more_max,

@@ -79,6 +79,22 @@ impl<A: Address> Table<A> {
         }
     }
 
+    pub(crate) fn touch(&self, step: u8) -> usize {
+        match step {
+            1 => {
+                self.contacts.len()
+                    + self.buckets.len()
+                    + self.spare.len()
+                    + usize::from(self.own.0[0])
+            }
+            _ => {
+                let contacts = self.contacts.iter().step_by(2).map(|c| usize::from(c.id.0[0]));
+                contacts.sum::<usize>()
+                    + self.buckets.iter().map(|b| usize::from(b.len)).sum::<usize>()
+            }
+        }
+    }
+
     /// Our own id, around which it is.
     pub(crate) fn own(&self) -> &NodeId {
         &self.own

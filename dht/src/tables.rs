@@ -65,6 +65,11 @@ impl Tables {
         Tables(sockets.iter().zip(own).map(table).collect())
     }
 
+    pub(crate) fn touch(&self, step: u8) -> usize {
+        let Some(either) = self.0.first() else { return 0 };
+        with!(either, table => table.touch(step))
+    }
+
     fn of(&self, family: Family) -> impl Iterator<Item = &Either> {
         self.0.iter().filter(move |either| either.family() == family)
     }

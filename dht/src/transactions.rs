@@ -160,6 +160,15 @@ impl Transactions {
         Some(transaction)
     }
 
+    pub(crate) fn touch(&self, step: u8) -> usize {
+        let first = self.open.first_key_value();
+        let due = self.deadline().map_or(0, |at| at.as_micros() as usize);
+        due ^ match step {
+            1 => first.map_or(0, |(tid, _)| *tid as usize),
+            _ => self.open.values().map(|open| usize::from(open.unsent)).sum(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }

@@ -228,6 +228,10 @@ impl Host for DhtHost {
         self.watch.as_ref()?.broken()
     }
 
+    fn touch(&self, step: u8) -> usize {
+        self.node.touch(step)
+    }
+
     fn describe(&self) -> String {
         let node = &self.node;
         let (torrents, peers) = node.stored();

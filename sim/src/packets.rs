@@ -53,6 +53,11 @@ impl Packets {
         &self.buffers[slot as usize].1
     }
 
+    /// Reads each of the bytes' cache lines.
+    pub(crate) fn touch(&self, slot: u32) -> usize {
+        self.bytes(slot).chunks(64).map(|line| usize::from(line[0])).sum()
+    }
+
     /// Between which addresses they travel.
     pub(crate) fn ends(&self, slot: u32) -> Ends {
         self.buffers[slot as usize].0

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hint::black_box;
 use std::time::Duration;
 
 use wire::time::Time;
@@ -20,6 +21,9 @@ use crate::trace::Trace;
 
 /// A host that asks again and again for a timeout at one moment is broken.
 const TIMEOUTS_IN_A_ROW_MAX: u32 = 1_000;
+
+/// Events whose hosts are brought into the cache together: a core waits for about ten reads at a time.
+const TOUCHED_AT_ONCE: usize = 8;
 
 /// A host and what the world keeps for it.
 #[derive(Debug)]
@@ -182,8 +186,12 @@ impl<H: Host> Shard<H> {
         self.queue.take(window, end, &mut batch);
         batch.sort_unstable();
         self.end = end.min(self.queue.last_of(window));
-        let mut next = 0;
+        let (mut next, mut touched) = (0, 0);
         while let Some(&first) = batch.get(next) {
+            if next >= touched {
+                touched = (next + TOUCHED_AT_ONCE).min(batch.len());
+                black_box(self.touch(net, &batch[next..touched]));
+            }
             self.site = first.site;
             loop {
                 let given = batch.get(next).filter(|event| event.site == first.site);
@@ -206,6 +214,20 @@ impl<H: Host> Shard<H> {
         self.site = u32::MAX;
         batch.clear();
         self.batch = batch;
+    }
+
+    /// Brings what some events will read into the cache.
+    fn touch(&self, net: &Net, events: &[Event]) -> usize {
+        let seats = events.iter().map(|event| net.place_of(HostId(event.to))).sum::<usize>();
+        let places = || events.iter().map(|event| &self.places[net.place_of(HostId(event.to))]);
+        let packets = || events.iter().filter(|e| e.from > COMMAND && e.from & STREAM == 0);
+        let mut sum = seats + places().filter(|place| place.alive).count();
+        sum += packets().map(|event| self.packets.bytes(event.slot).len()).sum::<usize>();
+        sum += packets().map(|event| self.packets.touch(event.slot)).sum::<usize>();
+        for step in 0..3 {
+            sum += places().map(|place| place.host.touch(step)).sum::<usize>();
+        }
+        sum
     }
 
     /// Puts an event for a host of this shard where it will be found.
