@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sim::HostId;
 use sim::results::{Machine, Results};
-use sim::scenario::{self, Plan, SHIPPED, Template};
+use sim::scenario::{self, Plan, SHIPPED, Setup, Template};
 use wire::time::Time;
 
 use crate::args::{Explain, List, Replay, RunArgs};
@@ -165,12 +165,12 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
     let name = &args.scenario;
     let template = template_with(name, &args.set)?;
     let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
-    let run = |looks: &[(Time, HostId)]| {
+    let run = |looks: Vec<(Time, HostId)>| {
         let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
-        scenario.replay(args.seed, looks).ok_or_else(kind)
+        scenario.replay(args.seed, Setup { looks, ..Setup::default() }).ok_or_else(kind)
     };
     let (at, host) = if args.until == "violation" {
-        let violation = run(&[])?.violation;
+        let violation = run(Vec::new())?.violation;
         let none = "no node did what it never may: name a moment with --until SECONDS";
         let violation = violation.ok_or(none)?;
         say!("{violation}");
@@ -181,7 +181,7 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
         (Time::ZERO + secs, HostId(0))
     };
     let host = args.host.map_or(host, HostId);
-    let descriptions = run(&[(at, host)])?.descriptions;
+    let descriptions = run(vec![(at, host)])?.descriptions;
     let nobody = || format!("there is no host {} at {at}; hosts count from 0", host.0);
     let (at, host, text) = descriptions.into_iter().next().ok_or_else(nobody)?;
     say!("host {} at {at}: {text}", host.0);
