@@ -110,6 +110,24 @@ fn who_interrupts_it_keeps_the_runs_that_were_done() {
 }
 
 #[test]
+fn what_a_host_sends_and_receives_goes_into_a_file() {
+    let path = folder("pcap");
+    let (run, replay) = (path.join("run"), path.join("replay"));
+    let output = small(&["--pcap", run.to_str().unwrap(), "--pcap-host", "7"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let args = ["--until", "60", "--host", "7", "--pcap", replay.to_str().unwrap()];
+    let output = sim(&[&["replay"], &SMALL[1..], &args].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = fs::read(run).unwrap();
+    assert!(bytes.len() > 10_000 && bytes == fs::read(replay).unwrap());
+    if Path::new("/dev/full").exists() {
+        let full = small(&["--pcap", "/dev/full"]);
+        assert_eq!(full.status.code(), Some(2));
+        assert!(String::from_utf8(full.stderr).unwrap().contains("/dev/full: "));
+    }
+}
+
+#[test]
 fn a_file_is_a_scenario() {
     let path = folder("file").join("mine.toml");
     fs::write(&path, "kind = \"dht\"\nnodes = 40\nlookups = 20\n[links]\nloss = 0.01\n").unwrap();
@@ -157,6 +175,9 @@ fn wrong_usage_is_told_before_anything_runs() {
         (&["run", "dht", "--sweep", "node=1,2"], "did you mean nodes?"),
         (&["run", "dht", "--set", "kind=swarm"], "kind is no option"),
         (&["run", "gone.toml"], "gone.toml: "),
+        (&["run", "dht", "--seeds", "2", "--pcap", "x"], "--pcap is of one run, and these are 2"),
+        (&["run", "dht", "--pcap", "x", "--pcap-host", "1000"], "there is no host 1000; there are"),
+        (&["run", "dht", "--pcap", "no/such/folder"], "no/such/folder: "),
         (&["dht", "--nodes", "1"], "nodes takes a whole number from 2 to 1000000, not 1"),
         (&["dht", "--loss", "1.5"], "links.loss takes a number from 0 to 1, not 1.5"),
         (&["swarm", "--up-mbit", "0"], "access.up_mbit takes a number from 0.001"),

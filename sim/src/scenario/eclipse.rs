@@ -162,6 +162,7 @@ impl EclipseScenario {
         for (id, _) in &ring.nodes {
             world.add_host(Actor::Sybil(Sybil::new(*id, key, ring.clone(), joined)));
         }
+        setup.capture.into_iter().for_each(|capture| world.capture(capture));
         let put_at = joined + SETTLE;
         for (n, item) in (0..).zip(&items) {
             let (writer, reader) = (HostId(rng.below(self.nodes)), HostId(rng.below(self.nodes)));

@@ -3,7 +3,7 @@
 use dht::SharedConfig;
 use wire::time::Time;
 
-use crate::{DhtHost, HostId};
+use crate::{Capture, DhtHost, HostId};
 
 /// What a run is given besides its options: policies and numbers of one's own, and looks into it. The
 /// default gives what ships, and looks at nothing. A host may be made several times, as when it leaves
@@ -16,6 +16,8 @@ pub struct Setup<'a> {
     pub peers: Box<dyn Fn(HostId) -> client::Config + 'a>,
     /// Hosts that are described, and when. It changes nothing.
     pub looks: Vec<(Time, HostId)>,
+    /// What one host sends and receives from the start on. It changes nothing.
+    pub capture: Option<Capture>,
 }
 
 impl Default for Setup<'_> {
@@ -24,6 +26,7 @@ impl Default for Setup<'_> {
             nodes: Box::new(|_| DhtHost::shipped()),
             peers: Box::new(|_| client::Config::default()),
             looks: Vec::new(),
+            capture: None,
         }
     }
 }

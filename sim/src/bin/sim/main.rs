@@ -5,6 +5,7 @@ mod args;
 mod folder;
 mod hunt;
 mod output;
+mod pcap;
 mod run;
 mod runner;
 mod shorthand;

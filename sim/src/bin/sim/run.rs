@@ -5,14 +5,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sim::HostId;
 use sim::results::{Machine, Results};
 use sim::scenario::{self, Plan, SHIPPED, Setup, Template};
+use sim::{Capture, HostId};
 use wire::time::Time;
 
 use crate::args::{Explain, List, Replay, RunArgs};
 use crate::folder::Folder;
 use crate::output::{cpu_s, peak_rss_bytes, read_file, say};
+use crate::pcap::Pcap;
 use crate::runner::{self, Threads};
 
 /// Writing results takes at most this share of the time.
@@ -110,6 +111,8 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
     let folder = args.out.as_deref().map(Folder::take).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let threads = Threads::spread(&plan.jobs(), args.workers, cores);
+    let pcap = args.pcap.as_deref().map(|file| pcap(&plan, file, args.pcap_host)).transpose()?;
+    let (pcap, capture) = pcap.unzip();
     let started = Instant::now();
     let machine = |started: Instant| Machine {
         cores: (threads.runs as u32 * threads.each).min(cores),
@@ -118,7 +121,7 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         peak_rss_bytes: peak_rss_bytes(),
     };
     let (mut written, mut cost) = (Instant::now(), Duration::ZERO);
-    let outcomes = runner::make(&plan, threads, args.quiet, |outcomes| {
+    let outcomes = runner::make(&plan, threads, args.quiet, capture, |outcomes| {
         let Some(folder) = &folder else { return };
         if written.elapsed() >= cost * WRITING_SHARE {
             let began = Instant::now();
@@ -132,6 +135,7 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         folder.write(&results, &machine)?;
         folder.draw(&results)?;
     }
+    pcap.map(Pcap::end).transpose()?;
     if args.json {
         say!("{}", results.to_json(Some(&machine)).trim_end());
     } else {
@@ -139,6 +143,15 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
     }
     let held = results.runs().all(|(_, run)| run.outcome.verdict.is_ok());
     Ok(held && results.diverged == 0)
+}
+
+/// The file for a capture of the one run of a plan.
+fn pcap(plan: &Plan, file: &Path, host: u32) -> Result<(Pcap, Capture), String> {
+    let jobs = plan.jobs();
+    let [job] = &jobs[..] else {
+        return Err(format!("--pcap is of one run, and these are {}", jobs.len()));
+    };
+    Pcap::begin(file, host, job.scenario.hosts())
 }
 
 fn print(plan: &Plan, results: &Results, machine: &Machine, out: Option<&Path>) {
@@ -165,12 +178,12 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
     let name = &args.scenario;
     let template = template_with(name, &args.set)?;
     let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
-    let run = |looks: Vec<(Time, HostId)>| {
+    let run = |looks: Vec<(Time, HostId)>, capture: Option<Capture>| {
         let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
-        scenario.replay(args.seed, Setup { looks, ..Setup::default() }).ok_or_else(kind)
+        scenario.replay(args.seed, Setup { looks, capture, ..Setup::default() }).ok_or_else(kind)
     };
     let (at, host) = if args.until == "violation" {
-        let violation = run(Vec::new())?.violation;
+        let violation = run(Vec::new(), None)?.violation;
         let none = "no node did what it never may: name a moment with --until SECONDS";
         let violation = violation.ok_or(none)?;
         say!("{violation}");
@@ -181,7 +194,10 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
         (Time::ZERO + secs, HostId(0))
     };
     let host = args.host.map_or(host, HostId);
-    let descriptions = run(vec![(at, host)])?.descriptions;
+    let pcap = args.pcap.as_deref().map(|file| Pcap::begin(file, host.0, scenario.hosts()));
+    let (pcap, capture) = pcap.transpose()?.unzip();
+    let descriptions = run(vec![(at, host)], capture)?.descriptions;
+    pcap.map(Pcap::end).transpose()?;
     let nobody = || format!("there is no host {} at {at}; hosts count from 0", host.0);
     let (at, host, text) = descriptions.into_iter().next().ok_or_else(nobody)?;
     say!("host {} at {at}: {text}", host.0);

@@ -4,11 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sim::Capture;
 use sim::results::{Outcome, RunCounters};
-use sim::scenario::{Job, Plan};
+use sim::scenario::{Job, Plan, Setup};
 
 /// Hosts of a world that is large: what a thread gains is then more than what meeting another costs, and
 /// several at once would take too much memory.
@@ -41,15 +43,16 @@ impl Threads {
 }
 
 /// Makes all runs and gives their outcomes in the order of the plan. `done` is told of what is there
-/// after each.
+/// after each. A capture is of the first run that begins.
 pub fn make(
     plan: &Plan,
     threads: Threads,
     quiet: bool,
+    capture: Option<Capture>,
     mut done: impl FnMut(&[Option<Outcome>]),
 ) -> Vec<Option<Outcome>> {
     let jobs = plan.jobs();
-    let next = AtomicUsize::new(0);
+    let (next, capture) = (AtomicUsize::new(0), Mutex::new(capture));
     let shares: Vec<AtomicU32> = jobs.iter().map(|_| AtomicU32::new(0)).collect();
     let mut outcomes: Vec<Option<Outcome>> = vec![None; jobs.len()];
     let mut progress = Progress::new(quiet, jobs.len());
@@ -57,11 +60,13 @@ pub fn make(
     thread::scope(|scope| {
         for _ in 0..threads.runs {
             let (tell, jobs, next, shares) = (tell.clone(), &jobs, &next, &shares);
+            let capture = &capture;
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let (Some(job), Some(share)) = (jobs.get(at), shares.get(at)) else { return };
-                    let outcome = make_one(job, threads.each, share);
+                    let capture = capture.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let outcome = make_one(job, threads.each, share, capture);
                     if tell.send((at, outcome)).is_err() {
                         return;
                     }
@@ -89,11 +94,12 @@ pub fn make(
 }
 
 /// A run that breaks, as by an assertion of the simulator, has not held what it promises; the others go on.
-fn make_one(job: &Job<'_>, workers: u32, share: &AtomicU32) -> Outcome {
+fn make_one(job: &Job<'_>, workers: u32, share: &AtomicU32, capture: Option<Capture>) -> Outcome {
     let tell = |done: f64| {
         share.store((done.clamp(0.0, 0.999) * WHOLE) as u32, Ordering::Relaxed);
     };
-    let run = || job.scenario.run(job.seed, workers, tell);
+    let setup = Setup { capture, ..Setup::default() };
+    let run = || job.scenario.run_with(job.seed, workers, setup, tell);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

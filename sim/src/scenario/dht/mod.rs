@@ -81,7 +81,7 @@ impl DhtScenario {
         &self,
         seed: u64,
         workers: u32,
-        setup: Setup<'_>,
+        mut setup: Setup<'_>,
         mut progress: impl FnMut(f64),
     ) -> DhtReport {
         let seed = seed_from_u64(seed);
@@ -90,10 +90,12 @@ impl DhtScenario {
         let healed = course.settled + seconds(self.chaos.for_s);
         let chaos = Chaos { rude: self.chaos.rude, until: healed };
         let chaos = Some(chaos).filter(|_| self.chaos.for_s > 0.0);
+        let capture = setup.capture.take();
         let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng, &setup);
         for (at, host) in setup.looks.iter().filter(|(_, host)| host.0 < self.nodes) {
             overlay.world.describe_at(*at, *host);
         }
+        capture.into_iter().for_each(|capture| overlay.world.capture(capture));
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
         let mut tell = |now: Time| progress(now.as_secs_f64() / course.end.as_secs_f64());
         let homes = overlay.seats.homes();

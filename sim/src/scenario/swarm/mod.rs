@@ -64,6 +64,7 @@ impl SwarmScenario {
         let mut swarm = self.assemble(&seed, workers, content, &mut rng, &setup);
         let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
         swarm.start = seed_at + SETTLE;
+        setup.capture.into_iter().for_each(|capture| swarm.world.capture(capture));
         let command = PeerCommand::Seed(Box::new(info.clone()), swarm.content.clone());
         swarm.world.command(seed_at, HostId(0), command);
         let starts = self.starts(&seed);
