@@ -111,12 +111,15 @@ impl SwarmScenario {
         for (group, access) in groups.iter().zip(accesses) {
             let first = swarm.world.len() as u32;
             let host = |k: u32| {
-                let addr = match group.nat {
-                    Some(_) => World::<PeerHost>::inside_addr(k),
-                    None => swarm.world.addresses().addr(HostId(first)),
-                };
                 let seed = child_seed(seed, "host", (first + k).into());
-                PeerHost::new(addr, &seed, (setup.peers)(HostId(first + k)))
+                let config = (setup.peers)(HostId(first + k));
+                match group.nat {
+                    Some(_) => PeerHost::inside(World::<PeerHost>::inside_addr(k), &seed, config),
+                    None => {
+                        let addr = swarm.world.addresses().addr(HostId(first));
+                        PeerHost::new(addr, &seed, config)
+                    }
+                }
             };
             let mut hosts: Vec<PeerHost> = (0..group.hosts).map(host).collect();
             let ids = match (group.nat, hosts.pop()) {
