@@ -48,11 +48,12 @@ A file of your own says a kind and as many options as it likes:
   [links]
   loss = 0.01
 
-With --out the results of all runs that are done are in the folder at any time, so a run that is
-interrupted leaves them there.
+Ctrl-C ends it with the results of the runs that are done, marked as incomplete; a second one ends it at
+once. With --out they are in the folder at any time.
 
 Exit codes:
-  0 all runs held what their scenario promises   2 wrong usage   3 not so";
+  0 all runs held what their scenario promises   2 wrong usage   3 not so
+  130 interrupted: results are of the runs that were done";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {

@@ -40,10 +40,11 @@ impl Pcap {
         Ok((Pcap { path: path.to_owned(), writing }, capture))
     }
 
-    /// Writes what is left, and tells if anything could not be written.
+    /// Writes what is left, and tells if anything could not be written. What comes later is not.
     pub fn end(self) -> Result<(), String> {
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = std::mem::replace(&mut writing.done, Ok(())).and_then(|()| writing.file.flush());
+        let done = std::mem::replace(&mut writing.done, Err(io::ErrorKind::Other.into()))
+            .and_then(|()| writing.file.flush());
         done.map_err(|error| format!("{}: {error}", self.path.display()))
     }
 }

@@ -1,15 +1,20 @@
 //! `sim run`, `sim list` and `sim explain`.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use signal_hook::consts::SIGINT;
 use sim::results::{Machine, Results};
 use sim::scenario::{self, Plan, SHIPPED, Setup, Template};
 use sim::{Capture, HostId};
 use wire::time::Time;
 
+use crate::End;
 use crate::args::{Explain, List, Replay, RunArgs};
 use crate::folder::Folder;
 use crate::output::{cpu_s, peak_rss_bytes, read_file, say};
@@ -95,7 +100,7 @@ pub fn explain(args: &Explain) -> Result<bool, String> {
     Ok(true)
 }
 
-pub fn run(args: &RunArgs) -> Result<bool, String> {
+pub fn run(args: &RunArgs) -> Result<End, String> {
     let template = template_with(&args.scenario, &args.set)?;
     let sweeps: Vec<(String, Vec<String>)> = args
         .sweep
@@ -108,6 +113,7 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
     let last = last.ok_or("there are not so many seeds")?;
     let plan = Plan::new(&template, &sweeps, (args.seed..=last).collect(), &read_file)
         .map_err(|problem| format!("{}: {problem}", args.scenario))?;
+    let (plan, interrupted) = (Arc::new(plan), interrupts().map_err(|error| error.to_string())?);
     let folder = args.out.as_deref().map(Folder::take).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let threads = Threads::spread(&plan.jobs(), args.workers, cores);
@@ -121,7 +127,7 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         peak_rss_bytes: peak_rss_bytes(),
     };
     let (mut written, mut cost) = (Instant::now(), Duration::ZERO);
-    let outcomes = runner::make(&plan, threads, args.quiet, capture, |outcomes| {
+    let outcomes = runner::make(&plan, threads, args.quiet, capture, &interrupted, |outcomes| {
         let Some(folder) = &folder else { return };
         if written.elapsed() >= cost * WRITING_SHARE {
             let began = Instant::now();
@@ -142,7 +148,17 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         print(&plan, &results, &machine, args.out.as_deref());
     }
     let held = results.runs().all(|(_, run)| run.outcome.verdict.is_ok());
-    Ok(held && results.diverged == 0)
+    let held = held && results.diverged == 0;
+    Ok(if results.missing > 0 { End::Interrupted } else { End::from(held) })
+}
+
+/// Set by the first Ctrl-C; the second ends the program at once.
+fn interrupts() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let code = i32::from(crate::INTERRUPTED);
+    signal_hook::flag::register_conditional_shutdown(SIGINT, code, flag.clone())?;
+    signal_hook::flag::register(SIGINT, flag.clone())?;
+    Ok(flag)
 }
 
 /// The file for a capture of the one run of a plan.
@@ -161,9 +177,15 @@ fn print(plan: &Plan, results: &Results, machine: &Machine, out: Option<&Path>) 
         "{}: {}, {} in {:.1} s",
         plan.name(),
         many(results.settings.len(), "setting"),
-        many(runs, "run"),
+        match results.missing {
+            0 => many(runs, "run"),
+            missing => format!("incomplete: {runs} of {}", many(runs + missing, "run")),
+        },
         machine.wall_s
     );
+    if runs == 0 {
+        return;
+    }
     say!("{}", results.table().trim_end());
     if let (1, Some((_, run))) = (runs, results.runs().next()) {
         say!("seed {}, trace {}", run.seed, run.outcome.trace_hash);
