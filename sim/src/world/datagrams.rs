@@ -220,7 +220,7 @@ impl<H: Host> Shard<H> {
     pub(super) fn on_datagram(&mut self, net: &Net, event: Event) -> Option<HostId> {
         let to = self.arrive(net, event)?;
         let now = event.at;
-        let own = self.own_addr(net, to);
+        let own = self.capture.is_some().then(|| self.own_addr(net, to));
         let place = &mut self.places[net.place_of(to)];
         let is_there = place.is_on(now);
         if is_there {
@@ -228,7 +228,7 @@ impl<H: Host> Shard<H> {
             self.counters.delivered += 1;
             place.trace.add(now, event.from, bytes);
             let from = self.packets.ends(event.slot).from;
-            if let Some(capture) = capture::of(&mut self.capture, to) {
+            if let (Some(own), Some(capture)) = (own, capture::of(&mut self.capture, to)) {
                 capture.datagram(now, from.into(), own.into(), bytes);
             }
             place.host.handle_datagram(place.local(now), from.into(), bytes);
