@@ -7,6 +7,7 @@
 use wire::rng::Rng;
 
 use crate::ConnId;
+use crate::policy::{ChokeRound, ChokeRule};
 
 /// A peer as the choker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +16,15 @@ pub struct Contender {
     pub conn: ConnId,
     /// Whether it wants anything of ours.
     pub interested: bool,
-    /// Bytes per second that count: received from it, or sent to it by a seed.
-    pub rate: u64,
+    /// Bytes per second that came from it over the last 10 s.
+    pub down_rate: u64,
+    /// Bytes per second that went to it over the last 10 s.
+    pub up_rate: u64,
     /// Connected within the last round or two.
     pub newcomer: bool,
 }
 
-/// Remembers the optimistic unchoke between rounds.
+/// The rule that ships. It remembers the optimistic unchoke between rounds.
 pub struct Choker {
     slots: usize,
     optimistic_rounds: u32,
@@ -35,11 +38,14 @@ impl Choker {
     pub fn new(slots: usize, optimistic_rounds: u32) -> Choker {
         Choker { slots, optimistic_rounds, optimistic: None, rounds_left: 0, unchoked: Vec::new() }
     }
+}
 
-    /// A round: decides anew. Ties go to who connected first.
-    pub fn round(&mut self, contenders: &[Contender], rng: &mut Rng) -> &[ConnId] {
-        let mut ranked: Vec<&Contender> = contenders.iter().filter(|c| c.interested).collect();
-        ranked.sort_by_key(|c| (std::cmp::Reverse(c.rate), c.conn));
+impl ChokeRule for Choker {
+    /// Decides anew. Ties go to who connected first.
+    fn round(&mut self, round: ChokeRound<'_>, rng: &mut Rng, unchoked: &mut Vec<ConnId>) {
+        let rate = |c: &Contender| if round.complete { c.up_rate } else { c.down_rate };
+        let mut ranked: Vec<_> = round.contenders.iter().filter(|c| c.interested).collect();
+        ranked.sort_by_key(|c| (std::cmp::Reverse(rate(c)), c.conn));
         let split = self.slots.min(ranked.len());
         let (regular, rest) = ranked.split_at(split);
         self.unchoked = regular.iter().map(|c| c.conn).collect();
@@ -50,11 +56,11 @@ impl Choker {
             self.rounds_left = self.optimistic_rounds;
         }
         self.unchoked.extend(self.optimistic);
-        &self.unchoked
+        unchoked.extend_from_slice(&self.unchoked);
     }
 
-    /// A peer became interested between rounds: true if a slot is free, and it has it now.
-    pub fn admit(&mut self, conn: ConnId) -> bool {
+    /// True if a slot is free, and it has it now.
+    fn admit(&mut self, conn: ConnId) -> bool {
         if self.unchoked.contains(&conn) {
             return true;
         }
@@ -65,8 +71,8 @@ impl Choker {
         free
     }
 
-    /// A peer is gone or no longer interested; its slot is free.
-    pub fn leave(&mut self, conn: ConnId) {
+    /// Its slot is free.
+    fn leave(&mut self, conn: ConnId) {
         self.unchoked.retain(|c| *c != conn);
         if self.optimistic == Some(conn) {
             self.optimistic = None;
@@ -93,6 +99,12 @@ fn draw(rest: &[&Contender], rng: &mut Rng) -> Option<ConnId> {
 mod tests {
     use super::*;
 
+    fn round(choker: &mut Choker, contenders: &[Contender], rng: &mut Rng) -> Vec<ConnId> {
+        let mut unchoked = Vec::new();
+        choker.round(ChokeRound { complete: false, contenders }, rng, &mut unchoked);
+        unchoked
+    }
+
     fn peers(rates: &[u64]) -> Vec<Contender> {
         rates
             .iter()
@@ -100,7 +112,8 @@ mod tests {
             .map(|(i, &rate)| Contender {
                 conn: ConnId::new(i as u64),
                 interested: true,
-                rate,
+                down_rate: rate,
+                up_rate: 0,
                 newcomer: false,
             })
             .collect()
@@ -111,16 +124,16 @@ mod tests {
         let mut choker = Choker::new(4, 3);
         let mut rng = Rng::new(&[1; 32]);
         let contenders = peers(&[5, 50, 10, 40, 30, 20, 0, 0]);
-        let unchoked = choker.round(&contenders, &mut rng).to_vec();
+        let unchoked = round(&mut choker, &contenders, &mut rng);
         let best: Vec<ConnId> = [1, 3, 4, 5].map(ConnId::new).to_vec();
         assert_eq!(unchoked[..4], best[..]);
         assert_eq!(unchoked.len(), 5);
         let optimistic = unchoked[4];
         for _ in 0..2 {
-            assert_eq!(choker.round(&contenders, &mut rng)[4], optimistic);
+            assert_eq!(round(&mut choker, &contenders, &mut rng)[4], optimistic);
         }
         let drawn: std::collections::BTreeSet<_> =
-            (0..60).map(|_| choker.round(&contenders, &mut rng)[4]).collect();
+            (0..60).map(|_| round(&mut choker, &contenders, &mut rng)[4]).collect();
         assert_eq!(drawn.len(), 4, "all of the rest have their turn");
     }
 
@@ -129,7 +142,7 @@ mod tests {
         let mut choker = Choker::new(4, 3);
         let mut contenders = peers(&[5, 6]);
         contenders[1].interested = false;
-        assert_eq!(choker.round(&contenders, &mut Rng::new(&[1; 32])), [ConnId::new(0)]);
+        assert_eq!(round(&mut choker, &contenders, &mut Rng::new(&[1; 32])), [ConnId::new(0)]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Every number of the engine, with its unit, its default and where it comes from.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::policy::{Policies, Shipped};
 
 /// The engine's numbers. All have defaults; most users change none.
 #[derive(Clone, Debug)]
@@ -133,6 +136,8 @@ pub struct Config {
     /// Messages with nothing to them (bad requests, unasked blocks) after which a peer is dropped.
     /// transmission: 5 strikes for bad pieces; requests may race, so more.
     pub faults_max: u32,
+    /// Who is unchoked and which piece is begun. Default: [`crate::Shipped`].
+    pub policies: Arc<dyn Policies>,
 }
 
 impl Default for Config {
@@ -187,6 +192,7 @@ impl Default for Config {
             peers_wanted: 20,
             output_bytes_max: 1 << 20,
             faults_max: 20,
+            policies: Arc::new(Shipped),
         }
     }
 }

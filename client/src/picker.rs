@@ -102,18 +102,31 @@ impl Picker {
         self.pooled_count(piece).is_some()
     }
 
-    /// Takes the rarest piece that `has` names out of the pool.
-    pub fn take_rarest(&mut self, has: &Bitfield) -> Option<u32> {
-        let piece = self.order.iter().copied().find(|&piece| has.get(piece))?;
-        self.take(piece);
-        Some(piece)
+    /// The pool, rarest first.
+    pub fn free(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().copied()
     }
 
-    /// Takes a random piece that `has` names out of the pool.
-    pub fn take_random(&mut self, has: &Bitfield) -> Option<u32> {
+    /// Peers that have `piece`.
+    pub fn copies(&self, piece: u32) -> u32 {
+        self.seeds + self.counts.get(piece as usize).copied().unwrap_or(0)
+    }
+
+    /// The rarest piece in the pool that `has` names.
+    pub fn rarest(&self, has: &Bitfield) -> Option<u32> {
+        self.free().find(|&piece| has.get(piece))
+    }
+
+    /// A random piece in the pool that `has` names.
+    pub fn random(&mut self, has: &Bitfield) -> Option<u32> {
         let start = self.rng.index(self.order.len());
         let (head, tail) = self.order.split_at(start);
-        let piece = tail.iter().chain(head).copied().find(|&piece| has.get(piece))?;
+        tail.iter().chain(head).copied().find(|&piece| has.get(piece))
+    }
+
+    /// Takes the rarest piece that `has` names out of the pool.
+    pub fn take_rarest(&mut self, has: &Bitfield) -> Option<u32> {
+        let piece = self.rarest(has)?;
         self.take(piece);
         Some(piece)
     }
@@ -292,7 +305,8 @@ mod tests {
                 3 => picker.take(rng.below(40)),
                 4 => picker.put_back(rng.below(40)),
                 _ => {
-                    picker.take_random(&Bitfield::full(40));
+                    let piece = picker.random(&Bitfield::full(40));
+                    piece.into_iter().for_each(|piece| picker.take(piece));
                 }
             }
             check(&picker);

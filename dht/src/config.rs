@@ -8,6 +8,7 @@ use std::time::Duration;
 use wire::NodeId;
 
 use crate::keyed::Pace;
+use crate::lookup_policy::LookupPolicy;
 use crate::quota::Costs;
 
 /// How a node behaves. `Config::new(sockets)` gives the defaults.
@@ -366,11 +367,22 @@ pub(crate) struct Common {
     pub(crate) queries: Pace,
     pub(crate) query_bytes: Pace,
     pub(crate) flows: Pace,
+    /// How lookups go on, if not as by the rule that ships.
+    pub(crate) lookups: Option<Arc<dyn LookupPolicy>>,
 }
 
 impl SharedConfig {
     /// What is shared of `config`: all but its sockets, id and external address.
     pub fn new(config: Config) -> SharedConfig {
+        SharedConfig::made(config, None)
+    }
+
+    /// ... and lookups go on as `policy` says.
+    pub fn with_lookups(config: Config, policy: Arc<dyn LookupPolicy>) -> SharedConfig {
+        SharedConfig::made(config, Some(policy))
+    }
+
+    fn made(config: Config, lookups: Option<Arc<dyn LookupPolicy>>) -> SharedConfig {
         let half = match config.answer_bytes_per_sec {
             u32::MAX => u32::MAX,
             rate => rate / 2,
@@ -382,6 +394,7 @@ impl SharedConfig {
             queries: Pace::new(config.queries_per_sec, config.query_burst_ms),
             query_bytes: Pace::new(config.query_bytes_per_sec, config.query_burst_ms),
             flows: Pace::new(config.flows_per_sec, config.query_burst_ms),
+            lookups,
             config: Config { sockets: Vec::new(), id: None, external_ip: None, ..config },
         }))
     }

@@ -21,6 +21,7 @@ use crate::NodeInfo;
 pub use crate::candidates::Key;
 use crate::candidates::{Candidate, Candidates, Pending, State};
 use crate::estimate::part_of_space;
+use crate::lookup_policy::{Choice, LookupPolicy, LookupView};
 
 /// The numbers of a lookup.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +161,17 @@ impl Lookup {
     /// What to do now. A query that is asked now is late and over by `patience`; a `patient` lookup
     /// waits on even then.
     pub fn next(&mut self, now: Time, patience: Patience, patient: bool) -> Step {
+        self.next_by(None, now, patience, patient)
+    }
+
+    /// ... as `policy` says on the first path, if there is one.
+    pub(crate) fn next_by(
+        &mut self,
+        policy: Option<&dyn LookupPolicy>,
+        now: Time,
+        patience: Patience,
+        patient: bool,
+    ) -> Step {
         let pending = self.candidates.pending(now);
         if self.extended {
             return self.next_extra(now, patience, &pending);
@@ -168,7 +180,10 @@ impl Lookup {
             // Whoever has enough networks could name a nearer node without end.
             return pending.next.map_or(Step::Done, |next| Step::Wait(Some(next)));
         }
-        let step = self.next_of_first(now, patience, patient, &pending);
+        let step = match policy {
+            None => self.next_of_first(now, patience, patient, &pending),
+            Some(policy) => self.next_of_policy(policy, now, patience, patient, &pending),
+        };
         if !self.candidates.split || matches!(step, Step::Ask { .. }) {
             return step;
         }
@@ -176,7 +191,7 @@ impl Lookup {
             (Some(beside), _) => beside,
             (None, Step::Done) => {
                 self.candidates.unite();
-                self.next(now, patience, patient)
+                self.next_by(policy, now, patience, patient)
             }
             (None, step) => step,
         }
@@ -231,6 +246,35 @@ impl Lookup {
             // Those that were asked beyond the k closest may know better.
             None if in_time > 0 && self.more_asked > 0 => Step::Wait(next),
             None => Step::Done,
+        }
+    }
+
+    /// What a policy does on the first path, or on the only one. It can ask nobody twice, and wait for
+    /// nobody.
+    fn next_of_policy(
+        &mut self,
+        policy: &dyn LookupPolicy,
+        now: Time,
+        patience: Patience,
+        patient: bool,
+        pending: &Pending,
+    ) -> Step {
+        let Lookup { target, rules, candidates, .. } = &*self;
+        let so_far = (self.asked, self.answered, self.converged);
+        let view = LookupView::new(candidates, target, rules, patient, so_far);
+        match policy.next(&view) {
+            Choice::Ask(key) => {
+                let new = |c: &&mut Candidate| c.key == key && c.state == State::New;
+                match self.candidates.list.iter_mut().find(new) {
+                    Some(candidate) => {
+                        self.asked += 1;
+                        candidate.ask(&self.target, now, patience)
+                    }
+                    None => Step::Done,
+                }
+            }
+            Choice::Wait if self.is_asking() => Step::Wait(pending.next),
+            Choice::Wait | Choice::Done => Step::Done,
         }
     }
 

@@ -365,7 +365,8 @@ impl Node {
             return false;
         }
         loop {
-            match lookup.next(self.now, patience, !answered) {
+            let policy = self.config.common().lookups.as_deref();
+            match lookup.next_by(policy, self.now, patience, !answered) {
                 Step::Wait(_) => return false,
                 Step::Done => return true,
                 Step::Ask { key, id: expected, addr } => {

@@ -111,6 +111,17 @@ impl Content {
         out
     }
 
+    /// Appends bytes that stand for it: zeros for zeros, and others for each place of each stream.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for run in self.runs() {
+            let byte = |at: u64| match run.tag {
+                Run::ZEROS => 0,
+                tag => (mix(tag ^ mix(at / 8)) >> (8 * (at % 8))) as u8,
+            };
+            out.extend((run.offset..run.offset + run.len).map(byte));
+        }
+    }
+
     /// Appends bytes that tell it from any other.
     pub(crate) fn fingerprint(&self, out: &mut Vec<u8>) {
         for run in self.runs() {
@@ -121,6 +132,14 @@ impl Content {
             out.extend_from_slice(&bytes);
         }
     }
+}
+
+/// One round of SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 impl FromIterator<Run> for Content {

@@ -82,17 +82,31 @@ pub struct DhtHost {
 impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
-        DhtHost::with(addr, Some(addr.ip()), seed, now)
+        DhtHost::sharing(&CONFIG, addr, Some(addr.ip()), seed, now)
     }
 
     /// A node at `addr` behind an address translator, which has to learn its address outside.
     pub fn inside(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
-        DhtHost::with(addr, None, seed, now)
+        DhtHost::sharing(&CONFIG, addr, None, seed, now)
     }
 
-    fn with(addr: SocketAddr, outside: Option<IpAddr>, seed: &Seed, now: Time) -> DhtHost {
+    /// The default numbers: those of a node that ships, with smaller tables
+    /// ([`Config::among_thousands`]).
+    pub fn shipped() -> SharedConfig {
+        CONFIG.clone()
+    }
+
+    /// A node with the numbers and the policy of `config`; `outside` is its address outside if it knows
+    /// it.
+    pub fn sharing(
+        config: &SharedConfig,
+        addr: SocketAddr,
+        outside: Option<IpAddr>,
+        seed: &Seed,
+        now: Time,
+    ) -> DhtHost {
         DhtHost {
-            node: Node::sharing(&CONFIG, vec![addr], outside, seed, now),
+            node: Node::sharing(config, vec![addr], outside, seed, now),
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,

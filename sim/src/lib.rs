@@ -5,6 +5,7 @@
 //! alone, and keeps a fingerprint of all that happened.
 
 mod addresses;
+mod capture;
 mod churn;
 mod content;
 mod dht_host;
@@ -25,6 +26,7 @@ mod nat;
 mod nat_config;
 mod oracle;
 mod packets;
+mod pcap;
 mod peer_host;
 mod queue;
 pub mod results;
@@ -39,6 +41,7 @@ mod watch;
 mod world;
 
 pub use addresses::AddressPlan;
+pub use capture::Capture;
 pub use churn::{Arrivals, Churn, DayCurve, Weibull};
 pub use content::{Content, ContentHasher, Run};
 pub use dht_host::{DhtCommand, DhtHost, GetOutcome, LookupOutcome};

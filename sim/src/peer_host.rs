@@ -1,7 +1,7 @@
 //! A host that runs what `trackerless` runs: a session of one torrent, a DHT node and a disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use client::candidates::Source;
@@ -20,6 +20,7 @@ use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
 
 use crate::content::Content;
+use crate::dht_host::DhtHost;
 use crate::disk::{Cut, Disk, DiskConfig, Done, Jobs};
 use crate::host::Host;
 use crate::last::Last;
@@ -66,6 +67,8 @@ pub struct PeerHost {
     node: Node,
     session: Session<Content>,
     addr: SocketAddr,
+    /// Its address outside, if nobody has to tell it.
+    outside: Option<IpAddr>,
     disk: Disk,
     jobs: Jobs,
     /// Blocks that are read to be sent, by when they are there.
@@ -89,19 +92,31 @@ pub struct PeerHost {
 impl PeerHost {
     /// A peer at `addr` with the default numbers.
     pub fn new(addr: SocketAddr, seed: &Seed, config: Config) -> PeerHost {
-        PeerHost::started(Time::ZERO, addr, seed, config)
+        PeerHost::started(Time::ZERO, addr, Some(addr.ip()), seed, config)
     }
 
-    fn started(now: Time, addr: SocketAddr, seed: &Seed, config: Config) -> PeerHost {
-        let dht = dht::Config { external_ip: Some(addr.ip()), ..dht::Config::new(vec![addr]) };
-        let dht = dht.among_thousands();
+    /// A peer at `addr` behind an address translator: its node has to learn from others what its address
+    /// outside is, and takes an id that fits it then (BEP 42).
+    pub fn inside(addr: SocketAddr, seed: &Seed, config: Config) -> PeerHost {
+        PeerHost::started(Time::ZERO, addr, None, seed, config)
+    }
+
+    fn started(
+        now: Time,
+        addr: SocketAddr,
+        outside: Option<IpAddr>,
+        seed: &Seed,
+        config: Config,
+    ) -> PeerHost {
+        let (dht, dht_seed) = (DhtHost::shipped(), child_seed(seed, "dht", 0));
         let peer_id = Rng::new(&child_seed(seed, "peer id", 0)).bytes();
         let (listen_port, dht_port) = (Some(addr.port()), Some(addr.port()));
         let us = Identity { peer_id, listen_port, dht_port };
         PeerHost {
-            node: Node::new(dht, &child_seed(seed, "dht", 0), now),
+            node: Node::sharing(&dht, vec![addr], outside, &dht_seed, now),
             session: Session::new(config, us, child_seed(seed, "session", 0)),
             addr,
+            outside,
             disk: Disk::new(),
             jobs: Jobs::new(DiskConfig::default(), seed),
             reading: BTreeMap::new(),
@@ -194,7 +209,7 @@ impl PeerHost {
             first_conn: self.first_conn + (1 << 32),
             oracle,
             milestones: Milestones { started: self.milestones.started, ..Milestones::default() },
-            ..PeerHost::started(self.now, self.addr, seed, config)
+            ..PeerHost::started(self.now, self.addr, self.outside, seed, config)
         }
     }
 
@@ -247,16 +262,16 @@ impl PeerHost {
     fn on_action(&mut self, now: Time, action: Action<Content>) {
         match action {
             Action::Dial(conn, addr) => {
-                let conn = self.outside(conn);
+                let conn = self.stream_conn(conn);
                 self.stream.push_back(StreamAction::Dial(conn, addr));
             }
             Action::Close(conn, _) => {
                 self.forget(conn);
-                let conn = self.outside(conn);
+                let conn = self.stream_conn(conn);
                 self.stream.push_back(StreamAction::Close(conn));
             }
             Action::Flush(conn) => {
-                let conn = self.outside(conn);
+                let conn = self.stream_conn(conn);
                 self.stream.push_back(StreamAction::Flush(conn));
             }
             Action::Disk(job, op) if self.jobs.config().is_instant() => self.execute(now, job, op),
@@ -287,12 +302,12 @@ impl PeerHost {
     }
 
     /// What streams call a connection of the session.
-    fn outside(&self, conn: ConnId) -> ConnId {
+    fn stream_conn(&self, conn: ConnId) -> ConnId {
         ConnId::new(self.first_conn + conn.number())
     }
 
     /// What the session calls a stream's connection; none of one from before its start.
-    fn inside(&self, conn: ConnId) -> Option<ConnId> {
+    fn session_conn(&self, conn: ConnId) -> Option<ConnId> {
         conn.number().checked_sub(self.first_conn).map(ConnId::new)
     }
 
@@ -459,7 +474,7 @@ impl Host for PeerHost {
         self.session.handle_timeout(now);
         while let Some(&(at, conn)) = self.reads_due.first().filter(|(at, _)| *at <= now) {
             self.reads_due.remove(&(at, conn));
-            let conn = self.outside(conn);
+            let conn = self.stream_conn(conn);
             self.stream.push_back(StreamAction::Flush(conn));
         }
         self.settle(now);
@@ -479,11 +494,11 @@ impl Host for PeerHost {
     fn accept(&mut self, now: Time, from: SocketAddr) -> Option<ConnId> {
         let conn = self.session.handle_incoming(now, from)?;
         self.framers.insert(conn, Framer::new());
-        Some(self.outside(conn))
+        Some(self.stream_conn(conn))
     }
 
     fn handle_stream(&mut self, now: Time, conn: ConnId, event: StreamEvent) {
-        let Some(conn) = self.inside(conn) else { return };
+        let Some(conn) = self.session_conn(conn) else { return };
         match event {
             StreamEvent::Connected => {
                 self.framers.insert(conn, Framer::new());
@@ -492,7 +507,7 @@ impl Host for PeerHost {
             StreamEvent::Chunk(chunk) => {
                 if self.on_chunk(now, conn, chunk).is_err() {
                     self.forget(conn);
-                    let outside = self.outside(conn);
+                    let outside = self.stream_conn(conn);
                     self.stream.push_back(StreamAction::Close(outside));
                     let why = Close::Fault("its stream cannot be read on");
                     self.session.handle_closed(now, conn, why);
@@ -511,7 +526,7 @@ impl Host for PeerHost {
     }
 
     fn poll_chunk(&mut self, now: Time, conn: ConnId) -> Option<Chunk> {
-        let conn = self.inside(conn)?;
+        let conn = self.session_conn(conn)?;
         if let Some((at, _)) = self.reading.get(&conn) {
             if *at > now {
                 return None;

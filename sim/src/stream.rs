@@ -27,6 +27,17 @@ impl Chunk {
         }
     }
 
+    /// Appends bytes that stand for it in a capture.
+    pub(crate) fn bytes(&self, out: &mut Vec<u8>) {
+        match self {
+            Chunk::Bytes(bytes) => out.extend_from_slice(bytes),
+            Chunk::Block(block, content) => {
+                out.extend_from_slice(&block.piece_header());
+                content.write(out);
+            }
+        }
+    }
+
     /// Appends bytes that tell it from any other.
     pub(crate) fn fingerprint(&self, out: &mut Vec<u8>) {
         match self {

@@ -109,6 +109,67 @@ fn who_interrupts_it_keeps_the_runs_that_were_done() {
     assert!((1..100_000).contains(&seeds), "{seeds}");
 }
 
+/// Waits until `is_ready`, or the program ends.
+fn wait(child: &mut std::process::Child, mut is_ready: impl FnMut(u32) -> bool) {
+    while !is_ready(child.id()) && child.try_wait().expect("it is a child").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// Whether a process has a handler for SIGINT (proc_pid_status(5), a bit for each signal from 1 on).
+fn catches_interrupts(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|b| b & 2 != 0)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupt_gives_the_results_of_the_runs_that_are_done() {
+    let path = folder("interrupted");
+    let out = path.to_str().unwrap();
+    for args in [&["--out", out][..], &["--json", "--out", out], &["--json"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+        command.args([&SMALL[..], &["--seeds", "100000", "--quiet"], args].concat());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        wait(&mut child, catches_interrupts);
+        let results = path.join("results.json");
+        wait(&mut child, |_| results.exists());
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{args:?}");
+        if args.contains(&"--json") {
+            let results = json(&output);
+            let runs = |setting: &Value| setting["seeds"].as_u64().unwrap();
+            let done: u64 = results["settings"].as_array().unwrap().iter().map(runs).sum();
+            assert_eq!(results["missing"].as_u64().map(|missing| missing + done), Some(100_000));
+        } else {
+            let text = stdout(&output);
+            assert!(text.contains(" incomplete: ") && text.contains(" of 100000 runs"), "{text}");
+            assert!(text.contains("end_p50_ms"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_host_sends_and_receives_goes_into_a_file() {
+    let path = folder("pcap");
+    let (run, replay) = (path.join("run"), path.join("replay"));
+    let output = small(&["--pcap", run.to_str().unwrap(), "--pcap-host", "7"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let args = ["--until", "60", "--host", "7", "--pcap", replay.to_str().unwrap()];
+    let output = sim(&[&["replay"], &SMALL[1..], &args].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = fs::read(run).unwrap();
+    assert!(bytes.len() > 10_000 && bytes == fs::read(replay).unwrap());
+    if Path::new("/dev/full").exists() {
+        let full = small(&["--pcap", "/dev/full"]);
+        assert_eq!(full.status.code(), Some(2));
+        assert!(String::from_utf8(full.stderr).unwrap().contains("/dev/full: "));
+    }
+}
+
 #[test]
 fn a_file_is_a_scenario() {
     let path = folder("file").join("mine.toml");
@@ -157,6 +218,9 @@ fn wrong_usage_is_told_before_anything_runs() {
         (&["run", "dht", "--sweep", "node=1,2"], "did you mean nodes?"),
         (&["run", "dht", "--set", "kind=swarm"], "kind is no option"),
         (&["run", "gone.toml"], "gone.toml: "),
+        (&["run", "dht", "--seeds", "2", "--pcap", "x"], "--pcap is of one run, and these are 2"),
+        (&["run", "dht", "--pcap", "x", "--pcap-host", "1000"], "there is no host 1000; there are"),
+        (&["run", "dht", "--pcap", "no/such/folder"], "no/such/folder: "),
         (&["dht", "--nodes", "1"], "nodes takes a whole number from 2 to 1000000, not 1"),
         (&["dht", "--loss", "1.5"], "links.loss takes a number from 0 to 1, not 1.5"),
         (&["swarm", "--up-mbit", "0"], "access.up_mbit takes a number from 0.001"),

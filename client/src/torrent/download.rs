@@ -14,6 +14,7 @@ use crate::partial::runs;
 use crate::payload::Payload;
 use crate::peer::{Asked, Peer};
 use crate::pieces::Arrival;
+use crate::policy::PiecePool;
 use crate::smart_ban::SmartBan;
 use crate::{Close, Config, ConnId};
 
@@ -389,7 +390,7 @@ fn retry<P: Payload>(
 }
 
 /// The next block to ask of `peer`, and whether another was asked for it already. In this order:
-/// the piece it is at, a begun piece (so that pieces get whole), the rarest new one, and in the
+/// the piece it is at, a begun piece (so that pieces get whole), a new one by the rule, and in the
 /// end game what others owe.
 fn pick<P: Payload>(
     now: Time,
@@ -398,7 +399,7 @@ fn pick<P: Payload>(
     smart_ban: &SmartBan,
     config: &Config,
 ) -> Option<(BlockRef, bool)> {
-    let Content { pieces, picker, .. } = content;
+    let Content { pieces, picker, rule, .. } = content;
     let conn = peer.conn;
     let may = |piece| smart_ban.may_ask(now, piece, conn);
     let may_begin = pieces.begun_blocks() < config.begun_blocks_max;
@@ -426,12 +427,18 @@ fn pick<P: Payload>(
         if !may_begin || peer.nothing_new_at == Some(picker.generation()) {
             return None;
         }
-        let random = pieces.have().count() < config.random_first_pieces;
-        let new =
-            if random { picker.take_random(peer.has()) } else { picker.take_rarest(peer.has()) };
+        let mut pool = PiecePool::new(peer.has(), pieces.have(), picker);
+        let new = rule.pick(&mut pool).filter(|&piece| pool.is_free(piece));
         match new {
-            Some(piece) => pieces.begin(piece),
-            None => peer.nothing_new_at = Some(picker.generation()),
+            Some(piece) => {
+                picker.take(piece);
+                pieces.begin(piece);
+            }
+            // Else there is something that the rule does not want now.
+            None if picker.rarest(peer.has()).is_none() => {
+                peer.nothing_new_at = Some(picker.generation());
+            }
+            None => {}
         }
         new
     });

@@ -25,7 +25,6 @@ use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
 
 use crate::candidates::{Candidates, Source};
-use crate::choker::Choker;
 use crate::close::Close;
 use crate::discovery::{Asked, Discovery, Swarm};
 use crate::disk::HashWork;
@@ -36,6 +35,7 @@ use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::picker::Picker;
 use crate::pieces::Pieces;
+use crate::policy::{ChokeRule, PieceRule};
 use crate::smart_ban::SmartBan;
 use crate::stats::TorrentStats;
 use crate::storage::{BlockBytes, Storage, StorageEvent};
@@ -150,6 +150,7 @@ struct Content<P: Payload> {
     info: Arc<Info>,
     pieces: Pieces<P>,
     picker: Picker,
+    rule: Box<dyn PieceRule>,
     storage: Storage<P>,
     /// The disk has told what it has.
     started: bool,
@@ -203,7 +204,7 @@ pub struct Torrent<P: Payload> {
     /// When somebody may be dialled for the place of an idle peer.
     next_turnover: Time,
     candidates: Candidates,
-    choker: Choker,
+    choker: Box<dyn ChokeRule>,
     smart_ban: SmartBan,
     autopsies: BTreeMap<u32, Autopsy<P>>,
     jobs: BTreeMap<Ticket, Job>,
@@ -275,7 +276,7 @@ impl<P: Payload> Torrent<P> {
             dials: 0,
             next_turnover: now,
             candidates: Candidates::new(&config, Rng::new(&child_seed(&seed, "candidates", 0))),
-            choker: Choker::new(config.unchoke_slots, config.optimistic_rounds),
+            choker: config.policies.choke_rule(&config),
             smart_ban: SmartBan::new(),
             autopsies: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -318,7 +319,9 @@ impl<P: Payload> Torrent<P> {
         storage.wanted().zeros().for_each(|piece| left_out.set(piece));
         let picker = Picker::new(geometry.piece_count(), &left_out, rng);
         let pieces = Pieces::new(geometry, none);
-        let content = Content { info, pieces, picker, storage, started: false, complete: false };
+        let rule = self.config.policies.piece_rule(&self.config);
+        let (started, complete) = (false, false);
+        let content = Content { info, pieces, picker, rule, storage, started, complete };
         self.content = Some(Box::new(content));
         self.metadata.give_back();
         let misfits: Vec<(ConnId, Close)> = self

@@ -7,11 +7,12 @@ use super::{Output, Torrent};
 use crate::ConnId;
 use crate::choker::Contender;
 use crate::payload::Payload;
+use crate::policy::ChokeRound;
 
 impl<P: Payload> Torrent<P> {
-    /// Decides who may ask (BEP 3): while we leech by what they send, as a seed by what they take.
+    /// Has the rule decide who may ask (BEP 3).
     pub(super) fn choke_round(&mut self, now: Time) {
-        let seed = self.is_complete();
+        let complete = self.is_complete();
         let newcomer = self.config.choke_round * 2;
         let contenders: Vec<Contender> = self
             .peers
@@ -19,11 +20,14 @@ impl<P: Payload> Torrent<P> {
             .map(|peer| Contender {
                 conn: peer.conn,
                 interested: peer.interested,
-                rate: if seed { peer.up_rate(now) } else { peer.down_rate(now) },
+                down_rate: peer.down_rate(now),
+                up_rate: peer.up_rate(now),
                 newcomer: now.since(peer.since) < newcomer,
             })
             .collect();
-        let unchoked = self.choker.round(&contenders, &mut self.rng);
+        let mut unchoked = Vec::new();
+        let round = ChokeRound { complete, contenders: &contenders };
+        self.choker.round(round, &mut self.rng, &mut unchoked);
         for peer in self.peers.values_mut() {
             if unchoked.contains(&peer.conn) {
                 peer.unchoke();

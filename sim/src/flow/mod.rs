@@ -38,8 +38,8 @@ pub use bounds::{Bounds, Presence};
 pub use config::{Arrivals, Class, FlowScenario, Leaving};
 pub use draw::Draw;
 pub use policy::{
-    ChokePolicy, Me, Neighbour, NoChoke, PiecePolicy, PieceView, RandomChoke, RandomPiece,
-    RarestFirst, Sequential, Shipped, TitForTat,
+    ChokePolicy, Me, Neighbour, NoChoke, OfClient, PiecePolicy, PieceView, RandomChoke,
+    RandomPiece, RarestFirst, Sequential, Shipped, TitForTat,
 };
 pub use report::FlowReport;
 

@@ -1,6 +1,6 @@
 //! What a researcher may replace: which piece is asked for, and who is unchoked.
 
-use client::{Choker, Config, ConnId, Contender};
+use client::{ChokeRound, ChokeRule, Choker, Config, ConnId, Contender};
 use wire::rng::Rng;
 
 use super::bits::{self, Counts};
@@ -167,13 +167,16 @@ impl<C: ChokePolicy + ?Sized> ChokePolicy for Box<C> {
     }
 }
 
+/// A rule of the client: what was written for the simulation by blocks runs in this one, too.
+pub struct OfClient<C>(pub C);
+
 /// The rule that ships, run by the shipped [`Choker`] itself.
-pub struct Shipped(Choker);
+pub type Shipped = OfClient<Choker>;
 
 impl Shipped {
     /// With the numbers of `config`.
     pub fn new(config: &Config) -> Shipped {
-        Shipped(Choker::new(config.unchoke_slots, config.optimistic_rounds))
+        OfClient(Choker::new(config.unchoke_slots, config.optimistic_rounds))
     }
 }
 
@@ -183,16 +186,19 @@ impl Default for Shipped {
     }
 }
 
-impl ChokePolicy for Shipped {
+impl<C: ChokeRule> ChokePolicy for OfClient<C> {
     fn round(&mut self, me: Me, all: &[Neighbour], rng: &mut Rng, unchoked: &mut Vec<u32>) {
         let contender = |n: &Neighbour| Contender {
             conn: ConnId::new(n.slot.into()),
             interested: n.interested,
-            rate: if me.complete { n.up_rate } else { n.down_rate },
+            down_rate: n.down_rate,
+            up_rate: n.up_rate,
             newcomer: n.newcomer,
         };
         let contenders: Vec<Contender> = all.iter().map(contender).collect();
-        let chosen = self.0.round(&contenders, rng);
+        let mut chosen = Vec::new();
+        let round = ChokeRound { complete: me.complete, contenders: &contenders };
+        self.0.round(round, rng, &mut chosen);
         unchoked.extend(chosen.iter().map(|conn| conn.number() as u32));
     }
 

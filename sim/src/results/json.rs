@@ -24,6 +24,7 @@ impl Results {
             "swept": self.swept,
             "settings": settings,
             "comparisons": comparisons,
+            "missing": self.missing,
             "repeated": self.repeated,
             "diverged": self.diverged,
             "bootstrap_draws": BOOTSTRAP_DRAWS,

@@ -78,6 +78,8 @@ pub struct Results {
     pub repeated: usize,
     /// Of these, the ones whose trace was another: the program is broken then.
     pub diverged: usize,
+    /// Runs that were to be made and are not there, as after an interruption.
+    pub missing: usize,
 }
 
 impl Results {
@@ -106,7 +108,7 @@ impl Results {
             }
         }
         let settings = settings.into_iter().map(|(values, runs)| Setting::new(values, runs));
-        Results { manifest, swept, settings: settings.collect(), repeated, diverged }
+        Results { manifest, swept, settings: settings.collect(), repeated, diverged, missing: 0 }
     }
 
     /// "nodes=1000, loss=0.1"; the scenario if nothing is swept.

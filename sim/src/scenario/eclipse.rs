@@ -9,6 +9,7 @@ use wire::rng::{Rng, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, NodeId};
 
+use super::Setup;
 use super::options::options;
 use super::parts::LinkOptions;
 use crate::results::{Better, Figure, Outcome, RunCounters};
@@ -122,7 +123,18 @@ impl Host for Actor {
 impl EclipseScenario {
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share of virtual time that has passed.
-    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> EclipseReport {
+    pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> EclipseReport {
+        self.run_with(seed, workers, Setup::default(), progress)
+    }
+
+    /// ... with honest nodes of one's own.
+    pub fn run_with(
+        &self,
+        seed: u64,
+        workers: u32,
+        setup: Setup<'_>,
+        mut progress: impl FnMut(f64),
+    ) -> EclipseReport {
         let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let items = self.make_items(&mut rng);
@@ -130,11 +142,12 @@ impl EclipseScenario {
         let mut world: World<Actor> = World::shared(self.links.config(), &seed, workers);
         let addr = |world: &World<Actor>, n| world.addresses().addr(HostId(n));
         for n in 0..self.nodes {
-            let host =
-                DhtHost::new(addr(&world, n), &child_seed(&seed, "host", n.into()), Time::ZERO);
+            let (addr, config) = (addr(&world, n), (setup.nodes)(HostId(n)));
+            let seed = child_seed(&seed, "host", n.into());
+            let host = DhtHost::sharing(&config, addr, Some(addr.ip()), &seed, Time::ZERO);
             let id = world.add_host(Actor::Node(Box::new(host)));
             if n > 0 {
-                let entry = addr(&world, rng.below(n));
+                let entry = world.addresses().addr(HostId(rng.below(n)));
                 world.command(Time::ZERO + JOIN_EVERY * n, id, DhtCommand::Bootstrap(entry));
             }
         }
@@ -149,6 +162,7 @@ impl EclipseScenario {
         for (id, _) in &ring.nodes {
             world.add_host(Actor::Sybil(Sybil::new(*id, key, ring.clone(), joined)));
         }
+        setup.capture.into_iter().for_each(|capture| world.capture(capture));
         let put_at = joined + SETTLE;
         for (n, item) in (0..).zip(&items) {
             let (writer, reader) = (HostId(rng.below(self.nodes)), HostId(rng.below(self.nodes)));

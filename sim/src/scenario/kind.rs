@@ -1,10 +1,7 @@
 //! The kinds of scenarios.
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
-use super::{DhtReport, DhtScenario, EclipseScenario, SwarmScenario};
-use wire::time::Time;
-
-use crate::HostId;
+use super::{DhtReport, DhtScenario, EclipseScenario, Setup, SwarmScenario};
 use crate::results::Outcome;
 
 /// A scenario with all its options.
@@ -101,18 +98,29 @@ impl Scenario {
         }
     }
 
-    /// Runs it as [`Scenario::run`] does, and says of hosts what there is to say at given times: its report
-    /// has that, and the first that any did and never may. Only of kind `dht`.
-    pub fn replay(&self, seed: u64, looks: &[(Time, HostId)]) -> Option<DhtReport> {
+    /// Runs it as [`Scenario::run_with`] does: its report has what was to be said of hosts, and the first
+    /// that any did and never may. Only of kind `dht`.
+    pub fn replay(&self, seed: u64, setup: Setup<'_>) -> Option<DhtReport> {
         let Scenario::Dht(scenario) = self else { return None };
-        Some(scenario.run_with(seed, 1, looks, |_| {}))
+        Some(scenario.run_with(seed, 1, setup, |_| {}))
     }
 
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share that is done.
     pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> Outcome {
+        self.run_with(seed, workers, Setup::default(), progress)
+    }
+
+    /// ... with what is not among its options.
+    pub fn run_with(
+        &self,
+        seed: u64,
+        workers: u32,
+        setup: Setup<'_>,
+        progress: impl FnMut(f64),
+    ) -> Outcome {
         each!(self, scenario => {
-            let report = scenario.run(seed, workers, progress);
+            let report = scenario.run_with(seed, workers, setup, progress);
             scenario.outcome(&report)
         })
     }

@@ -12,6 +12,7 @@ mod kind;
 pub mod options;
 mod parts;
 mod plan;
+mod setup;
 mod shipped;
 mod swarm;
 mod template;
@@ -28,6 +29,7 @@ pub use parts::{
     Partition, Sleep,
 };
 pub use plan::{Job, Plan};
+pub use setup::Setup;
 pub use shipped::SHIPPED;
 pub use swarm::{
     ArrivalLaw, ArrivalOptions, AwayOptions, SwarmPromise, SwarmReport, SwarmScenario,

@@ -91,7 +91,8 @@ impl Plan {
             let seed = *self.manifest.seeds.get(at % seeds)?;
             Some((values.clone(), Run { seed, outcome: outcome.clone()? }))
         });
-        Results::of(self.manifest.clone(), self.swept.clone(), done)
+        let missing = self.settings.len() * seeds - outcomes.iter().flatten().count();
+        Results { missing, ..Results::of(self.manifest.clone(), self.swept.clone(), done) }
     }
 
     /// The scenario's name.
@@ -136,6 +137,7 @@ mod tests {
         let mut outcomes = vec![None; 8];
         (outcomes[7], outcomes[2]) = (Some(outcome.clone()), Some(outcome));
         let results = plan.results(&outcomes);
+        assert_eq!(results.missing, 6);
         assert_eq!(results.swept, ["nodes", "links.loss"]);
         let settings: Vec<_> =
             results.settings.iter().map(|s| (s.values.join(" "), s.runs[0].seed)).collect();

@@ -8,6 +8,7 @@ use wire::time::Time;
 use super::FIRST_HOST;
 use super::net::{Net, inside_addr, inside_index};
 use super::shard::{Load, Shard};
+use crate::capture;
 use crate::host::{Host, HostId};
 use crate::nat::Protocol;
 use crate::packets::Ends;
@@ -36,6 +37,7 @@ impl<H: Host> Shard<H> {
                 self.counters.too_long += 1;
                 false
             } else if let SocketAddr::V4(to) = to {
+                self.capture_sent(net, id, to, slot);
                 self.send(net, id, to, slot)
             } else {
                 self.counters.unroutable += 1;
@@ -44,6 +46,16 @@ impl<H: Host> Shard<H> {
             if !is_sent {
                 self.packets.release(slot);
             }
+        }
+    }
+
+    fn capture_sent(&mut self, net: &Net, id: HostId, to: SocketAddrV4, slot: u32) {
+        if self.capture.is_none() {
+            return;
+        }
+        let own = self.own_addr(net, id);
+        if let Some(capture) = capture::of(&mut self.capture, id) {
+            capture.datagram(self.now, own.into(), to.into(), self.packets.bytes(slot));
         }
     }
 
@@ -208,6 +220,7 @@ impl<H: Host> Shard<H> {
     pub(super) fn on_datagram(&mut self, net: &Net, event: Event) -> Option<HostId> {
         let to = self.arrive(net, event)?;
         let now = event.at;
+        let own = self.capture.is_some().then(|| self.own_addr(net, to));
         let place = &mut self.places[net.place_of(to)];
         let is_there = place.is_on(now);
         if is_there {
@@ -215,6 +228,9 @@ impl<H: Host> Shard<H> {
             self.counters.delivered += 1;
             place.trace.add(now, event.from, bytes);
             let from = self.packets.ends(event.slot).from;
+            if let (Some(own), Some(capture)) = (own, capture::of(&mut self.capture, to)) {
+                capture.datagram(now, from.into(), own.into(), bytes);
+            }
             place.host.handle_datagram(place.local(now), from.into(), bytes);
         } else {
             self.counters.unroutable += 1;

@@ -17,6 +17,7 @@ use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
 
 use crate::addresses::AddressPlan;
+use crate::capture::{self, Capture};
 use crate::edge::Access;
 use crate::host::{Host, HostId};
 use crate::link::{LinkConfig, Links};
@@ -259,6 +260,7 @@ impl<H: Host> World<H> {
     pub fn restart_host(&mut self, id: HostId, host: H) {
         let shard = &mut self.shards[self.net.shard_of(id)];
         shard.place(&self.net, id).restart(host);
+        capture::of(&mut shard.capture, id).into_iter().for_each(Capture::restarted);
         shard.arm(&self.net, id);
     }
 
@@ -333,6 +335,15 @@ impl<H: Host> World<H> {
     /// At `at` a host is described; who looks changes nothing. See [`World::descriptions`].
     pub fn describe_at(&mut self, at: Time, id: HostId) {
         self.order(at, id, Order::Describe);
+    }
+
+    /// From now on what a host sends and receives goes into `capture`, in place of an earlier one at a host
+    /// of the same worker; who looks changes nothing. Nothing does of a host that is not there.
+    pub fn capture(&mut self, capture: Capture) {
+        let id = capture.host();
+        if (id.0 as usize) < self.len() {
+            self.shards[self.net.shard_of(id)].capture = Some(Box::new(capture));
+        }
     }
 
     /// What was said of hosts so far, in the order of time.

@@ -3,14 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint::black_box;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use wire::time::Time;
 
 use super::home::Home;
-use super::net::Net;
+use super::net::{Net, inside_addr};
 use super::streams::STREAM;
 use super::{COMMAND, Counters, Order, TIMER, Violation};
+use crate::capture::Capture;
 use crate::edge::{Access, Edge, Lines};
 use crate::host::{Host, HostId};
 use crate::packets::{Ends, Packets};
@@ -135,6 +137,8 @@ pub(super) struct Shard<H: Host> {
     /// The first that a host did and never may.
     pub(super) violation: Option<Violation>,
     pub(super) descriptions: Vec<(Time, HostId, String)>,
+    /// Of one of its hosts.
+    pub(super) capture: Option<Box<Capture>>,
 }
 
 impl<H: Host> Shard<H> {
@@ -158,11 +162,20 @@ impl<H: Host> Shard<H> {
             scratch: Vec::new(),
             violation: None,
             descriptions: Vec::new(),
+            capture: None,
         }
     }
 
     pub(super) fn place(&mut self, net: &Net, id: HostId) -> &mut Place<H> {
         &mut self.places[net.place_of(id)]
+    }
+
+    /// The address that a host has itself.
+    pub(super) fn own_addr(&self, net: &Net, id: HostId) -> SocketAddrV4 {
+        match self.places[net.place_of(id)].home {
+            Some(home) => inside_addr(self.homes[home as usize].index_of(id)),
+            None => net.plan.addr_v4(id),
+        }
     }
 
     /// A host and its line.

@@ -10,6 +10,7 @@ use super::FIRST_HOST;
 use super::datagrams::INSIDE;
 use super::net::{Net, inside_addr, inside_index};
 use super::shard::{Load, Shard};
+use crate::capture;
 use crate::host::{Host, HostId};
 use crate::line::SEGMENT;
 use crate::nat::Protocol;
@@ -68,6 +69,9 @@ impl<H: Host> Shard<H> {
             let sent = edge.send(now, lines, conn, len);
             self.counters.chunks += 1;
             self.counters.chunk_bytes += len;
+            if let Some(capture) = capture::of(&mut self.capture, id) {
+                capture.sent(now, conn, &chunk);
+            }
             if is_severed {
                 continue;
             }
@@ -92,6 +96,9 @@ impl<H: Host> Shard<H> {
             StreamAction::Dial(dialer, SocketAddr::V4(to)) => self.dial(net, id, dialer, to),
             StreamAction::Dial(..) => {}
             StreamAction::Close(conn) => {
+                if let Some(capture) = capture::of(&mut self.capture, id) {
+                    capture.closed(now, conn);
+                }
                 let edge = self.place(net, id).edge();
                 let Some(end) = edge.end(conn) else { return };
                 let (peer, to) = (end.peer, end.peer_conn.filter(|_| !end.severed));
@@ -109,6 +116,10 @@ impl<H: Host> Shard<H> {
     /// Dials; where nobody is, or the translator has no room, the dialer waits in vain.
     fn dial(&mut self, net: &Net, id: HostId, dialer: ConnId, to: SocketAddrV4) {
         let home = self.place(net, id).home.map(|home| home as usize);
+        let own = self.own_addr(net, id);
+        if let Some(capture) = capture::of(&mut self.capture, id) {
+            capture.dial(self.now, dialer, capture::dial_from(own, dialer), to);
+        }
         let mut from = net.plan.addr_v4(id);
         let mut peer = net.site_at(to);
         if let Some(home) = home {
@@ -148,6 +159,9 @@ impl<H: Host> Shard<H> {
             Message::Syn { .. } => return None,
             Message::SynAck { to, acceptor } => {
                 if place.edge().connected(to, from, acceptor) {
+                    if let Some(capture) = capture::of(&mut self.capture, id) {
+                        capture.connected(now, to);
+                    }
                     self.give(net, id, from, to, StreamEvent::Connected);
                 } else {
                     // It was given up meanwhile.
@@ -166,11 +180,19 @@ impl<H: Host> Shard<H> {
                 self.post(net, at, id, id, Message::End { to });
                 return None;
             }
-            Message::Ack { to, len } => place.edge().acked(to, len),
+            Message::Ack { to, len } => {
+                place.edge().acked(to, len);
+                if let Some(capture) = capture::of(&mut self.capture, id) {
+                    capture.acked(now, to, len);
+                }
+            }
             Message::Through { to, chunk } => {
                 let end = place.edge().end(to).filter(|end| !end.severed)?;
                 let (peer, peer_conn) = (end.peer, end.peer_conn?);
                 let len = chunk.wire_len();
+                if let Some(capture) = capture::of(&mut self.capture, id) {
+                    capture.received(now, to, &chunk);
+                }
                 self.tell(net, id, peer, Message::Ack { to: peer_conn, len });
                 self.give(net, id, peer, to, StreamEvent::Chunk(chunk));
             }
@@ -178,6 +200,9 @@ impl<H: Host> Shard<H> {
                 let end = place.edge().end(to).filter(|end| !end.severed)?;
                 let peer = end.peer;
                 place.edge().close(to);
+                if let Some(capture) = capture::of(&mut self.capture, id) {
+                    capture.ended(now, to);
+                }
                 self.give(net, id, peer, to, StreamEvent::Closed);
             }
             Message::UplinkFree => place.edge().timer_fired(),
@@ -206,9 +231,14 @@ impl<H: Host> Shard<H> {
         if !place.is_on(now) {
             return None;
         }
-        match place.host.accept(place.local(now), ends.from.into()) {
+        let taken = place.host.accept(place.local(now), ends.from.into());
+        let own = self.own_addr(net, id);
+        if let Some(capture) = capture::of(&mut self.capture, id) {
+            capture.incoming(now, taken, own, capture::dial_from(ends.from, dialer));
+        }
+        match taken {
             Some(acceptor) => {
-                place.edge().open(acceptor, from, Some(dialer));
+                self.place(net, id).edge().open(acceptor, from, Some(dialer));
                 self.tell(net, id, from, Message::SynAck { to: dialer, acceptor });
             }
             None => self.tell(net, id, from, Message::Fin { to: dialer }),

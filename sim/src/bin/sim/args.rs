@@ -35,6 +35,10 @@ Examples:
   sim run swarm --set access.up_mbit=2 --set links.latency=king --seed 7
   sim run swarm-churn --sweep churn.stay_median_s=30,60,120 --seeds 10 --out results
   sim run mine.toml --set partition.0.for_s=300 --json
+  sim run swarm --set peers=10 --pcap leech.pcap --pcap-host 3 && wireshark leech.pcap
+
+A capture has datagrams as they are, and streams as TCP segments that are made for it. It begins at
+1970-01-01 00:00, the start of virtual time.
 
 A file of your own says a kind and as many options as it likes:
   kind = \"dht\"
@@ -44,11 +48,12 @@ A file of your own says a kind and as many options as it likes:
   [links]
   loss = 0.01
 
-With --out the results of all runs that are done are in the folder at any time, so a run that is
-interrupted leaves them there.
+Ctrl-C ends it with the results of the runs that are done, marked as incomplete; a second one ends it at
+once. With --out they are in the folder at any time.
 
 Exit codes:
-  0 all runs held what their scenario promises   2 wrong usage   3 not so";
+  0 all runs held what their scenario promises   2 wrong usage   3 not so
+  130 interrupted: results are of the runs that were done";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -95,6 +100,12 @@ pub struct RunArgs {
     /// Write results.json, tables as CSV and figures as SVG into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write what one host sends and receives into this file, as pcap; of one run alone
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// That host's number; they count from 0
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "pcap")]
+    pub pcap_host: u32,
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
@@ -116,6 +127,10 @@ pub struct Replay {
     /// The node's number. Default, with a violation, that of the node; else the first
     #[arg(long)]
     pub host: Option<u32>,
+    /// Write what that node sends and receives into this file, as pcap, from the start to the end of the
+    /// run
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
 }
 
 const HUNT_EXAMPLES: &str = "\

@@ -5,6 +5,7 @@ mod args;
 mod folder;
 mod hunt;
 mod output;
+mod pcap;
 mod run;
 mod runner;
 mod shorthand;
@@ -19,20 +20,40 @@ use args::{Cli, Command};
 const USAGE: u8 = 2;
 /// Exit code where a run did not hold what its scenario promises.
 const INCOMPLETE: u8 = 3;
+/// Exit code after Ctrl-C, as a shell tells of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// All held what it promises.
+    Held,
+    /// It did not.
+    Broken,
+    /// The user did not wait for all of it.
+    Interrupted,
+}
+
+impl From<bool> for End {
+    fn from(held: bool) -> End {
+        if held { End::Held } else { End::Broken }
+    }
+}
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
-        Command::List(args) => run::list(&args),
-        Command::Explain(args) => run::explain(&args),
-        Command::Hunt(args) => hunt::hunt(&args),
-        Command::Replay(args) => run::replay(&args),
-        Command::Dht(args) => shorthand::dht(&args),
-        Command::Swarm(args) => shorthand::swarm(&args),
+        Command::List(args) => run::list(&args).map(End::from),
+        Command::Explain(args) => run::explain(&args).map(End::from),
+        Command::Hunt(args) => hunt::hunt(&args).map(End::from),
+        Command::Replay(args) => run::replay(&args).map(End::from),
+        Command::Dht(args) => shorthand::dht(&args).map(End::from),
+        Command::Swarm(args) => shorthand::swarm(&args).map(End::from),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(INCOMPLETE),
+        Ok(End::Held) => ExitCode::SUCCESS,
+        Ok(End::Broken) => ExitCode::from(INCOMPLETE),
+        Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(why) => {
             eprintln!("sim: {why}");
             ExitCode::from(USAGE)

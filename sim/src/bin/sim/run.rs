@@ -1,18 +1,24 @@
 //! `sim run`, `sim list` and `sim explain`.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sim::HostId;
+use signal_hook::consts::SIGINT;
 use sim::results::{Machine, Results};
-use sim::scenario::{self, Plan, SHIPPED, Template};
+use sim::scenario::{self, Plan, SHIPPED, Setup, Template};
+use sim::{Capture, HostId};
 use wire::time::Time;
 
+use crate::End;
 use crate::args::{Explain, List, Replay, RunArgs};
 use crate::folder::Folder;
 use crate::output::{cpu_s, peak_rss_bytes, read_file, say};
+use crate::pcap::Pcap;
 use crate::runner::{self, Threads};
 
 /// Writing results takes at most this share of the time.
@@ -94,7 +100,7 @@ pub fn explain(args: &Explain) -> Result<bool, String> {
     Ok(true)
 }
 
-pub fn run(args: &RunArgs) -> Result<bool, String> {
+pub fn run(args: &RunArgs) -> Result<End, String> {
     let template = template_with(&args.scenario, &args.set)?;
     let sweeps: Vec<(String, Vec<String>)> = args
         .sweep
@@ -107,9 +113,12 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
     let last = last.ok_or("there are not so many seeds")?;
     let plan = Plan::new(&template, &sweeps, (args.seed..=last).collect(), &read_file)
         .map_err(|problem| format!("{}: {problem}", args.scenario))?;
+    let (plan, interrupted) = (Arc::new(plan), interrupts().map_err(|error| error.to_string())?);
     let folder = args.out.as_deref().map(Folder::take).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let threads = Threads::spread(&plan.jobs(), args.workers, cores);
+    let pcap = args.pcap.as_deref().map(|file| pcap(&plan, file, args.pcap_host)).transpose()?;
+    let (pcap, capture) = pcap.unzip();
     let started = Instant::now();
     let machine = |started: Instant| Machine {
         cores: (threads.runs as u32 * threads.each).min(cores),
@@ -118,7 +127,7 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         peak_rss_bytes: peak_rss_bytes(),
     };
     let (mut written, mut cost) = (Instant::now(), Duration::ZERO);
-    let outcomes = runner::make(&plan, threads, args.quiet, |outcomes| {
+    let outcomes = runner::make(&plan, threads, args.quiet, capture, &interrupted, |outcomes| {
         let Some(folder) = &folder else { return };
         if written.elapsed() >= cost * WRITING_SHARE {
             let began = Instant::now();
@@ -132,13 +141,33 @@ pub fn run(args: &RunArgs) -> Result<bool, String> {
         folder.write(&results, &machine)?;
         folder.draw(&results)?;
     }
+    pcap.map(Pcap::end).transpose()?;
     if args.json {
         say!("{}", results.to_json(Some(&machine)).trim_end());
     } else {
         print(&plan, &results, &machine, args.out.as_deref());
     }
     let held = results.runs().all(|(_, run)| run.outcome.verdict.is_ok());
-    Ok(held && results.diverged == 0)
+    let held = held && results.diverged == 0;
+    Ok(if results.missing > 0 { End::Interrupted } else { End::from(held) })
+}
+
+/// Set by the first Ctrl-C; the second ends the program at once.
+fn interrupts() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let code = i32::from(crate::INTERRUPTED);
+    signal_hook::flag::register_conditional_shutdown(SIGINT, code, flag.clone())?;
+    signal_hook::flag::register(SIGINT, flag.clone())?;
+    Ok(flag)
+}
+
+/// The file for a capture of the one run of a plan.
+fn pcap(plan: &Plan, file: &Path, host: u32) -> Result<(Pcap, Capture), String> {
+    let jobs = plan.jobs();
+    let [job] = &jobs[..] else {
+        return Err(format!("--pcap is of one run, and these are {}", jobs.len()));
+    };
+    Pcap::begin(file, host, job.scenario.hosts())
 }
 
 fn print(plan: &Plan, results: &Results, machine: &Machine, out: Option<&Path>) {
@@ -148,9 +177,15 @@ fn print(plan: &Plan, results: &Results, machine: &Machine, out: Option<&Path>) 
         "{}: {}, {} in {:.1} s",
         plan.name(),
         many(results.settings.len(), "setting"),
-        many(runs, "run"),
+        match results.missing {
+            0 => many(runs, "run"),
+            missing => format!("incomplete: {runs} of {}", many(runs + missing, "run")),
+        },
         machine.wall_s
     );
+    if runs == 0 {
+        return;
+    }
     say!("{}", results.table().trim_end());
     if let (1, Some((_, run))) = (runs, results.runs().next()) {
         say!("seed {}, trace {}", run.seed, run.outcome.trace_hash);
@@ -165,12 +200,12 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
     let name = &args.scenario;
     let template = template_with(name, &args.set)?;
     let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
-    let run = |looks: &[(Time, HostId)]| {
+    let run = |looks: Vec<(Time, HostId)>, capture: Option<Capture>| {
         let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
-        scenario.replay(args.seed, looks).ok_or_else(kind)
+        scenario.replay(args.seed, Setup { looks, capture, ..Setup::default() }).ok_or_else(kind)
     };
     let (at, host) = if args.until == "violation" {
-        let violation = run(&[])?.violation;
+        let violation = run(Vec::new(), None)?.violation;
         let none = "no node did what it never may: name a moment with --until SECONDS";
         let violation = violation.ok_or(none)?;
         say!("{violation}");
@@ -181,7 +216,10 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
         (Time::ZERO + secs, HostId(0))
     };
     let host = args.host.map_or(host, HostId);
-    let descriptions = run(&[(at, host)])?.descriptions;
+    let pcap = args.pcap.as_deref().map(|file| Pcap::begin(file, host.0, scenario.hosts()));
+    let (pcap, capture) = pcap.transpose()?.unzip();
+    let descriptions = run(vec![(at, host)], capture)?.descriptions;
+    pcap.map(Pcap::end).transpose()?;
     let nobody = || format!("there is no host {} at {at}; hosts count from 0", host.0);
     let (at, host, text) = descriptions.into_iter().next().ok_or_else(nobody)?;
     say!("host {} at {at}: {text}", host.0);

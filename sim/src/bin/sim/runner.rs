@@ -2,13 +2,16 @@
 
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sim::Capture;
 use sim::results::{Outcome, RunCounters};
-use sim::scenario::{Job, Plan};
+use sim::scenario::{Job, Plan, Setup};
 
 /// Hosts of a world that is large: what a thread gains is then more than what meeting another costs, and
 /// several at once would take too much memory.
@@ -40,60 +43,80 @@ impl Threads {
     }
 }
 
-/// Makes all runs and gives their outcomes in the order of the plan. `done` is told of what is there
-/// after each.
+/// What the threads share.
+struct Work {
+    plan: Arc<Plan>,
+    next: AtomicUsize,
+    /// How far each run is.
+    shares: Vec<AtomicU32>,
+    capture: Mutex<Option<Capture>>,
+}
+
+/// Makes all runs and gives their outcomes in the order of the plan, or those that are there once
+/// `interrupted` is set: what is under way then goes on until the process ends. `done` is told of what is
+/// there after each. A capture is of the first run that begins.
 pub fn make(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     threads: Threads,
     quiet: bool,
+    capture: Option<Capture>,
+    interrupted: &AtomicBool,
     mut done: impl FnMut(&[Option<Outcome>]),
 ) -> Vec<Option<Outcome>> {
-    let jobs = plan.jobs();
-    let next = AtomicUsize::new(0);
-    let shares: Vec<AtomicU32> = jobs.iter().map(|_| AtomicU32::new(0)).collect();
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; jobs.len()];
-    let mut progress = Progress::new(quiet, jobs.len());
-    let (tell, told) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads.runs {
-            let (tell, jobs, next, shares) = (tell.clone(), &jobs, &next, &shares);
-            scope.spawn(move || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let (Some(job), Some(share)) = (jobs.get(at), shares.get(at)) else { return };
-                    let outcome = make_one(job, threads.each, share);
-                    if tell.send((at, outcome)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(tell);
-        loop {
-            match told.recv_timeout(LOOK_EVERY) {
-                Ok((at, outcome)) => {
-                    outcomes[at] = Some(outcome);
-                    shares[at].store(WHOLE as u32, Ordering::Relaxed);
-                    done(&outcomes);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            let whole: f64 =
-                shares.iter().map(|share| f64::from(share.load(Ordering::Relaxed)) / WHOLE).sum();
-            progress.show(outcomes.iter().flatten().count(), whole);
-        }
+    let jobs = plan.jobs().len();
+    let work = Arc::new(Work {
+        plan: plan.clone(),
+        next: AtomicUsize::new(0),
+        shares: (0..jobs).map(|_| AtomicU32::new(0)).collect(),
+        capture: Mutex::new(capture),
     });
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; jobs];
+    let mut progress = Progress::new(quiet, jobs);
+    let (tell, told) = mpsc::channel();
+    for _ in 0..threads.runs {
+        let (tell, work) = (tell.clone(), work.clone());
+        thread::spawn(move || work.make(threads.each, &tell));
+    }
+    drop(tell);
+    while !interrupted.load(Ordering::Relaxed) {
+        match told.recv_timeout(LOOK_EVERY) {
+            Ok((at, outcome)) => {
+                outcomes[at] = Some(outcome);
+                work.shares[at].store(WHOLE as u32, Ordering::Relaxed);
+                done(&outcomes);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let share = |share: &AtomicU32| f64::from(share.load(Ordering::Relaxed)) / WHOLE;
+        progress.show(outcomes.iter().flatten().count(), work.shares.iter().map(share).sum());
+    }
     progress.clear();
     outcomes
 }
 
+impl Work {
+    /// Makes one run after the other, until none is left or nobody listens.
+    fn make(&self, workers: u32, tell: &mpsc::Sender<(usize, Outcome)>) {
+        let jobs = self.plan.jobs();
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let (Some(job), Some(share)) = (jobs.get(at), self.shares.get(at)) else { return };
+            let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if tell.send((at, make_one(job, workers, share, capture))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// A run that breaks, as by an assertion of the simulator, has not held what it promises; the others go on.
-fn make_one(job: &Job<'_>, workers: u32, share: &AtomicU32) -> Outcome {
+fn make_one(job: &Job<'_>, workers: u32, share: &AtomicU32, capture: Option<Capture>) -> Outcome {
     let tell = |done: f64| {
         share.store((done.clamp(0.0, 0.999) * WHOLE) as u32, Ordering::Relaxed);
     };
-    let run = || job.scenario.run(job.seed, workers, tell);
+    let setup = Setup { capture, ..Setup::default() };
+    let run = || job.scenario.run_with(job.seed, workers, setup, tell);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -12,8 +12,9 @@ use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 use wire::{Id, InfoHash};
 
+use super::Setup;
 use super::parts::{disturb, seconds};
-use crate::{DhtCommand, HostId};
+use crate::DhtCommand;
 use overlay::{Chaos, Overlay};
 use seats::Owner;
 
@@ -72,15 +73,15 @@ impl DhtScenario {
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share of virtual time that has passed.
     pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> DhtReport {
-        self.run_with(seed, workers, &[], progress)
+        self.run_with(seed, workers, Setup::default(), progress)
     }
 
-    /// ... and describes hosts at given times, which changes nothing.
+    /// ... with nodes of one's own, and looks into it.
     pub fn run_with(
         &self,
         seed: u64,
         workers: u32,
-        looks: &[(Time, HostId)],
+        mut setup: Setup<'_>,
         mut progress: impl FnMut(f64),
     ) -> DhtReport {
         let seed = seed_from_u64(seed);
@@ -89,10 +90,12 @@ impl DhtScenario {
         let healed = course.settled + seconds(self.chaos.for_s);
         let chaos = Chaos { rude: self.chaos.rude, until: healed };
         let chaos = Some(chaos).filter(|_| self.chaos.for_s > 0.0);
-        let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng);
-        for (at, host) in looks.iter().filter(|(_, host)| host.0 < self.nodes) {
+        let capture = setup.capture.take();
+        let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng, &setup);
+        for (at, host) in setup.looks.iter().filter(|(_, host)| host.0 < self.nodes) {
             overlay.world.describe_at(*at, *host);
         }
+        capture.into_iter().for_each(|capture| overlay.world.capture(capture));
         let hashes: Vec<InfoHash> = (0..self.lookups).map(|_| Id::random(&mut rng)).collect();
         let mut tell = |now: Time| progress(now.as_secs_f64() / course.end.as_secs_f64());
         let homes = overlay.seats.homes();
@@ -133,7 +136,7 @@ impl DhtScenario {
     /// Nodes announce and look for a few torrents while anything may fail; then all stay.
     fn rage(
         &self,
-        overlay: &mut Overlay,
+        overlay: &mut Overlay<'_>,
         seed: &Seed,
         (from, until): (Time, Time),
         tell: &mut impl FnMut(Time),

@@ -11,6 +11,7 @@ use wire::time::Time;
 
 use super::seats::{Seats, lets_in};
 use super::{ChurnLaw, ChurnOptions, DhtScenario};
+use crate::scenario::Setup;
 use crate::scenario::parts::{Group, minutes};
 use crate::truth::Lives;
 use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, World};
@@ -22,7 +23,7 @@ const LEAVE_A_MEDIAN: f64 = std::f64::consts::LN_2;
 const ENTRY_DRAWS: u32 = 1_000;
 
 /// The overlay.
-pub(super) struct Overlay {
+pub(super) struct Overlay<'a> {
     pub(super) world: World<DhtHost>,
     seed: Seed,
     /// Who leaves, and by whom others come.
@@ -40,6 +41,7 @@ pub(super) struct Overlay {
     due: BinaryHeap<Reverse<(Time, u32)>>,
     restarts: u64,
     chaos: Option<Chaos>,
+    setup: &'a Setup<'a>,
 }
 
 /// Nodes that are watched, of which some misbehave.
@@ -59,7 +61,7 @@ pub(super) struct Tally {
     pub(super) timeouts: u64,
 }
 
-impl Overlay {
+impl<'a> Overlay<'a> {
     /// The first nodes, which join one after the other.
     pub(super) fn new(
         scenario: &DhtScenario,
@@ -67,11 +69,13 @@ impl Overlay {
         seed: &Seed,
         workers: u32,
         rng: &mut Rng,
-    ) -> Overlay {
+        setup: &'a Setup<'a>,
+    ) -> Overlay<'a> {
         let mut links = scenario.links.config();
         links.perfect_from = chaos.map(|chaos| chaos.until);
         let mut overlay = Overlay {
             chaos,
+            setup,
             world: World::shared(links, seed, workers),
             seed: *seed,
             rng: Rng::new(&child_seed(seed, "churn", 0)),
@@ -125,10 +129,9 @@ impl Overlay {
             n => child_seed(&self.seed, "host again", n),
         };
         let addr = self.own_addr(host);
-        let mut node = match self.seats.is_inside(host) {
-            true => DhtHost::inside(addr, &seed, self.world.now()),
-            false => DhtHost::new(addr, &seed, self.world.now()),
-        };
+        let outside = Some(addr.ip()).filter(|_| !self.seats.is_inside(host));
+        let config = (self.setup.nodes)(host);
+        let mut node = DhtHost::sharing(&config, addr, outside, &seed, self.world.now());
         if let Some(chaos) = self.chaos {
             node.watch();
             let mut rng = Rng::new(&child_seed(&self.seed, "manners", host.0.into()));

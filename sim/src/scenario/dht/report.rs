@@ -96,7 +96,7 @@ fn share(part: usize, of: usize) -> f64 {
 impl DhtScenario {
     pub(super) fn report(
         &self,
-        overlay: &Overlay,
+        overlay: &Overlay<'_>,
         owners: &BTreeMap<InfoHash, Owner>,
         before: &Tally,
         began: Time,
@@ -256,7 +256,7 @@ fn closest_found(truth: &Truth, asker: &NodeId, outcome: &LookupOutcome) -> usiz
     truth.closest(key, span, asker, CLOSEST).iter().filter(is_found).count()
 }
 
-fn nat_report(overlay: &Overlay, judged: &[Judged<'_>]) -> Option<NatReport> {
+fn nat_report(overlay: &Overlay<'_>, judged: &[Judged<'_>]) -> Option<NatReport> {
     let seats = &overlay.seats;
     let inside: Vec<HostId> =
         overlay.living.iter().copied().filter(|host| seats.is_inside(*host)).collect();

@@ -10,6 +10,7 @@ use wire::metainfo::{Info, build_info};
 use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 
+use super::Setup;
 use super::parts::{disturb, seconds};
 use crate::{Access, Content, ContentHasher, HostId, PeerCommand, PeerHost, Run, World};
 use bound::Line;
@@ -45,13 +46,25 @@ struct Swarm {
 impl SwarmScenario {
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share of leeches that have finished.
-    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> SwarmReport {
+    pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> SwarmReport {
+        self.run_with(seed, workers, Setup::default(), progress)
+    }
+
+    /// ... with peers of one's own.
+    pub fn run_with(
+        &self,
+        seed: u64,
+        workers: u32,
+        setup: Setup<'_>,
+        mut progress: impl FnMut(f64),
+    ) -> SwarmReport {
         let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let (info, content) = self.torrent();
-        let mut swarm = self.assemble(&seed, workers, content, &mut rng);
+        let mut swarm = self.assemble(&seed, workers, content, &mut rng, &setup);
         let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
         swarm.start = seed_at + SETTLE;
+        setup.capture.into_iter().for_each(|capture| swarm.world.capture(capture));
         let command = PeerCommand::Seed(Box::new(info.clone()), swarm.content.clone());
         swarm.world.command(seed_at, HostId(0), command);
         let starts = self.starts(&seed);
@@ -76,7 +89,14 @@ impl SwarmScenario {
     }
 
     /// All peers with their lines; each joins the DHT by one that is there.
-    fn assemble(&self, seed: &Seed, workers: u32, content: Content, rng: &mut Rng) -> Swarm {
+    fn assemble(
+        &self,
+        seed: &Seed,
+        workers: u32,
+        content: Content,
+        rng: &mut Rng,
+        setup: &Setup<'_>,
+    ) -> Swarm {
         let world: World<PeerHost> = World::shared(self.links.config(), seed, workers);
         let (lines, accesses, homes) = (Vec::new(), Vec::new(), Vec::new());
         let whole = vec![false; self.peers as usize - 1];
@@ -91,12 +111,15 @@ impl SwarmScenario {
         for (group, access) in groups.iter().zip(accesses) {
             let first = swarm.world.len() as u32;
             let host = |k: u32| {
-                let addr = match group.nat {
-                    Some(_) => World::<PeerHost>::inside_addr(k),
-                    None => swarm.world.addresses().addr(HostId(first)),
-                };
                 let seed = child_seed(seed, "host", (first + k).into());
-                PeerHost::new(addr, &seed, client::Config::default())
+                let config = (setup.peers)(HostId(first + k));
+                match group.nat {
+                    Some(_) => PeerHost::inside(World::<PeerHost>::inside_addr(k), &seed, config),
+                    None => {
+                        let addr = swarm.world.addresses().addr(HostId(first));
+                        PeerHost::new(addr, &seed, config)
+                    }
+                }
             };
             let mut hosts: Vec<PeerHost> = (0..group.hosts).map(host).collect();
             let ids = match (group.nat, hosts.pop()) {
