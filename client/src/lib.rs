@@ -64,7 +64,7 @@ pub use disk::HashWork;
 pub use payload::Payload;
 pub use picker::Picker;
 pub use session::{Action, Event, JobId, Session};
-pub use stats::TorrentStats;
+pub use stats::{PeerStats, TorrentStats};
 pub use torrent::{Failure, Identity, Output, TorrentEvent};
 /// The formats and small types that torrents are spoken of in.
 pub use wire;
