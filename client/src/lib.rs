@@ -66,7 +66,7 @@ pub use payload::Payload;
 pub use picker::Picker;
 pub use policy::{ChokeRound, ChokeRule, PiecePool, PieceRule, Policies, RarestFirst, Shipped};
 pub use session::{Action, Event, JobId, Session};
-pub use stats::TorrentStats;
+pub use stats::{PeerStats, TorrentStats};
 pub use torrent::{Failure, Identity, Output, TorrentEvent};
 /// The formats and small types that torrents are spoken of in.
 pub use wire;

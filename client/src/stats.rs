@@ -1,5 +1,7 @@
 //! Figures of a torrent, for progress lines, logs and tests.
 
+use std::net::SocketAddr;
+
 use wire::InfoHash;
 
 use crate::torrent::Failure;
@@ -73,4 +75,31 @@ pub struct TorrentStats {
     pub written_early: u64,
     /// Of these, blocks read back to be hashed.
     pub read_back: u64,
+}
+
+/// A connection of a torrent at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStats {
+    /// The remote end.
+    pub addr: SocketAddr,
+    /// Whether we dialled it.
+    pub outgoing: bool,
+    /// Pieces that it has.
+    pub pieces: u32,
+    /// It chokes us.
+    pub chokes_us: bool,
+    /// It wants something of ours.
+    pub interested: bool,
+    /// We choke it.
+    pub choked: bool,
+    /// We told it that we want something.
+    pub we_are_interested: bool,
+    /// Blocks that we asked it for and that have not come.
+    pub asked: usize,
+    /// Blocks that it asked us for and that have not gone.
+    pub uploads: usize,
+    /// Bytes per second received, over the last 10 s.
+    pub down_rate: u64,
+    /// Bytes per second sent, over the last 10 s.
+    pub up_rate: u64,
 }

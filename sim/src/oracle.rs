@@ -7,7 +7,7 @@ use client::storage::{journal, journal_path};
 use client::{Config, TorrentStats};
 use wire::bitfield::Bitfield;
 use wire::metainfo::Info;
-use wire::peer::BLOCK_LEN;
+use wire::peer::{BLOCK_LEN, BlockRef};
 
 use crate::content::Content;
 use crate::disk::{Cut, Disk};
@@ -138,6 +138,20 @@ impl Oracle {
 
     fn whole(&self, disk: &Disk) -> Result<(), String> {
         (0..self.info.piece_count()).try_for_each(|piece| self.claim(disk, piece))
+    }
+
+    /// A block is sent to a peer.
+    pub(crate) fn on_served(&mut self, block: &BlockRef, content: &Content) {
+        let at = u64::from(block.piece) * u64::from(self.info.piece_length);
+        let truth = self.truth.slice(at + u64::from(block.begin), block.len.into());
+        if *content != truth {
+            self.note(Err(format!("it serves what piece {} has not", block.piece)));
+        }
+    }
+
+    /// The first lie.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Something was written to a small file, or synced.

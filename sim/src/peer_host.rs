@@ -1,5 +1,7 @@
 //! A host that runs what `trackerless` runs: a session of one torrent, a DHT node and a disk.
 
+mod describe;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use dht::{LookupId, Node, SocketId};
 use wire::InfoHash;
 use wire::bitfield::Bitfield;
 use wire::metainfo::Info;
-use wire::peer::{Frame, FrameError, Framer};
+use wire::peer::{BlockRef, Frame, FrameError, Framer};
 use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
 
@@ -36,6 +38,8 @@ pub enum PeerCommand {
     Fetch(InfoHash),
     /// Serve a torrent whose content is this, file behind file.
     Seed(Box<Info>, Content),
+    /// From now on its disk does not fail.
+    MendDisk,
 }
 
 /// When what happened to a host's torrent.
@@ -79,6 +83,8 @@ pub struct PeerHost {
     oracle: Option<Box<Oracle>>,
     /// When its last turn was.
     now: Time,
+    /// Programs that ran here before.
+    restarts: u32,
     torrent: Option<TorrentKey>,
     storage: storage::Config,
     /// How its torrent's files are found.
@@ -124,6 +130,7 @@ impl PeerHost {
             first_conn: 0,
             oracle: None,
             now,
+            restarts: 0,
             torrent: None,
             storage: storage::Config::default(),
             files: None,
@@ -207,6 +214,7 @@ impl PeerHost {
             jobs: Jobs::new(*self.jobs.config(), seed),
             storage: self.storage.clone(),
             first_conn: self.first_conn + (1 << 32),
+            restarts: self.restarts + 1,
             oracle,
             milestones: Milestones { started: self.milestones.started, ..Milestones::default() },
             ..PeerHost::started(self.now, self.addr, self.outside, seed, config)
@@ -405,6 +413,12 @@ impl PeerHost {
         None
     }
 
+    fn look_at_served(&mut self, block: &BlockRef, content: &Content) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.on_served(block, content);
+        }
+    }
+
     fn on_chunk(&mut self, now: Time, conn: ConnId, chunk: Chunk) -> Result<(), FrameError> {
         let Some(framer) = self.framers.get_mut(&conn) else { return Ok(()) };
         match chunk {
@@ -440,6 +454,9 @@ impl Host for PeerHost {
     fn handle_command(&mut self, now: Time, command: PeerCommand) {
         match command {
             PeerCommand::Bootstrap(addr) => self.node.bootstrap(now, addr),
+            PeerCommand::MendDisk => self.jobs.mend(),
+            // Who slept through a restart may be told once more.
+            PeerCommand::Fetch(_) | PeerCommand::Seed(..) if self.torrent.is_some() => {}
             PeerCommand::Fetch(info_hash) => {
                 self.milestones.started.get_or_insert(now);
                 self.torrent = self.session.add_torrent(now, info_hash);
@@ -540,13 +557,23 @@ impl Host for PeerHost {
         match output? {
             Output::Bytes(bytes) => Some(Chunk::Bytes(bytes)),
             Output::Block(block, BlockBytes::Extents(extents)) => {
-                let chunk = self.disk.read(&extents).map(|content| Chunk::Block(block, content));
-                self.read(now, conn, &extents, chunk?)
+                let content = self.disk.read(&extents)?;
+                self.look_at_served(&block, &content);
+                self.read(now, conn, &extents, Chunk::Block(block, content))
             }
             Output::Block(block, BlockBytes::Payload(content)) => {
+                self.look_at_served(&block, &content);
                 Some(Chunk::Block(block, content))
             }
         }
+    }
+
+    fn violation(&self) -> Option<&str> {
+        self.oracle.as_ref()?.fault()
+    }
+
+    fn describe(&self) -> String {
+        self.text()
     }
 
     fn end_turn(&mut self, now: Time) {

@@ -322,3 +322,39 @@ fn the_shorthands_keep_their_fields() {
     let short = trace(&sim(&["dht", "--nodes", "40", "--lookups", "20"]));
     assert!(stdout(&small(&[])).contains(short.trim_start_matches("trace ")), "{short}");
 }
+
+#[test]
+fn a_peer_is_described_at_a_moment_and_at_the_end() {
+    let sets = ["--set", "peers=5", "--set", "pieces=20", "--seed", "3"];
+    let replay = |args: &[&str]| {
+        let output = sim(&[&["replay", "swarm"], &sets[..], args].concat());
+        (output.status.code(), stdout(&output), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told, _) = replay(&["--until", "24", "--host", "2"]);
+    assert_eq!(code, Some(0));
+    for want in ["host 2 at 24", "of 20: ", "connections", "simulated: ", "kept: ", "contacts"] {
+        assert!(told.contains(want), "{want} in {told}");
+    }
+    let (code, told, _) = replay(&["--until", "end", "--host", "2"]);
+    assert!(code == Some(0) && told.contains("pieces: 20 of 20: 0-19"), "{told}");
+    // Nobody did what it never may.
+    let (code, _, why) = replay(&[]);
+    assert!(code == Some(2) && why.contains("--until end"), "{why}");
+}
+
+#[test]
+fn a_hunt_takes_a_kind_and_tells_what_it_ran() {
+    let folder = folder("hunt");
+    let out = folder.to_str().unwrap();
+    for kind in ["dht", "swarm"] {
+        let args = ["hunt", "--kind", kind, "--minutes", "0.01", "--out", out, "--json"];
+        let output = sim(&args);
+        let told = json(&output);
+        assert!(told["runs"].as_u64() > Some(0), "{told}");
+        // How far it comes is the machine's matter, so what it finds is as well.
+        let found = told["found"].as_array().unwrap();
+        assert_eq!(output.status.code(), Some(if found.is_empty() { 0 } else { 3 }), "{told}");
+        assert!(found.iter().all(|case| case["kind"] == kind), "{told}");
+    }
+    assert_eq!(sim(&["hunt", "--kind", "eclipse"]).status.code(), Some(2));
+}

@@ -206,6 +206,26 @@ fn swarm_nat() {
     holds("swarm-nat", &[("peers", "15"), ("pieces", "40")]);
 }
 
+#[test]
+fn swarm_chaos() {
+    let small = [
+        ("peers", "8"),
+        ("pieces", "40"),
+        ("chaos.for_s", "60"),
+        ("nat_restart.0.span_s", "0"),
+        ("crash.times", "20"),
+        ("disk.io_error", "0.01"),
+    ];
+    let outcome = holds("swarm-chaos", &small);
+    // Those whose disk failed as well.
+    assert!(value(&outcome, "ended") > 20.0, "{:?}", outcome.figures);
+    // It says nothing of chaos where there is none, and takes no faults that would never end.
+    let mut template = template("swarm-chaos");
+    template.set("chaos.for_s", "0").unwrap();
+    let problem = template.scenario(&no_file).unwrap_err().to_string();
+    assert!(problem.contains("chaos.for_s must be above 0"), "{problem}");
+}
+
 /// Everything that can befall nodes at once: it need not find much, and is the same every time.
 #[test]
 fn all_that_can_happen_replays() {

@@ -17,7 +17,7 @@ use wire::time::Time;
 use crate::close::Close;
 use crate::geometry::Geometry;
 use crate::rate::Rate;
-use crate::{Config, ConnId};
+use crate::{Config, ConnId, PeerStats};
 
 pub use has::Has;
 pub use window::{Asked, RequestWindow};
@@ -550,5 +550,22 @@ impl Peer {
     /// Bytes per second of payload that it takes, over the last round.
     pub fn up_rate(&self, now: Time) -> u64 {
         self.sent.per_second(now, Duration::from_secs(10))
+    }
+
+    /// Figures of it.
+    pub fn stats(&self, now: Time) -> PeerStats {
+        PeerStats {
+            addr: self.addr,
+            outgoing: self.outgoing,
+            pieces: self.has().count(),
+            chokes_us: self.chokes_us,
+            interested: self.interested,
+            choked: self.choked,
+            we_are_interested: self.we_are_interested,
+            asked: self.window.len(),
+            uploads: self.uploads.len(),
+            down_rate: self.down_rate(now),
+            up_rate: self.up_rate(now),
+        }
     }
 }

@@ -61,6 +61,12 @@ impl File {
         FileStat { len: self.len, mtime_ns: self.mtime_ns, allocated }
     }
 
+    /// Bytes that are not certain to last, those of small files by whole sectors.
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        let Unsynced { runs, lost, sectors, .. } = &self.unsynced;
+        runs.bytes() + lost.bytes() + sectors.len() as u64 * SECTOR
+    }
+
     /// What lies there, zeros where nothing does.
     pub(super) fn read(&self, offset: u64, len: u64, out: &mut Content) {
         self.runs.read(offset, len, out);

@@ -89,6 +89,16 @@ impl Jobs {
         &self.config
     }
 
+    /// From here on nothing fails.
+    pub(crate) fn mend(&mut self) {
+        (self.config.io_error, self.config.full) = (0.0, 0.0);
+    }
+
+    /// Operations that wait, and those under way; hash jobs count as under way.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.waiting.len(), self.under_way.len())
+    }
+
     /// Takes an operation.
     pub(crate) fn push(&mut self, now: Time, job: JobId, op: DiskOp<Content>) {
         self.waiting.push((job, op));

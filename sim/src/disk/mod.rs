@@ -92,6 +92,23 @@ impl Disk {
         Some(file.lasting_bytes())
     }
 
+    /// A line for each file: how long it is, how much was written to it, and what a power cut may take.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let files = self.names.iter().filter_map(|(path, node)| match node {
+            Node::File(index) => Some((path, self.files.get(*index)?)),
+            Node::Folder => None,
+        });
+        files.map(|(path, file)| {
+            let name = if self.is_name_certain(path) { "" } else { ", its name as well" };
+            let (path, stat) = (path.join("/"), file.stat());
+            let unsynced = file.unsynced_bytes();
+            format!(
+                "{path}: {} B, {} of them written; a power cut may take {unsynced}{name}",
+                stat.len, stat.allocated
+            )
+        })
+    }
+
     /// Whether a file has this content at `offset`, as programs see it.
     pub fn has(&self, path: &RelPath, offset: u64, content: &Content) -> bool {
         let len = content.len() as u64;

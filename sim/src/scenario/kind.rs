@@ -1,8 +1,11 @@
 //! The kinds of scenarios.
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
-use super::{DhtReport, DhtScenario, EclipseScenario, Setup, SwarmScenario};
+use super::{DhtScenario, EclipseScenario, Setup, SwarmScenario};
+use wire::time::Time;
+
 use crate::results::Outcome;
+use crate::{HostId, Violation};
 
 /// A scenario with all its options.
 #[derive(Clone, PartialEq, Debug)]
@@ -13,6 +16,19 @@ pub enum Scenario {
     Swarm(Box<SwarmScenario>),
     /// An overlay with adversaries.
     Eclipse(Box<EclipseScenario>),
+}
+
+/// What a run that is looked into gives.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// What was said of hosts that were looked at.
+    pub descriptions: Vec<(Time, HostId, String)>,
+    /// The first that a host did and never may.
+    pub violation: Option<Violation>,
+    /// When it ended.
+    pub end: Time,
+    /// The first peer of a swarm that has not all.
+    pub unfinished: Option<HostId>,
 }
 
 /// Does the same with whichever it is.
@@ -98,11 +114,30 @@ impl Scenario {
         }
     }
 
-    /// Runs it as [`Scenario::run_with`] does: its report has what was to be said of hosts, and the first
-    /// that any did and never may. Only of kind `dht`.
-    pub fn replay(&self, seed: u64, setup: Setup<'_>) -> Option<DhtReport> {
-        let Scenario::Dht(scenario) = self else { return None };
-        Some(scenario.run_with(seed, 1, setup, |_| {}))
+    /// Runs it as [`Scenario::run_with`] does, and tells what was to be said of hosts. None for a kind that
+    /// cannot.
+    pub fn replay(&self, seed: u64, setup: Setup<'_>) -> Option<Replay> {
+        match self {
+            Scenario::Dht(scenario) => {
+                let report = scenario.run_with(seed, 1, setup, |_| {});
+                Some(Replay {
+                    descriptions: report.descriptions,
+                    violation: report.violation,
+                    end: report.virtual_time,
+                    unfinished: None,
+                })
+            }
+            Scenario::Swarm(scenario) => {
+                let report = scenario.run_with(seed, 1, setup, |_| {});
+                Some(Replay {
+                    descriptions: report.descriptions,
+                    violation: report.violation,
+                    end: report.virtual_time,
+                    unfinished: report.unfinished,
+                })
+            }
+            Scenario::Eclipse(_) => None,
+        }
     }
 
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.

@@ -23,15 +23,16 @@ pub use dht::{
 };
 pub use eclipse::{EclipsePromise, EclipseReport, EclipseScenario};
 pub use explain::explain;
-pub use kind::Scenario;
+pub use kind::{Replay, Scenario};
 pub use parts::{
-    AccessClass, AccessOptions, ClockShift, LatencyKind, LinkOptions, NatOptions, NatRestart,
-    Partition, Sleep,
+    AccessClass, AccessOptions, ClockShift, DiskOptions, LatencyKind, LinkOptions, NatOptions,
+    NatRestart, Partition, Sleep,
 };
 pub use plan::{Job, Plan};
 pub use setup::Setup;
 pub use shipped::SHIPPED;
 pub use swarm::{
-    ArrivalLaw, ArrivalOptions, AwayOptions, SwarmPromise, SwarmReport, SwarmScenario,
+    ArrivalLaw, ArrivalOptions, AwayOptions, CrashOptions, SwarmChaos, SwarmPromise, SwarmReport,
+    SwarmScenario,
 };
 pub use template::Template;

@@ -21,4 +21,5 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "swarm-flash-crowd",
     "swarm-churn",
     "swarm-nat",
+    "swarm-chaos",
 ];

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use sim::hunt::Kind;
 use sim::scenario::{ArrivalOptions, DhtScenario, SwarmScenario};
 
 /// Try a DHT or a swarm in virtual time, on the code that ships.
@@ -63,9 +64,9 @@ pub enum Command {
     List(List),
     /// What a scenario is, and what each of its options means
     Explain(Explain),
-    /// Draws overlays with faults at random until something goes wrong, and makes that smaller
+    /// Draws overlays and swarms with faults at random until something goes wrong, and makes that smaller
     Hunt(Hunt),
-    /// Runs a scenario again and describes a node at a moment of it
+    /// Runs a scenario again and describes a node or a peer at a moment of it
     Replay(Replay),
     /// An overlay in which info-hashes are announced by some and looked for by others
     Dht(Dht),
@@ -121,10 +122,12 @@ pub struct Replay {
     /// Gives an option another value, by its dotted path
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
-    /// The moment: seconds of virtual time, or "violation" for when a node first did what it never may
+    /// The moment: seconds of virtual time, "violation" for when somebody first did what it never may,
+    /// or "end"
     #[arg(long, value_name = "SECONDS", default_value = "violation")]
     pub until: String,
-    /// The node's number. Default, with a violation, that of the node; else the first
+    /// The host's number. Default, with a violation, that of who did it; at the end of a swarm, of the
+    /// first that has not all; else the first
     #[arg(long)]
     pub host: Option<u32>,
     /// Write what that node sends and receives into this file, as pcap, from the start to the end of the
@@ -136,11 +139,12 @@ pub struct Replay {
 const HUNT_EXAMPLES: &str = "\
 Examples:
   sim hunt --minutes 10
-  sim hunt --minutes 60 --seed 1000000 --out found --json
+  sim hunt --kind swarm --minutes 60 --seed 1000000 --out found --json
 
-Each seed draws sizes, links, churn, translators, partitions, sleep, clocks and bad manners. While they
-last, nothing may ever be wrong; then all heals, and what is announced must be found again. What fails is
-made smaller and written as a scenario: sim run FILE --seed N shows it again.
+Each seed draws an overlay or a swarm: sizes, links, churn, translators, partitions, sleep and clocks; of
+an overlay bad manners as well, of a swarm lines, disks and programs that end. While they last, nothing
+may ever be wrong; then all heals, what is announced must be found again, and all must have all. What
+fails is made smaller and written as a scenario: sim run FILE --seed N shows it again.
 
 Exit codes:
   0 nothing went wrong   2 wrong usage   3 something did";
@@ -151,6 +155,9 @@ pub struct Hunt {
     /// How long to look, in minutes; what is found is made smaller for up to two more each
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     pub minutes: f64,
+    /// Draws only of this kind
+    #[arg(long)]
+    pub kind: Option<HuntKind>,
     /// The first seed; the others follow
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -163,6 +170,24 @@ pub struct Hunt {
     /// Print one JSON object, last
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is hunted over.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum HuntKind {
+    /// Overlays
+    Dht,
+    /// Swarms
+    Swarm,
+}
+
+impl HuntKind {
+    pub fn kinds(self) -> &'static [Kind] {
+        match self {
+            HuntKind::Dht => &[Kind::Dht],
+            HuntKind::Swarm => &[Kind::Swarm],
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -201,19 +201,27 @@ pub fn replay(args: &Replay) -> Result<bool, String> {
     let template = template_with(name, &args.set)?;
     let scenario = template.scenario(&read_file).map_err(|problem| format!("{name}: {problem}"))?;
     let run = |looks: Vec<(Time, HostId)>, capture: Option<Capture>| {
-        let kind = || format!("{name} is of kind {}; only dht can be replayed", scenario.kind());
+        let kind = || format!("{name} is of kind {}, which cannot be replayed", scenario.kind());
         scenario.replay(args.seed, Setup { looks, capture, ..Setup::default() }).ok_or_else(kind)
     };
-    let (at, host) = if args.until == "violation" {
-        let violation = run(Vec::new(), None)?.violation;
-        let none = "no node did what it never may: name a moment with --until SECONDS";
-        let violation = violation.ok_or(none)?;
-        say!("{violation}");
-        (violation.at, violation.host)
-    } else {
-        let secs = args.until.parse().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-        let secs = secs.ok_or_else(|| format!("{} is no number of seconds", args.until))?;
-        (Time::ZERO + secs, HostId(0))
+    let (at, host) = match args.until.as_str() {
+        "violation" => {
+            let violation = run(Vec::new(), None)?.violation;
+            let none =
+                "nobody did what it never may: name a moment with --until SECONDS, or --until end";
+            let violation = violation.ok_or(none)?;
+            say!("{violation}");
+            (violation.at, violation.host)
+        }
+        "end" => {
+            let replay = run(Vec::new(), None)?;
+            (replay.end, replay.unfinished.unwrap_or(HostId(0)))
+        }
+        until => {
+            let secs = until.parse().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+            let secs = secs.ok_or_else(|| format!("{until} is no number of seconds"))?;
+            (Time::ZERO + secs, HostId(0))
+        }
     };
     let host = args.host.map_or(host, HostId);
     let pcap = args.pcap.as_deref().map(|file| Pcap::begin(file, host.0, scenario.hosts()));

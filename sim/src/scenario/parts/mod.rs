@@ -1,11 +1,13 @@
 //! Options that several scenarios share.
 
 mod access;
+mod disk;
 mod disturbances;
 mod links;
 mod nat;
 
 pub use access::{AccessClass, AccessOptions};
+pub use disk::DiskOptions;
 pub use disturbances::{ClockShift, NatRestart, Partition, Sleep};
 pub(super) use disturbances::{Disturbed, disturb};
 pub use links::{LatencyKind, LinkOptions};

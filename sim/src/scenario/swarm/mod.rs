@@ -1,21 +1,30 @@
 //! A swarm that forms by the DHT alone: one seed, and leeches that know an info-hash.
 
 mod bound;
+mod chaos;
+mod crashes;
 mod options;
 mod report;
+mod torrent;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::metainfo::{Info, build_info};
+use wire::metainfo::Info;
 use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 
 use super::Setup;
 use super::parts::{disturb, seconds};
-use crate::{Access, Content, ContentHasher, HostId, PeerCommand, PeerHost, Run, World};
+use crate::{Access, Content, HostId, PeerCommand, PeerHost, Violation, World};
 use bound::Line;
+use crashes::Crashes;
+use torrent::is_whole;
 
-pub use options::{ArrivalLaw, ArrivalOptions, AwayOptions, SwarmPromise, SwarmScenario};
+pub use options::{
+    ArrivalLaw, ArrivalOptions, AwayOptions, CrashOptions, SwarmChaos, SwarmPromise, SwarmScenario,
+};
 pub use report::SwarmReport;
 
 /// Time between two hosts that join the DHT.
@@ -28,7 +37,21 @@ const AWAY_MAX: u32 = 10_000;
 /// A world of peers, of which the first is the seed.
 struct Swarm {
     world: World<PeerHost>,
+    info: Arc<Info>,
     content: Content,
+    /// Who can be joined by: those in the open.
+    entries: Vec<HostId>,
+    /// When each peer is told of the torrent.
+    told_at: Vec<Time>,
+    crashes: Crashes,
+    /// Who is off.
+    off: BTreeSet<HostId>,
+    /// When chaos ends, if there is any.
+    healed: Option<Time>,
+    /// Programs that ended before their time.
+    ended: u32,
+    /// The first that a look at all found wrong.
+    violation: Option<Violation>,
     /// The line of each peer; who is in one home has the same.
     lines: Vec<usize>,
     accesses: Vec<Line>,
@@ -50,7 +73,7 @@ impl SwarmScenario {
         self.run_with(seed, workers, Setup::default(), progress)
     }
 
-    /// ... with peers of one's own.
+    /// ... with peers of one's own, and looks into it.
     pub fn run_with(
         &self,
         seed: u64,
@@ -59,67 +82,88 @@ impl SwarmScenario {
         mut progress: impl FnMut(f64),
     ) -> SwarmReport {
         let seed = seed_from_u64(seed);
-        let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
-        let (info, content) = self.torrent();
-        let mut swarm = self.assemble(&seed, workers, content, &mut rng, &setup);
-        let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
-        swarm.start = seed_at + SETTLE;
+        let mut swarm = self.assemble(&seed, workers, &setup);
+        for (at, host) in setup.looks.iter().filter(|(_, host)| host.0 < self.peers) {
+            swarm.world.describe_at(*at, *host);
+        }
         setup.capture.into_iter().for_each(|capture| swarm.world.capture(capture));
-        let command = PeerCommand::Seed(Box::new(info.clone()), swarm.content.clone());
-        swarm.world.command(seed_at, HostId(0), command);
         let starts = self.starts(&seed);
-        for (n, after) in (1..).zip(&starts) {
-            let at = swarm.start + *after;
-            swarm.world.command(at, HostId(n), PeerCommand::Fetch(info.info_hash));
+        swarm.told_at.extend(starts.iter().map(|after| swarm.start + *after));
+        for (n, at) in (0..).zip(swarm.told_at.clone()) {
+            swarm.tell(at, HostId(n));
         }
         self.send_away(&mut swarm, &seed, &starts);
         let homes = swarm.homes.clone();
         disturb(&mut swarm.world, &seed, swarm.start, &self.disturbed(), &homes, |_, _, _| ());
-        let end = swarm.start + seconds(self.limit_s);
+        let healed = swarm.start + seconds(self.chaos.for_s);
+        if self.has_chaos() {
+            swarm.heal_at(healed);
+        }
+        let end = swarm.start + seconds(self.span_s());
         let leeches = self.peers - 1;
         while swarm.world.now() < end {
-            swarm.world.run_until((swarm.world.now() + Duration::from_secs(1)).min(end));
+            let now = swarm.world.now();
+            let stop = if self.has_chaos() && now < healed { healed } else { end };
+            swarm.pass((now + Duration::from_secs(1)).min(stop).min(end));
+            if self.has_chaos() && swarm.world.now() <= healed {
+                swarm.end_stopped();
+            }
             let done = swarm.look();
             progress(f64::from(done) / f64::from(leeches));
-            if done == leeches {
+            if done == leeches && swarm.world.now() >= healed {
                 break;
             }
+        }
+        if self.has_chaos() {
+            swarm.check_all();
         }
         self.report(&swarm)
     }
 
     /// All peers with their lines; each joins the DHT by one that is there.
-    fn assemble(
-        &self,
-        seed: &Seed,
-        workers: u32,
-        content: Content,
-        rng: &mut Rng,
-        setup: &Setup<'_>,
-    ) -> Swarm {
-        let world: World<PeerHost> = World::shared(self.links.config(), seed, workers);
-        let (lines, accesses, homes) = (Vec::new(), Vec::new(), Vec::new());
-        let whole = vec![false; self.peers as usize - 1];
-        let (start, complete) = (Time::ZERO, Vec::new());
-        let mut swarm = Swarm { world, content, lines, accesses, homes, start, whole, complete };
+    fn assemble(&self, seed: &Seed, workers: u32, setup: &Setup<'_>) -> Swarm {
+        let mut rng = Rng::new(&child_seed(seed, "scenario", 0));
+        let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
+        let start = seed_at + SETTLE;
+        let mut links = self.links.config();
+        links.perfect_from = self.has_chaos().then(|| start + seconds(self.chaos.for_s));
+        let (info, content) = self.torrent(seed);
+        let mut swarm = Swarm {
+            world: World::shared(links, seed, workers),
+            info: Arc::new(info),
+            content,
+            entries: Vec::new(),
+            told_at: vec![seed_at],
+            crashes: Crashes::new(self, seed, start),
+            off: BTreeSet::new(),
+            healed: None,
+            ended: 0,
+            violation: None,
+            lines: Vec::new(),
+            accesses: Vec::new(),
+            homes: Vec::new(),
+            start,
+            whole: vec![false; self.peers as usize - 1],
+            complete: Vec::new(),
+        };
         let groups = self.nat.groups(self.peers, &mut Rng::new(&child_seed(seed, "nat", 0)));
         let accesses = self
             .access
             .lines(groups.len() as u32 - 1, &mut Rng::new(&child_seed(seed, "lines", 0)));
         let accesses = std::iter::once(self.access.seed()).chain(accesses);
-        let mut entries: Vec<HostId> = Vec::new();
         for (group, access) in groups.iter().zip(accesses) {
             let first = swarm.world.len() as u32;
             let host = |k: u32| {
                 let seed = child_seed(seed, "host", (first + k).into());
                 let config = (setup.peers)(HostId(first + k));
-                match group.nat {
+                let host = match group.nat {
                     Some(_) => PeerHost::inside(World::<PeerHost>::inside_addr(k), &seed, config),
                     None => {
                         let addr = swarm.world.addresses().addr(HostId(first));
                         PeerHost::new(addr, &seed, config)
                     }
-                }
+                };
+                self.equip(&swarm, host, &seed)
             };
             let mut hosts: Vec<PeerHost> = (0..group.hosts).map(host).collect();
             let ids = match (group.nat, hosts.pop()) {
@@ -133,17 +177,27 @@ impl SwarmScenario {
             };
             swarm.add_line(&ids, access);
             for id in ids {
-                if !entries.is_empty() {
-                    let entry = swarm.world.addresses().addr(entries[rng.index(entries.len())]);
+                if !swarm.entries.is_empty() {
+                    let entry = swarm.entries[rng.index(swarm.entries.len())];
+                    let entry = swarm.world.addresses().addr(entry);
                     let at = Time::ZERO + JOIN_EVERY * id.0;
                     swarm.world.command(at, id, PeerCommand::Bootstrap(entry));
                 }
                 if group.nat.is_none() {
-                    entries.push(id);
+                    swarm.entries.push(id);
                 }
             }
         }
         swarm
+    }
+
+    /// Gives a peer its disk; in a time of chaos it is looked at all the time.
+    fn equip(&self, swarm: &Swarm, host: PeerHost, seed: &Seed) -> PeerHost {
+        let host = host.with_disk(self.disk.config(), seed).with_storage(self.disk.storage());
+        match self.has_chaos() {
+            true => host.with_truth(swarm.info.clone(), swarm.content.clone()),
+            false => host,
+        }
     }
 
     /// How long after the first moment each leech starts.
@@ -168,6 +222,8 @@ impl SwarmScenario {
         if self.churn.stay_median_s <= 0.0 {
             return;
         }
+        // With chaos all are back at its end.
+        let end_s = if self.has_chaos() { self.chaos.for_s } else { self.limit_s };
         let mean = |median: f64| median / std::f64::consts::LN_2;
         let (stay, away) = (mean(self.churn.stay_median_s), mean(self.churn.away_median_s));
         for (n, after) in (1..).zip(starts) {
@@ -175,31 +231,14 @@ impl SwarmScenario {
             let mut at = after.as_secs_f64();
             for _ in 0..AWAY_MAX {
                 at += exponential(stay, &mut rng);
-                if at > self.limit_s {
+                if at > end_s {
                     break;
                 }
                 let span = exponential(away, &mut rng);
+                let span = if self.has_chaos() { span.min(end_s - at) } else { span };
                 swarm.world.sleep_at(swarm.start + seconds(at), HostId(n), seconds(span));
                 at += span;
             }
-        }
-    }
-
-    /// A torrent of one file.
-    fn torrent(&self) -> (Info, Content) {
-        let piece = u64::from(self.piece_length);
-        let total = self.total();
-        let content: Content = [Run { tag: 1, offset: 0, len: total }].into_iter().collect();
-        let hash = |n: u32| {
-            let mut hasher = ContentHasher::default();
-            hasher.update(&content.slice(u64::from(n) * piece, piece));
-            hasher.digest()
-        };
-        let hashes: Vec<[u8; 20]> = (0..self.pieces).map(hash).collect();
-        let raw = build_info("simulated", &[(Vec::new(), total)], self.piece_length, &hashes);
-        match Info::parse(&raw) {
-            Ok(info) => (info, content),
-            Err(error) => unreachable!("our own info dict: {error}"),
         }
     }
 }
@@ -221,7 +260,7 @@ impl Swarm {
         for ((_, host, _), whole) in leeches.zip(&mut self.whole) {
             if host.milestones().complete.is_some() {
                 done += 1;
-                *whole = *whole || host.content().as_ref() == Some(&self.content);
+                *whole = *whole || is_whole(host.disk(), &self.info, &self.content);
             }
         }
         if self.world.now() >= self.start {

@@ -1,8 +1,9 @@
 //! What can be set in a swarm.
 
-use crate::scenario::options::{Problem, choices, options};
+use crate::scenario::options::{Place, Problem, choices, options};
 use crate::scenario::parts::{
-    AccessOptions, ClockShift, Disturbed, LinkOptions, NatOptions, NatRestart, Partition, Sleep,
+    AccessOptions, ClockShift, DiskOptions, Disturbed, LinkOptions, NatOptions, NatRestart,
+    Partition, Sleep,
 };
 
 choices! {
@@ -42,6 +43,32 @@ options! {
 }
 
 options! {
+    /// Programs that end at any moment of the chaos, whoever they are, and start again on what is left.
+    pub struct CrashOptions {
+        /// How many do.
+        times: u32 = 0, in 0..=1_000_000;
+        /// The share of them, and of those that start again as their disk failed, whose power is cut, so
+        /// that what was not synced may be gone; the others are killed.
+        power: f64 = 0.5, in 0..=1;
+        /// How long a host is off before the next starts, exponential.
+        off_s: f64 = 2.0, in 0..=1_000_000, "s";
+    }
+}
+
+options! {
+    /// A first phase in which anything may fail, and at no time may anything be announced, kept or served
+    /// that is not right. Then all heals, and all are to have all.
+    pub struct SwarmChaos {
+        /// How long it lasts, from when the first leech starts; 0: there is none. Until its end links and
+        /// disks have their faults, programs end, and leeches go away. Who stops for a disk that failed
+        /// starts again.
+        for_s: f64 = 0.0, in 0..=1_000_000, "s";
+        /// How long after it all have what is promised, at most, instead of limit_s.
+        heal_s: f64 = 1_800.0, in 1..=1_000_000, "s";
+    }
+}
+
+options! {
     /// What a run is to hold; else its verdict is that it did not, and the program ends with 3.
     pub struct SwarmPromise {
         /// The share of the leeches that have all in the end, at least.
@@ -61,6 +88,8 @@ options! {
         pieces: u32 = 200, in 1..=1_000_000;
         /// The length of a piece.
         piece_length: u32 = 262_144, in 1..=16_777_216, "bytes";
+        /// Its files; where they are several, their lengths are drawn.
+        files: u32 = 1, in 1..=10_000;
         /// The virtual time after which the run is given up.
         limit_s: f64 = 3_600.0, in 1..=10_000_000, "s";
         /// When the leeches start.
@@ -81,6 +110,12 @@ options! {
         clock: Vec<ClockShift> = Vec::new();
         /// Translators that restart.
         nat_restart: Vec<NatRestart> = Vec::new();
+        /// How fast disks are, and how they fail.
+        disk: DiskOptions = DiskOptions::default();
+        /// Programs that end.
+        crash: CrashOptions = CrashOptions::default();
+        /// A phase of faults.
+        chaos: SwarmChaos = SwarmChaos::default();
         /// What it is to hold.
         promise: SwarmPromise = SwarmPromise::default();
     }
@@ -89,7 +124,26 @@ options! {
 impl SwarmScenario {
     pub(in crate::scenario) fn check(&self) -> Result<(), Problem> {
         self.nat.check()?;
-        self.access.check()
+        self.access.check()?;
+        if self.chaos.for_s == 0.0 && (self.crash.times > 0 || self.disk.fails()) {
+            let what = "crash.times, disk.io_error and disk.full are for a time of chaos: \
+                        chaos.for_s must be above 0";
+            return Err(Problem::new(&Place::Whole, what));
+        }
+        Ok(())
+    }
+
+    /// Whether there is a phase of faults.
+    pub(super) fn has_chaos(&self) -> bool {
+        self.chaos.for_s > 0.0
+    }
+
+    /// How long it goes on at most, in seconds.
+    pub(super) fn span_s(&self) -> f64 {
+        match self.has_chaos() {
+            true => self.chaos.for_s + self.chaos.heal_s,
+            false => self.limit_s,
+        }
     }
 
     pub(super) fn disturbed(&self) -> Disturbed<'_> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use client::Payload;
+use client::{Failure, Payload};
 use wire::time::Time;
 
 use super::bound::{Line, bound_s, wire_bytes};
 use super::{Swarm, SwarmScenario};
 use crate::results::{Better, Distribution, Figure, Outcome, RunCounters, Series};
-use crate::{Counters, PeerHost, Summary, TraceHash};
+use crate::{Counters, HostId, PeerHost, Summary, TraceHash, Violation};
 
 /// Points of a series, at most.
 const POINTS: usize = 200;
@@ -46,6 +46,16 @@ pub struct SwarmReport {
     pub distributions: Vec<Distribution>,
     /// How many were complete, by time.
     pub series: Vec<Series>,
+    /// Programs that ended before their time.
+    pub ended: u32,
+    /// The first that a peer did and never may.
+    pub violation: Option<Violation>,
+    /// Who stopped, and why.
+    pub stopped: Vec<(HostId, Failure)>,
+    /// The first leech that has not all.
+    pub unfinished: Option<HostId>,
+    /// What was said of hosts that were looked at.
+    pub descriptions: Vec<(Time, HostId, String)>,
     /// The world's counts.
     pub counters: Counters,
     /// Virtual time at the end.
@@ -79,6 +89,10 @@ impl SwarmScenario {
         ];
         distributions.extend(self.by_class(swarm));
         let hops = swarm.leeches().filter_map(|h| h.milestones().hops).map(f64::from);
+        let stopped =
+            world.hosts().filter_map(|(id, host, _)| Some((id, host.stats(now)?.failure?)));
+        let violations = world.violation().into_iter().chain(&swarm.violation);
+        let unfinished = swarm.whole.iter().position(|whole| !whole);
         SwarmReport {
             leeches: self.peers - 1,
             found: first_peer().count() as u32,
@@ -95,6 +109,11 @@ impl SwarmScenario {
             hops: Summary::of(hops),
             distributions,
             series: vec![complete_series(&swarm.complete)],
+            ended: swarm.ended,
+            violation: violations.min().cloned(),
+            stopped: stopped.collect(),
+            unfinished: unfinished.map(|leech| HostId(leech as u32 + 1)),
+            descriptions: world.descriptions(),
             counters: world.counters(),
             virtual_time: now,
             trace_hash: world.trace_hash(),
@@ -135,7 +154,7 @@ impl SwarmScenario {
         let all = report.finished == report.leeches;
         let if_all = |value: f64| if all { value } else { f64::NAN };
         let (first, finish) = (&report.first_peer_s, &report.finish_s);
-        let figures = vec![
+        let mut figures = vec![
             figure("found_share", "", share(report.found), Higher),
             figure("finished_share", "", share(report.finished), Higher),
             figure("makespan_s", "s", if_all(report.makespan_s), Lower),
@@ -149,6 +168,9 @@ impl SwarmScenario {
             figure("wasted_share", "", report.wasted_share, Lower),
             figure("hops", "", some(&report.hops, report.hops.mean), Lower),
         ];
+        if self.has_chaos() {
+            figures.push(figure("ended", "", f64::from(report.ended), Neither));
+        }
         Outcome {
             figures,
             distributions: report.distributions.clone(),
@@ -164,6 +186,9 @@ impl SwarmScenario {
     }
 
     fn verdict(&self, report: &SwarmReport, finished: f64) -> Result<(), String> {
+        if let Some(violation) = &report.violation {
+            return Err(violation.to_string());
+        }
         let (makespan, bound) = (report.makespan_s, report.bound_of_finished_s);
         if report.finished > 0 && makespan < bound {
             return Err(format!(
@@ -172,9 +197,12 @@ impl SwarmScenario {
         }
         if finished < self.promise.finished {
             let (all, least) = (report.leeches, self.promise.finished);
+            let why = report.stopped.first();
+            let why = why.map(|(host, failure)| format!("; host {} stopped: {failure:?}", host.0));
             return Err(format!(
-                "{} of {all} leeches finished, not {least} of them",
-                report.finished
+                "{} of {all} leeches finished, not {least} of them{}",
+                report.finished,
+                why.unwrap_or_default()
             ));
         }
         let times = makespan / report.bound_s;

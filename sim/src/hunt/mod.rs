@@ -1,11 +1,53 @@
 //! Looks for what goes wrong: scenarios whose faults a seed draws, and the smallest that still fails.
 
+mod dht;
+mod draw;
+mod swarm;
+
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wire::rng::{Rng, child_seed, seed_from_u64};
-
 use crate::scenario::Template;
+use draw::Draw;
+
+/// Of which kind a case is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// An overlay.
+    Dht,
+    /// A swarm.
+    Swarm,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 2] = [Kind::Dht, Kind::Swarm];
+
+    /// Its word in a scenario.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Dht => "dht",
+            Kind::Swarm => "swarm",
+        }
+    }
+}
+
+/// Tables of a case, and lists of tables, in the order in which they are written.
+const TABLES: [&str; 13] = [
+    "arrival",
+    "access",
+    "links",
+    "churn",
+    "nat",
+    "disk",
+    "crash",
+    "chaos",
+    "promise",
+    "[partition]",
+    "[sleep]",
+    "[clock]",
+    "[nat_restart]",
+];
 
 /// One thing that a case sets: a value, or an entry of a list with its values.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,6 +63,12 @@ impl Knob {
         if let Some((_, Value::Number(number))) = value { *number } else { 0.0 }
     }
 
+    /// Whether a case is none without it.
+    fn is_needed(&self) -> bool {
+        let names_chaos = self.table == "chaos" && self.number("rude") == 0.0;
+        matches!(self.table, "" | "promise") || names_chaos
+    }
+
     /// When the last that it causes is over, in seconds.
     fn end(&self) -> u32 {
         ["at_s", "span_s", "for_s"].iter().map(|name| self.number(name)).sum::<f64>().ceil() as u32
@@ -31,6 +79,8 @@ impl Knob {
 enum Value {
     Number(f64),
     Text(&'static str),
+    /// As it stands there.
+    Raw(String),
     /// A size, which can shrink down to the least.
     Size(u32, u32),
 }
@@ -39,6 +89,7 @@ enum Value {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Case {
     seed: u64,
+    kind: Kind,
     knobs: Vec<Knob>,
 }
 
@@ -58,117 +109,31 @@ impl Failure {
     }
 }
 
-/// Draws options.
-struct Draw {
-    rng: Rng,
-    knobs: Vec<Knob>,
-}
-
-impl Draw {
-    /// In half of the cases.
-    fn half(&mut self) -> bool {
-        self.rng.chance(0.5)
-    }
-
-    /// A number between two bounds, with three digits.
-    fn number(&mut self, from: f64, to: f64) -> Value {
-        Value::Number(((from + (to - from) * self.rng.unit()) * 1e3).round() / 1e3)
-    }
-
-    fn size(&mut self, from: u32, to: u32, least: u32) -> Value {
-        Value::Size(from + self.rng.below(to - from + 1), least)
-    }
-
-    fn set(&mut self, table: &'static str, values: Vec<(&'static str, Value)>) {
-        self.knobs.push(Knob { table, values });
-    }
-
-    fn sizes(&mut self) {
-        let nodes = self.size(20, 150, 4);
-        let lookups = self.size(20, 60, 1);
-        // All that befalls hosts is over before it heals.
-        let end = self.knobs.iter().map(Knob::end).max().unwrap_or(0);
-        let for_s = self.size(end + 60, end + 1_000, 10);
-        let operations = self.size(50, 400, 0);
-        self.set("", vec![("nodes", nodes)]);
-        self.set("", vec![("lookups", lookups)]);
-        self.set("chaos", vec![("for_s", for_s)]);
-        self.set("chaos", vec![("operations", operations)]);
-        self.set("promise", vec![("found", Value::Number(0.95)), ("end_s", Value::Number(30.0))]);
-    }
-
-    fn links(&mut self) {
-        for (name, most) in [("loss", 0.3), ("duplicate", 0.3), ("reorder", 0.3)] {
-            if self.half() {
-                let share = self.number(0.0, most);
-                self.set("links", vec![(name, share)]);
-            }
-        }
-        if self.half() {
-            let (share, bad_ms) = (self.number(0.1, 1.0), self.size(10, 20_000, 10));
-            self.set("links", vec![("burst_loss", share), ("burst_bad_ms", bad_ms)]);
-        }
-        if self.half() {
-            let mean_ms = self.number(0.0, 300.0);
-            let most = Value::Number(2_000.0);
-            self.set("links", vec![("jitter_mean_ms", mean_ms), ("jitter_max_ms", most)]);
-        }
-        if self.half() {
-            self.set("links", vec![("latency", Value::Text("king"))]);
-        }
-    }
-
-    fn hosts(&mut self) {
-        if self.half() {
-            let rude = self.number(0.0, 0.3);
-            self.set("chaos", vec![("rude", rude)]);
-        }
-        if self.half() {
-            let (on, off) = (self.number(2.0, 60.0), self.number(1.0, 30.0));
-            let law = ("law", Value::Text("measured"));
-            self.set("churn", vec![law, ("on_scale_min", on), ("off_scale_min", off)]);
-        }
-        if self.half() {
-            let share = self.number(0.1, 0.7);
-            let kinds = ["full_cone", "restricted", "port_restricted", "symmetric"];
-            let kind = kinds[self.rng.index(kinds.len())];
-            self.set("nat", vec![("share", share), (kind, Value::Number(1.0))]);
-        }
-    }
-
-    fn events(&mut self) {
-        let at = |draw: &mut Draw| ("at_s", draw.number(0.0, 300.0));
-        if self.half() {
-            let (at, for_s, share) = (at(self), self.number(1.0, 600.0), self.number(0.0, 0.5));
-            self.set("[partition]", vec![at, ("for_s", for_s), ("share", share)]);
-        }
-        if self.half() {
-            let (at, for_s, share) = (at(self), self.number(1.0, 900.0), self.number(0.0, 0.5));
-            let span = ("span_s", Value::Number(100.0));
-            self.set("[sleep]", vec![at, span, ("for_s", for_s), ("share", share)]);
-        }
-        if self.half() {
-            let (at, by_s, share) = (at(self), self.number(0.0, 7_200.0), self.number(0.0, 0.5));
-            let span = ("span_s", Value::Number(100.0));
-            self.set("[clock]", vec![at, span, ("by_s", by_s), ("share", share)]);
-        }
-        if self.half() {
-            let (at, share) = (at(self), self.number(0.0, 1.0));
-            self.set("[nat_restart]", vec![at, ("share", share)]);
-        }
-    }
-}
-
 impl Case {
-    /// The case that a seed draws.
-    pub fn draw(seed: u64) -> Case {
-        let rng = Rng::new(&child_seed(&seed_from_u64(seed), "hunt", 0));
-        let mut draw = Draw { rng, knobs: Vec::new() };
-        draw.links();
-        draw.hosts();
-        draw.events();
-        draw.sizes();
-        Case { seed, knobs: draw.knobs }
+    /// The case that a seed draws, of one of these kinds; of an overlay if there are none.
+    pub fn draw(seed: u64, kinds: &[Kind]) -> Case {
+        let mut draw = Draw::new(seed);
+        let kind = draw.one_of(kinds).unwrap_or(Kind::Dht);
+        match kind {
+            Kind::Dht => draw.dht(),
+            Kind::Swarm => draw.swarm(),
+        }
+        Case { seed, kind, knobs: draw.knobs }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How many options it sets, and the sum of its sizes: what shrinking makes less.
+    pub fn extent(&self) -> (usize, u64) {
+        let values = || self.knobs.iter().flat_map(|knob| &knob.values);
+        let size = |(_, value): &(_, Value)| match value {
+            Value::Size(size, _) => u64::from(*size),
+            _ => 0,
+        };
+        (values().count(), values().map(size).sum())
     }
 
     /// The seed of its run.
@@ -178,27 +143,28 @@ impl Case {
 
     /// It as a scenario file.
     pub fn to_toml(&self, about: &str) -> String {
-        let mut out = format!("kind = \"dht\"\nabout = {about:?}\n");
+        let mut out = format!("kind = {:?}\nabout = {about:?}\n", self.kind.word());
         let of = |table: &'static str| self.knobs.iter().filter(move |knob| knob.table == table);
         let lines = |out: &mut String, knob: &Knob| {
             for (name, value) in &knob.values {
                 let _ = match value {
                     Value::Number(number) => writeln!(out, "{name} = {number}"),
                     Value::Text(text) => writeln!(out, "{name} = {text:?}"),
+                    Value::Raw(text) => writeln!(out, "{name} = {text}"),
                     Value::Size(size, _) => writeln!(out, "{name} = {size}"),
                 };
             }
         };
         of("").for_each(|knob| lines(&mut out, knob));
-        for table in ["links", "churn", "nat", "chaos", "promise"] {
-            if of(table).next().is_some() {
+        for table in TABLES {
+            let is_list = table.starts_with('[');
+            if !is_list && of(table).next().is_some() {
                 let _ = writeln!(out, "\n[{table}]");
-                of(table).for_each(|knob| lines(&mut out, knob));
             }
-        }
-        for list in ["[partition]", "[sleep]", "[clock]", "[nat_restart]"] {
-            for knob in of(list) {
-                let _ = writeln!(out, "\n[{list}]");
+            for knob in of(table) {
+                if is_list {
+                    let _ = writeln!(out, "\n[{table}]");
+                }
                 lines(&mut out, knob);
             }
         }
@@ -213,13 +179,22 @@ impl Case {
         run_text(&self.to_toml(""), self.seed)
     }
 
+    /// The least that a size can be beside the others, or the case would promise too much.
+    fn least_with(&self, table: &str, name: &str) -> u32 {
+        match (table, name) {
+            ("chaos", "for_s") => self.knobs.iter().map(Knob::end).max().unwrap_or(0),
+            ("", "peers") if self.knobs.iter().any(|knob| knob.table == "nat") => {
+                swarm::PEERS_WITH_NAT_MIN
+            }
+            _ => 0,
+        }
+    }
+
     /// Smaller cases of which one may fail as well, those that leave out most first.
     fn smaller(&self) -> Vec<Case> {
         let mut out = Vec::new();
         for (at, knob) in self.knobs.iter().enumerate() {
-            let needed = matches!(knob.table, "" | "promise")
-                || knob.values.iter().any(|(_, value)| matches!(value, Value::Size(..)));
-            if !needed {
+            if !knob.is_needed() {
                 let mut case = self.clone();
                 case.knobs.remove(at);
                 out.push(case);
@@ -227,10 +202,8 @@ impl Case {
         }
         for (at, knob) in self.knobs.iter().enumerate() {
             for (n, (_, value)) in knob.values.iter().enumerate() {
-                let Value::Size(size, mut least) = *value else { continue };
-                if knob.table == "chaos" && knob.values[n].0 == "for_s" {
-                    least = self.knobs.iter().map(Knob::end).max().unwrap_or(0).max(least);
-                }
+                let Value::Size(size, least) = *value else { continue };
+                let least = least.max(self.least_with(knob.table, knob.values[n].0));
                 for smaller in [size / 4, size / 2, size * 7 / 8] {
                     if smaller >= least && smaller < size {
                         let mut case = self.clone();
@@ -291,20 +264,27 @@ mod tests {
 
     #[test]
     fn a_seed_draws_one_case_and_each_can_be_read() {
-        assert_eq!(Case::draw(7), Case::draw(7));
-        assert_ne!(Case::draw(7).knobs, Case::draw(8).knobs);
+        let draw = |seed| Case::draw(seed, &Kind::ALL);
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7).knobs, draw(8).knobs);
+        let mut kinds = [0; 2];
         for seed in 0..300 {
-            let text = Case::draw(seed).to_toml("drawn");
+            let case = draw(seed);
+            kinds[usize::from(case.kind == Kind::Swarm)] += 1;
+            let text = case.to_toml("drawn");
             let template = Template::parse("case", &text).unwrap();
             let scenario = template.scenario(&|_| Err(String::new()));
             assert!(scenario.is_ok(), "seed {seed}: {:?}\n{text}", scenario.err());
+            let written = text.lines().filter(|line| line.contains(" = ")).count();
+            assert_eq!(written, case.extent().0 + 2, "seed {seed}: a table is left out\n{text}");
         }
+        assert!(kinds.iter().all(|cases| *cases > 100), "{kinds:?}");
     }
 
     #[test]
     fn a_case_shrinks_to_what_it_needs_to_fail() {
         // More is promised than there can be, so each smaller case fails as well.
-        let mut case = Case::draw(3);
+        let mut case = Case::draw(3, &[Kind::Dht]);
         for knob in case.knobs.iter_mut().filter(|knob| knob.table == "promise") {
             knob.values = vec![("end_s", Value::Number(0.001))];
         }
