@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::process::output_of;
 
 /// What the names of all our namespaces start with; the test's process id follows.
-const PREFIX: &str = "trackerless-";
+pub(crate) const PREFIX: &str = "trackerless-";
 
 /// Where `ip netns` keeps namespaces by name.
 const NAMESPACES: &str = "/run/netns";
@@ -178,13 +178,8 @@ impl Host {
 
     /// Does `work` with the sockets of this host: on a thread of its own, as are all that it starts.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = Path::new(NAMESPACES).join(&self.namespace);
         let inside = || {
-            let namespace =
-                File::open(&path).unwrap_or_else(|error| panic!("open {path:?}: {error}"));
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(namespace.as_fd(), network)
-                .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
+            enter_namespace(&self.namespace);
             work()
         };
         scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| resume_unwind(panic))
@@ -210,14 +205,22 @@ impl Host {
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Moves the calling thread, and what it will start, into a namespace.
+pub(crate) fn enter_namespace(name: &str) {
+    let path = Path::new(NAMESPACES).join(name);
+    let namespace = File::open(&path).unwrap_or_else(|error| panic!("open {path:?}: {error}"));
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
+}
+
+pub(crate) fn ip(arguments: &[&str]) {
     let mut command = Command::new("ip");
     command.args(arguments);
     output_of(command);
 }
 
 /// Kills what runs in a namespace and removes it. Best effort: it may be gone already.
-fn remove(namespace: &str) {
+pub(crate) fn remove(namespace: &str) {
     if let Ok(pids) = Command::new("ip").args(["netns", "pids", namespace]).output() {
         for pid in String::from_utf8_lossy(&pids.stdout).split_whitespace() {
             let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
