@@ -13,7 +13,7 @@ use wire::time::Time;
 use wire::{Id, InfoHash};
 
 use super::parts::{disturb, seconds};
-use crate::{DhtCommand, HostId};
+use crate::{DhtCommand, HostId, Step};
 use overlay::{Chaos, Overlay};
 use seats::Owner;
 
@@ -59,11 +59,12 @@ impl DhtScenario {
             0.0 => settled + self.churn.before(),
             for_s => settled + seconds(for_s) + seconds(self.chaos.heal_s),
         };
-        let announce_every = ASK_EVERY.min(ASK_WITHIN / self.lookups);
-        let lookup_every = match self.lookup_span_s {
-            0.0 => announce_every,
+        let every = |span_s: f64| match span_s {
+            0.0 => ASK_EVERY.min(ASK_WITHIN / self.lookups),
             span_s => seconds(span_s) / self.lookups,
         };
+        let announce_every = every(self.announce_span_s);
+        let lookup_every = every(self.lookup_span_s);
         let lookups = announces + announce_every * self.lookups + GRACE + seconds(self.rest_s);
         let end = lookups + lookup_every * self.lookups + GRACE;
         Course { settled, announces, announce_every, lookups, lookup_every, end }
@@ -75,12 +76,30 @@ impl DhtScenario {
         self.run_with(seed, workers, &[], progress)
     }
 
+    /// ... and tells who was told what, for whoever has real programs do the same.
+    pub fn run_told(&self, seed: u64) -> (DhtReport, Vec<Step<DhtCommand>>) {
+        let mut steps = Vec::new();
+        let report = self.run_inner(seed, 1, &[], Some(&mut steps), |_| {});
+        (report, steps)
+    }
+
     /// ... and describes hosts at given times, which changes nothing.
     pub fn run_with(
         &self,
         seed: u64,
         workers: u32,
         looks: &[(Time, HostId)],
+        progress: impl FnMut(f64),
+    ) -> DhtReport {
+        self.run_inner(seed, workers, looks, None, progress)
+    }
+
+    fn run_inner(
+        &self,
+        seed: u64,
+        workers: u32,
+        looks: &[(Time, HostId)],
+        steps: Option<&mut Vec<Step<DhtCommand>>>,
         mut progress: impl FnMut(f64),
     ) -> DhtReport {
         let seed = seed_from_u64(seed);
@@ -89,7 +108,7 @@ impl DhtScenario {
         let healed = course.settled + seconds(self.chaos.for_s);
         let chaos = Chaos { rude: self.chaos.rude, until: healed };
         let chaos = Some(chaos).filter(|_| self.chaos.for_s > 0.0);
-        let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng);
+        let mut overlay = Overlay::new(self, chaos, &seed, workers, &mut rng, steps.is_some());
         for (at, host) in looks.iter().filter(|(_, host)| host.0 < self.nodes) {
             overlay.world.describe_at(*at, *host);
         }
@@ -107,7 +126,7 @@ impl DhtScenario {
         let mut owners: BTreeMap<InfoHash, Owner> = BTreeMap::new();
         for (n, hash) in (0..).zip(&hashes) {
             overlay.run_to(course.announces + course.announce_every * n, &mut tell);
-            let host = overlay.any_living(&mut rng);
+            let host = self.asker(&mut overlay, &mut rng);
             owners.insert(*hash, overlay.seats.owner(&overlay.world, host, PEER_PORT));
             let command = match overlay.seats.is_inside(host) {
                 true => DhtCommand::AnnounceHere(*hash),
@@ -116,18 +135,29 @@ impl DhtScenario {
             overlay.command(host, command);
         }
         overlay.run_to(course.lookups, &mut tell);
+        overlay.end_commands();
         overlay.silence(self.dead, &mut rng);
         overlay.rename_lives();
         let before = overlay.tally();
         let dead_contacts = overlay.dead_contacts();
         for (n, hash) in (0..).zip(&hashes) {
             overlay.run_to(course.lookups + course.lookup_every * n, &mut tell);
-            let asker = overlay.any_living(&mut rng);
+            let asker = self.asker(&mut overlay, &mut rng);
             overlay.command(asker, DhtCommand::Lookup(*hash));
         }
         overlay.run_to(course.end, &mut tell);
+        overlay.end_commands();
+        if let Some(steps) = steps {
+            steps.append(&mut overlay.steps.take().unwrap_or_default());
+        }
         let report = self.report(&overlay, &owners, &before, course.lookups);
         DhtReport { dead_contacts, ..report }
+    }
+
+    /// Who announces or looks next.
+    fn asker(&self, overlay: &mut Overlay, rng: &mut Rng) -> HostId {
+        let host = overlay.any_living(rng);
+        if self.by_commands { overlay.command_by(host) } else { host }
     }
 
     /// Nodes announce and look for a few torrents while anything may fail; then all stay.

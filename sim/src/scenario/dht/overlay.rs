@@ -13,7 +13,7 @@ use super::seats::{Seats, lets_in};
 use super::{ChurnLaw, ChurnOptions, DhtScenario};
 use crate::scenario::parts::{Group, minutes};
 use crate::truth::Lives;
-use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, World};
+use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, Step, World};
 
 /// Of the nodes that leave within a median session, as a share of all: the logarithm of 2, for each is
 /// as likely to leave at any moment.
@@ -40,6 +40,11 @@ pub(super) struct Overlay {
     due: BinaryHeap<Reverse<(Time, u32)>>,
     restarts: u64,
     chaos: Option<Chaos>,
+    shipped_tables: bool,
+    /// Hosts of commands that have not ended.
+    commands: Vec<HostId>,
+    /// Who was told what, if that is to be told.
+    pub(super) steps: Option<Vec<Step<DhtCommand>>>,
 }
 
 /// Nodes that are watched, of which some misbehave.
@@ -67,6 +72,7 @@ impl Overlay {
         seed: &Seed,
         workers: u32,
         rng: &mut Rng,
+        tells_steps: bool,
     ) -> Overlay {
         let mut links = scenario.links.config();
         links.perfect_from = chaos.map(|chaos| chaos.until);
@@ -85,6 +91,9 @@ impl Overlay {
             measured: None,
             due: BinaryHeap::new(),
             restarts: 0,
+            shipped_tables: scenario.shipped_tables,
+            commands: Vec::new(),
+            steps: tells_steps.then(Vec::new),
         };
         let groups =
             scenario.nat.groups(scenario.nodes, &mut Rng::new(&child_seed(seed, "nat", 0)));
@@ -127,6 +136,7 @@ impl Overlay {
         let addr = self.own_addr(host);
         let mut node = match self.seats.is_inside(host) {
             true => DhtHost::inside(addr, &seed, self.world.now()),
+            false if self.shipped_tables => DhtHost::shipped(addr, &seed, self.world.now()),
             false => DhtHost::new(addr, &seed, self.world.now()),
         };
         if let Some(chaos) = self.chaos {
@@ -157,7 +167,26 @@ impl Overlay {
     fn bootstrap(&mut self, at: Time, host: HostId, entry: Option<HostId>) {
         if let Some(entry) = entry {
             let entry = self.world.addresses().addr(entry);
-            self.world.command(at, host, DhtCommand::Bootstrap(entry));
+            self.command_at(at, host, DhtCommand::Bootstrap(entry));
+        }
+    }
+
+    /// Another host, in the open, whose node comes by `entry` for one command.
+    pub(super) fn command_by(&mut self, entry: HostId) -> HostId {
+        self.seats.open();
+        let host = HostId(self.world.len() as u32);
+        let seed = child_seed(&self.seed, "host", host.0.into());
+        let addr = self.world.addresses().addr(host);
+        self.world.add_host(DhtHost::command(addr, &seed, self.world.now()));
+        self.commands.push(host);
+        self.bootstrap(self.world.now(), host, Some(entry));
+        host
+    }
+
+    /// The hosts of commands end.
+    pub(super) fn end_commands(&mut self) {
+        for host in std::mem::take(&mut self.commands) {
+            self.world.stop_host(host);
         }
     }
 
@@ -166,7 +195,14 @@ impl Overlay {
     }
 
     pub(super) fn command(&mut self, host: HostId, command: DhtCommand) {
-        self.world.command(self.world.now(), host, command);
+        self.command_at(self.world.now(), host, command);
+    }
+
+    fn command_at(&mut self, at: Time, host: HostId, command: DhtCommand) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step { at, host, command: command.clone() });
+        }
+        self.world.command(at, host, command);
     }
 
     /// From now on nodes come and go.

@@ -11,7 +11,7 @@ use wire::rng::{Rng, Seed, child_seed, seed_from_u64};
 use wire::time::Time;
 
 use super::parts::{disturb, seconds};
-use crate::{Access, Content, ContentHasher, HostId, PeerCommand, PeerHost, Run, World};
+use crate::{Access, Content, ContentHasher, HostId, PeerCommand, PeerHost, Run, Step, World};
 use bound::Line;
 
 pub use options::{ArrivalLaw, ArrivalOptions, AwayOptions, SwarmPromise, SwarmScenario};
@@ -40,24 +40,41 @@ struct Swarm {
     whole: Vec<bool>,
     /// How many leeches had told that they are complete, second by second.
     complete: Vec<(f64, f64)>,
+    /// Who was told what.
+    steps: Vec<Step<PeerCommand>>,
 }
 
 impl SwarmScenario {
     /// Runs it: `seed` names the run, and `workers` threads share it, which changes nothing but its time.
     /// `progress` is told of the share of leeches that have finished.
-    pub fn run(&self, seed: u64, workers: u32, mut progress: impl FnMut(f64)) -> SwarmReport {
+    pub fn run(&self, seed: u64, workers: u32, progress: impl FnMut(f64)) -> SwarmReport {
+        self.run_told(seed, workers, progress).0
+    }
+
+    /// ... and tells who was told what, for whoever has real programs do the same.
+    pub fn run_told(
+        &self,
+        seed: u64,
+        workers: u32,
+        mut progress: impl FnMut(f64),
+    ) -> (SwarmReport, Vec<Step<PeerCommand>>) {
         let seed = seed_from_u64(seed);
         let mut rng = Rng::new(&child_seed(&seed, "scenario", 0));
         let (info, content) = self.torrent();
         let mut swarm = self.assemble(&seed, workers, content, &mut rng);
-        let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
+        let joining = if self.nodes > 0 { self.nodes } else { self.peers };
+        let seed_at = Time::ZERO + JOIN_EVERY * joining + SETTLE;
         swarm.start = seed_at + SETTLE;
         let command = PeerCommand::Seed(Box::new(info.clone()), swarm.content.clone());
-        swarm.world.command(seed_at, HostId(0), command);
         let starts = self.starts(&seed);
-        for (n, after) in (1..).zip(&starts) {
-            let at = swarm.start + *after;
-            swarm.world.command(at, HostId(n), PeerCommand::Fetch(info.info_hash));
+        let fetches =
+            starts.iter().map(|after| (swarm.start + *after, PeerCommand::Fetch(info.info_hash)));
+        let told: Vec<_> = std::iter::once((seed_at, command)).chain(fetches).collect();
+        for (n, (at, command)) in (0..).zip(told) {
+            if self.nodes > 0 {
+                swarm.bootstrap(at, HostId(n), HostId(self.peers + rng.below(self.nodes)));
+            }
+            swarm.tell(at, HostId(n), command);
         }
         self.send_away(&mut swarm, &seed, &starts);
         let homes = swarm.homes.clone();
@@ -72,7 +89,7 @@ impl SwarmScenario {
                 break;
             }
         }
-        self.report(&swarm)
+        (self.report(&swarm), swarm.steps)
     }
 
     /// All peers with their lines; each joins the DHT by one that is there.
@@ -81,7 +98,9 @@ impl SwarmScenario {
         let (lines, accesses, homes) = (Vec::new(), Vec::new(), Vec::new());
         let whole = vec![false; self.peers as usize - 1];
         let (start, complete) = (Time::ZERO, Vec::new());
-        let mut swarm = Swarm { world, content, lines, accesses, homes, start, whole, complete };
+        let steps = Vec::new();
+        let mut swarm =
+            Swarm { world, content, lines, accesses, homes, start, whole, complete, steps };
         let groups = self.nat.groups(self.peers, &mut Rng::new(&child_seed(seed, "nat", 0)));
         let accesses = self
             .access
@@ -110,14 +129,23 @@ impl SwarmScenario {
             };
             swarm.add_line(&ids, access);
             for id in ids {
-                if !entries.is_empty() {
-                    let entry = swarm.world.addresses().addr(entries[rng.index(entries.len())]);
-                    let at = Time::ZERO + JOIN_EVERY * id.0;
-                    swarm.world.command(at, id, PeerCommand::Bootstrap(entry));
+                if self.nodes == 0 && !entries.is_empty() {
+                    let entry = entries[rng.index(entries.len())];
+                    swarm.bootstrap(Time::ZERO + JOIN_EVERY * id.0, id, entry);
                 }
                 if group.nat.is_none() {
                     entries.push(id);
                 }
+            }
+        }
+        for n in 0..self.nodes {
+            let id = HostId(self.peers + n);
+            let seed = child_seed(seed, "host", id.0.into());
+            let addr = swarm.world.addresses().addr(id);
+            swarm.world.add_host(PeerHost::new(addr, &seed, client::Config::default()));
+            if n > 0 {
+                let entry = HostId(self.peers + rng.below(n));
+                swarm.bootstrap(Time::ZERO + JOIN_EVERY * n, id, entry);
             }
         }
         swarm
@@ -193,7 +221,7 @@ impl Swarm {
 
     /// Looks who is complete, and whether with the right bytes; gives how many are complete.
     fn look(&mut self) -> u32 {
-        let leeches = self.world.hosts().skip(1);
+        let leeches = self.world.hosts().skip(1).take(self.whole.len());
         let mut done = 0;
         for ((_, host, _), whole) in leeches.zip(&mut self.whole) {
             if host.milestones().complete.is_some() {
@@ -209,7 +237,18 @@ impl Swarm {
     }
 
     fn leeches(&self) -> impl Iterator<Item = &PeerHost> {
-        self.world.hosts().skip(1).map(|(_, host, _)| host)
+        self.world.hosts().skip(1).take(self.whole.len()).map(|(_, host, _)| host)
+    }
+
+    /// A host joins the DHT by `entry`.
+    fn bootstrap(&mut self, at: Time, host: HostId, entry: HostId) {
+        let entry = self.world.addresses().addr(entry);
+        self.tell(at, host, PeerCommand::Bootstrap(entry));
+    }
+
+    fn tell(&mut self, at: Time, host: HostId, command: PeerCommand) {
+        self.steps.push(Step { at, host, command: command.clone() });
+        self.world.command(at, host, command);
     }
 }
 
