@@ -37,7 +37,8 @@ pub struct Delayed {
 
 impl Delayed {
     /// A network for the calling thread and what it starts from now on. `rates` are those of hosts with
-    /// a line; all others send and receive at once. `congestion` is what TCP uses ("reno").
+    /// a line; all others send and receive at once. `congestion` is what TCP uses: one that
+    /// the kernel lets namespaces choose, such as "reno".
     pub fn enter(
         host_of: HostOf,
         delay_of: DelayOf,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::setpriority_process;
 
 use super::line::{Line, Packet, ends, is_datagram};
 
@@ -17,6 +18,8 @@ use super::line::{Line, Packet, ends, is_datagram};
 const PACKET_MAX: usize = 2_048;
 /// Packets that are read before those that are due are given.
 const READS_MAX: usize = 64;
+/// Of the thread: a nice value.
+const PRIORITY: i32 = -15;
 /// It looks at least so often whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -32,7 +35,7 @@ pub struct Rates {
     pub up: u64,
     /// Bytes a second that reach it.
     pub down: u64,
-    /// How long datagrams, or one stream, wait at most if they have the line alone.
+    /// How long datagrams wait at most; streams wait as long as they have to.
     pub queue: Duration,
 }
 
@@ -124,6 +127,8 @@ impl Relay {
 
     /// Works until it is told to end.
     pub(super) fn run(mut self) -> Counts {
+        // It stands for routers, which no program slows down. Where it may not, it is seen how late it was.
+        let _ = setpriority_process(None, PRIORITY);
         let mut buf = vec![0; PACKET_MAX];
         while !self.ends.load(Ordering::Acquire) {
             self.read(&mut buf);
