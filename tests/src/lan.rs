@@ -51,9 +51,8 @@ pub struct Host {
 impl Lan {
     /// An empty network.
     pub fn new() -> Self {
-        static SWEEP: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        SWEEP.call_once(sweep);
+        sweep_once();
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let switch = format!("{PREFIX}{}-{n}", std::process::id());
         let scratch = tempfile::Builder::new()
@@ -227,6 +226,12 @@ pub(crate) fn remove(namespace: &str) {
         }
     }
     let _ = Command::new("ip").args(["netns", "del", namespace]).stderr(Stdio::null()).status();
+}
+
+/// Removes what earlier test processes left, the first time.
+pub(crate) fn sweep_once() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(sweep);
 }
 
 /// Removes the namespaces of test processes that no longer run.

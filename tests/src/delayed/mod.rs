@@ -45,6 +45,7 @@ impl Delayed {
         rates: &[Option<Rates>],
         congestion: &str,
     ) -> Delayed {
+        lan::sweep_once();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("{PREFIX}{}-delayed{n}", std::process::id());
