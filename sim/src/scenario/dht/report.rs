@@ -41,6 +41,8 @@ pub struct DhtReport {
     pub end_ms: Summary,
     /// Nodes that kept each announce.
     pub kept_by_mean: f64,
+    /// The same of each host that announced, in the mean of its announces.
+    pub kept_by: Distribution,
     /// Contacts in a routing table of a living node.
     pub contacts: Summary,
     /// Datagrams sent from the start of the lookups on, a lookup.
@@ -108,6 +110,8 @@ impl DhtScenario {
             .hosts()
             .map(|(_, host, _)| host.announces())
             .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let kept_by = world.hosts().map(|(_, host, _)| host.announces());
+        let kept_by = kept_by.map(|(announces, kept)| f64::from(kept) / f64::from(announces));
         let mut found_closest = [0; CLOSEST + 1];
         judged.iter().filter_map(|j| j.closest).for_each(|n| found_closest[n] += 1);
         let ended = || judged.iter().filter(|j| j.outcome.ended.is_some()).map(|j| j.outcome);
@@ -134,6 +138,7 @@ impl DhtScenario {
             first_peer_ms: Summary::of(first()),
             end_ms: Summary::of(end()),
             kept_by_mean: f64::from(kept) / f64::from(announces.max(1)),
+            kept_by: Distribution::of("kept_by", "", kept_by),
             contacts: Summary::of(living().map(|h| h.node().contacts().len() as f64)),
             packets_per_lookup: (world.counters().sent - before.sent) as f64
                 / f64::from(self.lookups.max(1)),

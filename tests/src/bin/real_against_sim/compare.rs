@@ -32,7 +32,7 @@ impl Measure {
             Measure::FirstPeer => ("lookup: first peer", "ms"),
             Measure::LookupEnd => ("lookup: end", "ms"),
             Measure::Asked => ("lookup: nodes asked", ""),
-            Measure::KeptBy => ("nodes that kept an announce, mean a seed", ""),
+            Measure::KeptBy => ("nodes that kept an announce", ""),
             Measure::Contacts => ("contacts of a node at the end, mean a seed", ""),
             Measure::Datagrams => ("datagrams of all nodes, a seed", ""),
             Measure::Finished => ("leeches that finished, a seed", "share"),
@@ -43,7 +43,7 @@ impl Measure {
 
     /// Whether samples are small whole numbers.
     fn is_count(self) -> bool {
-        matches!(self, Measure::Asked)
+        matches!(self, Measure::Asked | Measure::KeptBy)
     }
 
     /// Whether there are samples enough a seed for a 99th percentile.
@@ -53,6 +53,7 @@ impl Measure {
             Measure::FirstPeer
                 | Measure::LookupEnd
                 | Measure::Asked
+                | Measure::KeptBy
                 | Measure::Metadata
                 | Measure::Finish
         )

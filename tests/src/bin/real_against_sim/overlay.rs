@@ -55,7 +55,7 @@ fn samples(report: &DhtReport) -> Samples {
     }
     let found = f64::from(report.found) / f64::from(report.lookups);
     samples.add(Measure::Found, [found]);
-    samples.add(Measure::KeptBy, [report.kept_by_mean]);
+    samples.add_all(Measure::KeptBy, &report.kept_by);
     samples.add(Measure::Contacts, [report.contacts.mean]);
     samples.add(Measure::Datagrams, [report.counters.sent as f64]);
     samples
@@ -133,7 +133,7 @@ fn heard(
     }
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     samples.add(Measure::Found, [found as f64 / looks.len() as f64]);
-    samples.add(Measure::KeptBy, [mean(&kept)]);
+    samples.add(Measure::KeptBy, kept);
     samples.add(Measure::Contacts, [mean(&contacts)]);
     samples
 }
