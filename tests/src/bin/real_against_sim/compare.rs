@@ -46,14 +46,14 @@ impl Measure {
         matches!(self, Measure::Asked | Measure::KeptBy)
     }
 
-    /// Whether there are samples enough a seed for a 99th percentile.
+    /// Whether there are samples enough a seed for a 99th percentile. Of those that keep an announce there are 8,
+    /// 32 or 40 and hardly anything between: the percentile would jump by a quarter.
     fn has_tail(self) -> bool {
         matches!(
             self,
             Measure::FirstPeer
                 | Measure::LookupEnd
                 | Measure::Asked
-                | Measure::KeptBy
                 | Measure::Metadata
                 | Measure::Finish
         )
