@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use dht::{Config, Event, Item, ItemKey, LookupId, Node, SharedConfig, Snapshot, SocketId};
-use wire::rng::Seed;
+use wire::rng::{Rng, Seed, child_seed};
 use wire::time::Time;
-use wire::{InfoHash, NodeId};
+use wire::{Id, InfoHash, NodeId};
 
 use crate::host::Host;
 use crate::mischief::Mischief;
@@ -66,6 +66,12 @@ pub struct LookupOutcome {
 static CONFIG: LazyLock<SharedConfig> =
     LazyLock::new(|| SharedConfig::new(Config::new(Vec::new()).among_thousands()));
 
+/// The same of nodes as `dht-node` runs them.
+static ALONE: LazyLock<SharedConfig> = LazyLock::new(|| SharedConfig::new(Config::new(Vec::new())));
+
+/// How long a command waits for the first contact that answers, as `dht-node` does by default.
+const COMMAND_WAIT_MS: u64 = 15_000;
+
 /// A DHT node on a host of a world.
 pub struct DhtHost {
     node: Node,
@@ -77,12 +83,27 @@ pub struct DhtHost {
     now: Time,
     watch: Option<Box<Watch>>,
     mischief: Option<Box<Mischief>>,
+    /// Of a command's node: whether that has ended, and the program with it.
+    ended: Option<bool>,
 }
 
 impl DhtHost {
     /// A node at `addr` with the default numbers, made `now`. Its id fits its address (BEP 42).
     pub fn new(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
         DhtHost::sharing(&CONFIG, addr, Some(addr.ip()), seed, now)
+    }
+
+    /// The node of a command as `dht-node lookup`: read-only, under an id that does not tell of its
+    /// address. It ends with the first lookup or announce that does.
+    pub fn command(addr: SocketAddr, seed: &Seed, now: Time) -> DhtHost {
+        let config = Config {
+            id: Some(Id::random(&mut Rng::new(&child_seed(seed, "command", 0)))),
+            read_only: true,
+            lookup_wait_ms: COMMAND_WAIT_MS,
+            ..Config::new(vec![addr])
+        };
+        let node = Node::new(config, seed, now);
+        DhtHost { ended: Some(false), ..DhtHost::with(node, now) }
     }
 
     /// A node at `addr` behind an address translator, which has to learn its address outside.
@@ -105,8 +126,17 @@ impl DhtHost {
         seed: &Seed,
         now: Time,
     ) -> DhtHost {
+        DhtHost::with(Node::sharing(config, vec![addr], outside, seed, now), now)
+    }
+
+    /// The numbers of a node as `dht-node bootstrap` runs it: with tables for a machine of its own.
+    pub fn alone() -> SharedConfig {
+        ALONE.clone()
+    }
+
+    fn with(node: Node, now: Time) -> DhtHost {
         DhtHost {
-            node: Node::sharing(config, vec![addr], outside, seed, now),
+            node,
             lookups: BTreeMap::new(),
             gets: BTreeMap::new(),
             announces: 0,
@@ -114,6 +144,7 @@ impl DhtHost {
             now,
             watch: None,
             mischief: None,
+            ended: None,
         }
     }
 
@@ -125,6 +156,10 @@ impl DhtHost {
     /// Until `until` its bad manners show.
     pub fn misbehave(&mut self, seed: &Seed, until: Time) {
         self.mischief = Some(Box::new(Mischief::new(self.node.id(), seed, until)));
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended == Some(true)
     }
 
     /// A lookup began that tells of its end.
@@ -204,6 +239,9 @@ impl Host for DhtHost {
     }
 
     fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        if self.has_ended() {
+            return;
+        }
         self.now = now;
         if let Some(watch) = &mut self.watch {
             watch.heard(now, from, bytes);
@@ -220,6 +258,9 @@ impl Host for DhtHost {
     }
 
     fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddr> {
+        if self.has_ended() {
+            return None;
+        }
         let Some(transmit) = self.node.poll_transmit(buf) else {
             return self.mischief.as_mut()?.poll(self.now, buf);
         };
@@ -233,6 +274,9 @@ impl Host for DhtHost {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
+        if self.has_ended() {
+            return None;
+        }
         let node = self.node.poll_timeout().map(|(at, _)| at);
         let Some(mischief) = &self.mischief else { return node };
         [node, mischief.due()].into_iter().flatten().min()
@@ -295,11 +339,13 @@ impl Host for DhtHost {
                         outcome.asked = asked;
                         outcome.hops = hops;
                         outcome.closest = closest.iter().map(|node| node.id).collect();
+                        self.ended = self.ended.map(|_| true);
                     }
                 }
                 Event::Announced { accepted, .. } => {
                     self.announces += 1;
                     self.announces_kept += accepted;
+                    self.ended = self.ended.map(|_| true);
                 }
                 _ => {}
             }

@@ -11,6 +11,17 @@ use crate::stream::{Chunk, StreamAction, StreamEvent};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct HostId(pub u32);
 
+/// A scenario's word to a host.
+#[derive(Clone, Debug)]
+pub struct Step<C> {
+    /// When.
+    pub at: Time,
+    /// To whom.
+    pub host: HostId,
+    /// What.
+    pub command: C,
+}
+
 /// A program on a simulated host with one UDP socket, and streams if it wants any: a pure machine,
 /// or several and what the scenario wants to know of them. The world gives one input, then drains
 /// all outputs.

@@ -47,7 +47,7 @@ pub use content::{Content, ContentHasher, Run};
 pub use dht_host::{DhtCommand, DhtHost, GetOutcome, LookupOutcome};
 pub use disk::{Cut, Disk, DiskConfig};
 pub use edge::Access;
-pub use host::{Host, HostId};
+pub use host::{Host, HostId, Step};
 pub use latency::{King, LatencyLaw};
 pub use link::{Fate, Jitter, LinkConfig, Links};
 pub use loss::Bursts;

@@ -1,9 +1,12 @@
 //! The shipped scenarios at a small size: what they promise, and that a seed replays.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sim::scenario::{
     AccessOptions, ArrivalOptions, ChurnLaw, ChurnOptions, DhtReport, DhtScenario, LinkOptions,
-    SwarmReport, SwarmScenario,
+    Setup, SwarmReport, SwarmScenario,
 };
+use sim::{DhtCommand, PeerCommand};
 
 fn dht(loss: f64) -> DhtScenario {
     let links = LinkOptions { loss, ..LinkOptions::default() };
@@ -111,6 +114,56 @@ fn a_seed_replays_and_another_does_not() {
     let swarm_trace = |seed| run(&swarm(), seed).trace_hash;
     assert_eq!(swarm_trace(5), swarm_trace(5));
     assert_ne!(swarm_trace(5), swarm_trace(6));
+}
+
+#[test]
+fn commands_come_from_hosts_of_their_own_and_end() {
+    let scenario =
+        DhtScenario { nodes: 60, lookups: 20, shipped_tables: true, by_commands: true, ..dht(0.0) };
+    let report = scenario.run_with(4, 1, Setup { tells: true, ..Setup::default() }, |_| {});
+    let steps = &report.steps;
+    assert_eq!(report.found, 20, "{report:?}");
+    // No node knows the host of a command: they are read-only.
+    assert!(report.contacts.max <= 59.0, "{:?}", report.contacts);
+    let of = |is: fn(&DhtCommand) -> bool| {
+        let hosts = steps.iter().filter(|step| is(&step.command)).map(|step| step.host.0);
+        hosts.collect::<BTreeSet<u32>>()
+    };
+    assert!(of(|c| matches!(c, DhtCommand::Bootstrap(_))).into_iter().eq(1..100));
+    assert!(of(|c| matches!(c, DhtCommand::Announce(..))).into_iter().eq(60..80));
+    assert!(of(|c| matches!(c, DhtCommand::Lookup(_))).into_iter().eq(80..100));
+    // Telling changes nothing.
+    assert_eq!(report.trace_hash, run_dht(&scenario, 4).trace_hash);
+    // Nor do those that have ended send anything: resting long costs what the nodes cost.
+    let sent = |by_commands, rest_s| {
+        let scenario = DhtScenario { by_commands, rest_s, ..scenario.clone() };
+        run_dht(&scenario, 4).counters.sent
+    };
+    let (with, without) = (sent(true, 1e3) - sent(true, 0.0), sent(false, 1e3) - sent(false, 0.0));
+    assert!(with.abs_diff(without) < without / 10, "{with} and {without} datagrams in 1,000 s");
+}
+
+#[test]
+fn peers_come_by_nodes_when_they_start() {
+    let scenario = SwarmScenario { peers: 6, pieces: 8, nodes: 10, ..swarm() };
+    let report = scenario.run_with(4, 1, Setup { tells: true, ..Setup::default() }, |_| {});
+    let steps = &report.steps;
+    assert_eq!((report.found, report.finished), (5, 5), "{report:?}");
+    let (plan, _) = scenario.links.network(4);
+    let mut joined = BTreeMap::new();
+    for step in steps {
+        match step.command {
+            PeerCommand::Bootstrap(entry) => {
+                assert!(plan.host(&entry).is_some_and(|entry| (6..16).contains(&entry.0)));
+                joined.insert(step.host.0, step.at);
+            }
+            PeerCommand::Seed(..) | PeerCommand::Fetch(_) => {
+                assert_eq!(joined.get(&step.host.0), Some(&step.at));
+            }
+            PeerCommand::MendDisk => panic!("no disk is to fail"),
+        }
+    }
+    assert!(joined.into_keys().eq((0..6).chain(7..16)));
 }
 
 #[test]

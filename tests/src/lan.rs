@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::process::output_of;
 
 /// What the names of all our namespaces start with; the test's process id follows.
-const PREFIX: &str = "trackerless-";
+pub(crate) const PREFIX: &str = "trackerless-";
 
 /// Where `ip netns` keeps namespaces by name.
 const NAMESPACES: &str = "/run/netns";
@@ -51,9 +51,8 @@ pub struct Host {
 impl Lan {
     /// An empty network.
     pub fn new() -> Self {
-        static SWEEP: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        SWEEP.call_once(sweep);
+        sweep_once();
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let switch = format!("{PREFIX}{}-{n}", std::process::id());
         let scratch = tempfile::Builder::new()
@@ -178,13 +177,8 @@ impl Host {
 
     /// Does `work` with the sockets of this host: on a thread of its own, as are all that it starts.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = Path::new(NAMESPACES).join(&self.namespace);
         let inside = || {
-            let namespace =
-                File::open(&path).unwrap_or_else(|error| panic!("open {path:?}: {error}"));
-            let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(namespace.as_fd(), network)
-                .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
+            enter_namespace(&self.namespace);
             work()
         };
         scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| resume_unwind(panic))
@@ -210,20 +204,34 @@ impl Host {
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Moves the calling thread, and what it will start, into a namespace.
+pub(crate) fn enter_namespace(name: &str) {
+    let path = Path::new(NAMESPACES).join(name);
+    let namespace = File::open(&path).unwrap_or_else(|error| panic!("open {path:?}: {error}"));
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
+}
+
+pub(crate) fn ip(arguments: &[&str]) {
     let mut command = Command::new("ip");
     command.args(arguments);
     output_of(command);
 }
 
 /// Kills what runs in a namespace and removes it. Best effort: it may be gone already.
-fn remove(namespace: &str) {
+pub(crate) fn remove(namespace: &str) {
     if let Ok(pids) = Command::new("ip").args(["netns", "pids", namespace]).output() {
         for pid in String::from_utf8_lossy(&pids.stdout).split_whitespace() {
             let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
         }
     }
     let _ = Command::new("ip").args(["netns", "del", namespace]).stderr(Stdio::null()).status();
+}
+
+/// Removes what earlier test processes left, the first time.
+pub(crate) fn sweep_once() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(sweep);
 }
 
 /// Removes the namespaces of test processes that no longer run.

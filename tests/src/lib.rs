@@ -10,6 +10,7 @@ pub mod bare;
 pub mod call_order;
 pub mod cli;
 pub mod content;
+pub mod delayed;
 pub mod driven;
 pub mod hand_made;
 pub mod http;

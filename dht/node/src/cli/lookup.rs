@@ -31,9 +31,11 @@ impl Lookup {
         while let Some(event) = session.next(Some(lookup)).await? {
             match event {
                 Event::PeersFound { from, peers, .. } => {
+                    let ms = session.elapsed_ms();
                     for peer in peers {
                         found += 1;
-                        let json = json!({"event": "peer", "addr": peer, "from": from});
+                        let json =
+                            json!({"event": "peer", "addr": peer, "from": from, "elapsed_ms": ms});
                         session.out.result(&peer.to_string(), json)?;
                     }
                 }

@@ -14,7 +14,7 @@ use wire::{Id, InfoHash};
 
 use super::Setup;
 use super::parts::{disturb, seconds};
-use crate::DhtCommand;
+use crate::{DhtCommand, HostId};
 use overlay::{Chaos, Overlay};
 use seats::Owner;
 
@@ -60,11 +60,12 @@ impl DhtScenario {
             0.0 => settled + self.churn.before(),
             for_s => settled + seconds(for_s) + seconds(self.chaos.heal_s),
         };
-        let announce_every = ASK_EVERY.min(ASK_WITHIN / self.lookups);
-        let lookup_every = match self.lookup_span_s {
-            0.0 => announce_every,
+        let every = |span_s: f64| match span_s {
+            0.0 => ASK_EVERY.min(ASK_WITHIN / self.lookups),
             span_s => seconds(span_s) / self.lookups,
         };
+        let announce_every = every(self.announce_span_s);
+        let lookup_every = every(self.lookup_span_s);
         let lookups = announces + announce_every * self.lookups + GRACE + seconds(self.rest_s);
         let end = lookups + lookup_every * self.lookups + GRACE;
         Course { settled, announces, announce_every, lookups, lookup_every, end }
@@ -110,7 +111,7 @@ impl DhtScenario {
         let mut owners: BTreeMap<InfoHash, Owner> = BTreeMap::new();
         for (n, hash) in (0..).zip(&hashes) {
             overlay.run_to(course.announces + course.announce_every * n, &mut tell);
-            let host = overlay.any_living(&mut rng);
+            let host = self.asker(&mut overlay, &mut rng);
             owners.insert(*hash, overlay.seats.owner(&overlay.world, host, PEER_PORT));
             let command = match overlay.seats.is_inside(host) {
                 true => DhtCommand::AnnounceHere(*hash),
@@ -119,18 +120,27 @@ impl DhtScenario {
             overlay.command(host, command);
         }
         overlay.run_to(course.lookups, &mut tell);
+        overlay.end_commands();
         overlay.silence(self.dead, &mut rng);
         overlay.rename_lives();
         let before = overlay.tally();
         let dead_contacts = overlay.dead_contacts();
         for (n, hash) in (0..).zip(&hashes) {
             overlay.run_to(course.lookups + course.lookup_every * n, &mut tell);
-            let asker = overlay.any_living(&mut rng);
+            let asker = self.asker(&mut overlay, &mut rng);
             overlay.command(asker, DhtCommand::Lookup(*hash));
         }
         overlay.run_to(course.end, &mut tell);
+        overlay.end_commands();
+        let steps = std::mem::take(&mut overlay.steps);
         let report = self.report(&overlay, &owners, &before, course.lookups);
-        DhtReport { dead_contacts, ..report }
+        DhtReport { dead_contacts, steps, ..report }
+    }
+
+    /// Who announces or looks next.
+    fn asker(&self, overlay: &mut Overlay, rng: &mut Rng) -> HostId {
+        let host = overlay.any_living(rng);
+        if self.by_commands { overlay.command_by(host) } else { host }
     }
 
     /// Nodes announce and look for a few torrents while anything may fail; then all stay.

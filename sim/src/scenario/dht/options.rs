@@ -91,6 +91,14 @@ options! {
         dead: f64 = 0.0, in 0..=1;
         /// Between the last announce and the first lookup, besides 20 s.
         rest_s: f64 = 0.0, in 0..=10_000_000, "s";
+        /// Nodes have tables as `dht-node` has them, alone on its machine; else smaller ones, of which many
+        /// thousands fit into one world.
+        shipped_tables: bool = false;
+        /// Announces and lookups come from hosts of their own, as by `dht-node announce` and `lookup`: each
+        /// is read-only, knows one node and stays for that alone. Else the nodes themselves ask.
+        by_commands: bool = false;
+        /// The announces begin within this time, spread evenly; 0: 10 ms after each other, or within 100 s.
+        announce_span_s: f64 = 0.0, in 0..=10_000_000, "s";
         /// The lookups begin within this time, spread evenly; 0: 10 ms after each other, or within 100 s.
         lookup_span_s: f64 = 0.0, in 0..=10_000_000, "s";
         /// What happens to packets.

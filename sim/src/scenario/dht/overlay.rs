@@ -14,7 +14,7 @@ use super::{ChurnLaw, ChurnOptions, DhtScenario};
 use crate::scenario::Setup;
 use crate::scenario::parts::{Group, minutes};
 use crate::truth::Lives;
-use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, World};
+use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, Step, World};
 
 /// Of the nodes that leave within a median session, as a share of all: the logarithm of 2, for each is
 /// as likely to leave at any moment.
@@ -42,6 +42,11 @@ pub(super) struct Overlay<'a> {
     restarts: u64,
     chaos: Option<Chaos>,
     setup: &'a Setup<'a>,
+    shipped_tables: bool,
+    /// Hosts of commands that have not ended.
+    commands: Vec<HostId>,
+    /// Who was told what, if that is to be told.
+    pub(super) steps: Vec<Step<DhtCommand>>,
 }
 
 /// Nodes that are watched, of which some misbehave.
@@ -89,6 +94,9 @@ impl<'a> Overlay<'a> {
             measured: None,
             due: BinaryHeap::new(),
             restarts: 0,
+            shipped_tables: scenario.shipped_tables,
+            commands: Vec::new(),
+            steps: Vec::new(),
         };
         let groups =
             scenario.nat.groups(scenario.nodes, &mut Rng::new(&child_seed(seed, "nat", 0)));
@@ -130,7 +138,7 @@ impl<'a> Overlay<'a> {
         };
         let addr = self.own_addr(host);
         let outside = Some(addr.ip()).filter(|_| !self.seats.is_inside(host));
-        let config = (self.setup.nodes)(host);
+        let config = if self.shipped_tables { DhtHost::alone() } else { (self.setup.nodes)(host) };
         let mut node = DhtHost::sharing(&config, addr, outside, &seed, self.world.now());
         if let Some(chaos) = self.chaos {
             node.watch();
@@ -160,7 +168,26 @@ impl<'a> Overlay<'a> {
     fn bootstrap(&mut self, at: Time, host: HostId, entry: Option<HostId>) {
         if let Some(entry) = entry {
             let entry = self.world.addresses().addr(entry);
-            self.world.command(at, host, DhtCommand::Bootstrap(entry));
+            self.command_at(at, host, DhtCommand::Bootstrap(entry));
+        }
+    }
+
+    /// Another host, in the open, whose node comes by `entry` for one command.
+    pub(super) fn command_by(&mut self, entry: HostId) -> HostId {
+        self.seats.open();
+        let host = HostId(self.world.len() as u32);
+        let seed = child_seed(&self.seed, "host", host.0.into());
+        let addr = self.world.addresses().addr(host);
+        self.world.add_host(DhtHost::command(addr, &seed, self.world.now()));
+        self.commands.push(host);
+        self.bootstrap(self.world.now(), host, Some(entry));
+        host
+    }
+
+    /// The hosts of commands end.
+    pub(super) fn end_commands(&mut self) {
+        for host in std::mem::take(&mut self.commands) {
+            self.world.stop_host(host);
         }
     }
 
@@ -169,7 +196,14 @@ impl<'a> Overlay<'a> {
     }
 
     pub(super) fn command(&mut self, host: HostId, command: DhtCommand) {
-        self.world.command(self.world.now(), host, command);
+        self.command_at(self.world.now(), host, command);
+    }
+
+    fn command_at(&mut self, at: Time, host: HostId, command: DhtCommand) {
+        if self.setup.tells {
+            self.steps.push(Step { at, host, command: command.clone() });
+        }
+        self.world.command(at, host, command);
     }
 
     /// From now on nodes come and go.

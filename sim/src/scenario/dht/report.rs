@@ -10,7 +10,9 @@ use super::seats::Owner;
 use super::{CLOSEST, DhtScenario};
 use crate::results::{Better, Distribution, Figure, Outcome, RunCounters, Series};
 use crate::truth::Truth;
-use crate::{Counters, DhtHost, HostId, LookupOutcome, Summary, TraceHash, Violation};
+use crate::{
+    Counters, DhtCommand, DhtHost, HostId, LookupOutcome, Step, Summary, TraceHash, Violation,
+};
 
 /// Points of a series.
 const POINTS: u32 = 30;
@@ -41,6 +43,8 @@ pub struct DhtReport {
     pub end_ms: Summary,
     /// Nodes that kept each announce.
     pub kept_by_mean: f64,
+    /// The same of each host that announced, in the mean of its announces.
+    pub kept_by: Distribution,
     /// Contacts in a routing table of a living node.
     pub contacts: Summary,
     /// Datagrams sent from the start of the lookups on, a lookup.
@@ -51,6 +55,8 @@ pub struct DhtReport {
     pub nat: Option<NatReport>,
     /// What was said of hosts that were looked at.
     pub descriptions: Vec<(Time, HostId, String)>,
+    /// Who was told what, if that was to be told.
+    pub steps: Vec<Step<DhtCommand>>,
     /// The first that a node did and never may.
     pub violation: Option<Violation>,
     /// How the lookups' figures were spread.
@@ -108,6 +114,8 @@ impl DhtScenario {
             .hosts()
             .map(|(_, host, _)| host.announces())
             .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let kept_by = world.hosts().map(|(_, host, _)| host.announces());
+        let kept_by = kept_by.map(|(announces, kept)| f64::from(kept) / f64::from(announces));
         let mut found_closest = [0; CLOSEST + 1];
         judged.iter().filter_map(|j| j.closest).for_each(|n| found_closest[n] += 1);
         let ended = || judged.iter().filter(|j| j.outcome.ended.is_some()).map(|j| j.outcome);
@@ -127,6 +135,7 @@ impl DhtScenario {
             closest: Summary::of(closest()),
             left: overlay.left,
             descriptions: world.descriptions(),
+            steps: Vec::new(),
             violation: world.violation().cloned(),
             dead_contacts: 0.0,
             hops: Summary::of(hops()),
@@ -134,6 +143,7 @@ impl DhtScenario {
             first_peer_ms: Summary::of(first()),
             end_ms: Summary::of(end()),
             kept_by_mean: f64::from(kept) / f64::from(announces.max(1)),
+            kept_by: Distribution::of("kept_by", "", kept_by),
             contacts: Summary::of(living().map(|h| h.node().contacts().len() as f64)),
             packets_per_lookup: (world.counters().sent - before.sent) as f64
                 / f64::from(self.lookups.max(1)),

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use wire::rng::seed_from_u64;
+
 use crate::scenario::options::{FileName, Place, Problem, choices, options};
-use crate::{Bursts, Jitter, King, LatencyLaw, LinkConfig, Matrix};
+use crate::{AddressPlan, Bursts, Jitter, King, LatencyLaw, LinkConfig, Links, Matrix};
 
 choices! {
     /// How the delay of a pair of hosts comes about.
@@ -107,6 +109,12 @@ impl LinkOptions {
         let matrix = Matrix::parse(&text).map_err(|why| problem(format!("{name}: {why}")))?;
         self.matrix_file.matrix = Some(Arc::new(matrix));
         Ok(())
+    }
+
+    /// Where the hosts of a run are, and how far from each other.
+    pub fn network(&self, seed: u64) -> (AddressPlan, Links) {
+        let seed = seed_from_u64(seed);
+        (AddressPlan::new(&seed), Links::new(self.config(), &seed))
     }
 
     /// The law of the links.

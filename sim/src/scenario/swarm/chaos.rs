@@ -8,12 +8,12 @@ use crate::{Cut, HostId, PeerCommand, PeerHost, Violation};
 
 impl Swarm {
     /// A peer is told at `at` to serve the torrent, or to fetch it.
-    pub(super) fn tell(&mut self, at: Time, id: HostId) {
+    pub(super) fn begin(&mut self, at: Time, id: HostId) {
         let command = match id.0 {
             0 => PeerCommand::Seed(Box::new((*self.info).clone()), self.content.clone()),
             _ => PeerCommand::Fetch(self.info.info_hash),
         };
-        self.world.command(at, id, command);
+        self.tell(at, id, command);
     }
 
     /// From `at` on no disk fails.
@@ -77,11 +77,11 @@ impl Swarm {
         // One that is off comes back, and is asked until then.
         let others = || self.entries.iter().filter(|entry| **entry != id);
         let entry = others().find(|entry| !self.off.contains(entry)).or_else(|| others().next());
-        if let Some(entry) = entry.map(|entry| self.world.addresses().addr(*entry)) {
-            self.world.command(now, id, PeerCommand::Bootstrap(entry));
+        if let Some(entry) = entry.copied() {
+            self.bootstrap(now, id, entry);
         }
         if self.told_at.get(id.0 as usize).is_some_and(|at| *at <= now) {
-            self.tell(now, id);
+            self.begin(now, id);
         }
     }
 

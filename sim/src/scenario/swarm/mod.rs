@@ -17,7 +17,7 @@ use wire::time::Time;
 
 use super::Setup;
 use super::parts::{disturb, seconds};
-use crate::{Access, Content, HostId, PeerCommand, PeerHost, Violation, World};
+use crate::{Access, Content, HostId, PeerCommand, PeerHost, Step, Violation, World};
 use bound::Line;
 use crashes::Crashes;
 use torrent::is_whole;
@@ -64,6 +64,9 @@ struct Swarm {
     whole: Vec<bool>,
     /// How many leeches had told that they are complete, second by second.
     complete: Vec<(f64, f64)>,
+    /// Who was told what, if that is to be told.
+    tells: bool,
+    steps: Vec<Step<PeerCommand>>,
 }
 
 impl SwarmScenario {
@@ -89,8 +92,13 @@ impl SwarmScenario {
         setup.capture.into_iter().for_each(|capture| swarm.world.capture(capture));
         let starts = self.starts(&seed);
         swarm.told_at.extend(starts.iter().map(|after| swarm.start + *after));
+        let mut rng = Rng::new(&child_seed(&seed, "ways in", 0));
         for (n, at) in (0..).zip(swarm.told_at.clone()) {
-            swarm.tell(at, HostId(n));
+            if self.nodes > 0 {
+                let entry = swarm.entries[rng.index(swarm.entries.len())];
+                swarm.bootstrap(at, HostId(n), entry);
+            }
+            swarm.begin(at, HostId(n));
         }
         self.send_away(&mut swarm, &seed, &starts);
         let homes = swarm.homes.clone();
@@ -117,13 +125,15 @@ impl SwarmScenario {
         if self.has_chaos() {
             swarm.check_all();
         }
-        self.report(&swarm)
+        let report = self.report(&swarm);
+        SwarmReport { steps: swarm.steps, ..report }
     }
 
     /// All peers with their lines; each joins the DHT by one that is there.
     fn assemble(&self, seed: &Seed, workers: u32, setup: &Setup<'_>) -> Swarm {
         let mut rng = Rng::new(&child_seed(seed, "scenario", 0));
-        let seed_at = Time::ZERO + JOIN_EVERY * self.peers + SETTLE;
+        let joining = if self.nodes > 0 { self.nodes } else { self.peers };
+        let seed_at = Time::ZERO + JOIN_EVERY * joining + SETTLE;
         let start = seed_at + SETTLE;
         let mut links = self.links.config();
         links.perfect_from = self.has_chaos().then(|| start + seconds(self.chaos.for_s));
@@ -145,6 +155,8 @@ impl SwarmScenario {
             start,
             whole: vec![false; self.peers as usize - 1],
             complete: Vec::new(),
+            tells: setup.tells,
+            steps: Vec::new(),
         };
         let groups = self.nat.groups(self.peers, &mut Rng::new(&child_seed(seed, "nat", 0)));
         let accesses = self
@@ -177,18 +189,35 @@ impl SwarmScenario {
             };
             swarm.add_line(&ids, access);
             for id in ids {
-                if !swarm.entries.is_empty() {
+                if self.nodes == 0 && !swarm.entries.is_empty() {
                     let entry = swarm.entries[rng.index(swarm.entries.len())];
-                    let entry = swarm.world.addresses().addr(entry);
-                    let at = Time::ZERO + JOIN_EVERY * id.0;
-                    swarm.world.command(at, id, PeerCommand::Bootstrap(entry));
+                    swarm.bootstrap(Time::ZERO + JOIN_EVERY * id.0, id, entry);
                 }
                 if group.nat.is_none() {
                     swarm.entries.push(id);
                 }
             }
         }
+        if self.nodes > 0 {
+            self.add_nodes(&mut swarm, seed, &mut rng);
+        }
         swarm
+    }
+
+    /// The nodes of an overlay that is there before the peers, and by which these come.
+    fn add_nodes(&self, swarm: &mut Swarm, seed: &Seed, rng: &mut Rng) {
+        swarm.entries.clear();
+        for n in 0..self.nodes {
+            let id = HostId(self.peers + n);
+            let seed = child_seed(seed, "host", id.0.into());
+            let addr = swarm.world.addresses().addr(id);
+            swarm.world.add_host(PeerHost::new(addr, &seed, client::Config::default()));
+            if n > 0 {
+                let entry = swarm.entries[rng.index(swarm.entries.len())];
+                swarm.bootstrap(Time::ZERO + JOIN_EVERY * n, id, entry);
+            }
+            swarm.entries.push(id);
+        }
     }
 
     /// Gives a peer its disk; in a time of chaos it is looked at all the time.
@@ -255,7 +284,7 @@ impl Swarm {
 
     /// Looks who is complete, and whether with the right bytes; gives how many are complete.
     fn look(&mut self) -> u32 {
-        let leeches = self.world.hosts().skip(1);
+        let leeches = self.world.hosts().skip(1).take(self.whole.len());
         let mut done = 0;
         for ((_, host, _), whole) in leeches.zip(&mut self.whole) {
             if host.milestones().complete.is_some() {
@@ -271,7 +300,20 @@ impl Swarm {
     }
 
     fn leeches(&self) -> impl Iterator<Item = &PeerHost> {
-        self.world.hosts().skip(1).map(|(_, host, _)| host)
+        self.world.hosts().skip(1).take(self.whole.len()).map(|(_, host, _)| host)
+    }
+
+    /// A host joins the DHT by `entry`.
+    fn bootstrap(&mut self, at: Time, host: HostId, entry: HostId) {
+        let entry = self.world.addresses().addr(entry);
+        self.tell(at, host, PeerCommand::Bootstrap(entry));
+    }
+
+    fn tell(&mut self, at: Time, host: HostId, command: PeerCommand) {
+        if self.tells {
+            self.steps.push(Step { at, host, command: command.clone() });
+        }
+        self.world.command(at, host, command);
     }
 }
 

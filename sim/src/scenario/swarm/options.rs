@@ -92,6 +92,9 @@ options! {
         files: u32 = 1, in 1..=10_000;
         /// The virtual time after which the run is given up.
         limit_s: f64 = 3_600.0, in 1..=10_000_000, "s";
+        /// Hosts without a line that are DHT nodes and nothing else. If there are any, peers join the DHT by
+        /// one of them when they start; else all peers have joined before.
+        nodes: u32 = 0, in 0..=100_000;
         /// When the leeches start.
         arrival: ArrivalOptions = ArrivalOptions::default();
         /// How fast the lines are.

@@ -8,7 +8,7 @@ use wire::time::Time;
 use super::bound::{Line, bound_s, wire_bytes};
 use super::{Swarm, SwarmScenario};
 use crate::results::{Better, Distribution, Figure, Outcome, RunCounters, Series};
-use crate::{Counters, HostId, PeerHost, Summary, TraceHash, Violation};
+use crate::{Counters, HostId, PeerCommand, PeerHost, Step, Summary, TraceHash, Violation};
 
 /// Points of a series, at most.
 const POINTS: usize = 200;
@@ -56,6 +56,8 @@ pub struct SwarmReport {
     pub unfinished: Option<HostId>,
     /// What was said of hosts that were looked at.
     pub descriptions: Vec<(Time, HostId, String)>,
+    /// Who was told what, if that was to be told.
+    pub steps: Vec<Step<PeerCommand>>,
     /// The world's counts.
     pub counters: Counters,
     /// Virtual time at the end.
@@ -114,6 +116,7 @@ impl SwarmScenario {
             stopped: stopped.collect(),
             unfinished: unfinished.map(|leech| HostId(leech as u32 + 1)),
             descriptions: world.descriptions(),
+            steps: Vec::new(),
             counters: world.counters(),
             virtual_time: now,
             trace_hash: world.trace_hash(),
