@@ -264,8 +264,7 @@ fn random_run(seed: u64) {
     let truth = if rng.below(3) == 0 { one_file() } else { many_files(&mut rng) };
     let storage = storage::Config {
         commit_interval_ms: [100, 1_000, 5_000][rng.index(3)],
-        // With few files, blocks to send that want more of them than may be open close each other's.
-        open_files_max: 40,
+        open_files_max: [5, 40][(seed % 2) as usize],
         writes_in_flight_max: 1 + rng.index(3),
         preallocate: rng.below(4) == 0,
         ..storage::Config::default()

@@ -123,9 +123,9 @@ fn what_is_whole_and_cannot_be_written_is_checked_and_served() {
         world.write(0);
         world.flush();
         assert_eq!((world.flushed, world.written.len(), world.kept.len()), (1, 0, 0));
-        world.storage.read_block(world.now, 0, 0, 10);
+        world.read(0, 0, 0, 10);
         world.run();
-        assert!(world.storage.read_block(world.now, 0, 0, 10).is_some());
+        assert!(world.read(0, 0, 0, 10).is_some());
         let path = journal_path(&world.info.info_hash);
         assert!(world.disk.bytes(&[&path[0], &path[1]]).is_none());
         world.storage.close();
