@@ -285,10 +285,7 @@ fn random_run(seed: u64) {
         let host = host.with_disk(disk, seed).with_storage(storage.clone());
         host.with_truth(truth.0.clone(), truth.1.clone())
     });
-    // Who is killed between a sync that failed and its record of that is believed by the next, which
-    // reads what is in memory alone and syncs it "well": the system tells of an error once.
-    let kills = if disk.io_error > 0.0 { 0 } else { 3 };
-    let cut = |rng: &mut Rng| if rng.below(9) < kills { Cut::Kill } else { Cut::Power };
+    let cut = |rng: &mut Rng| if rng.below(9) < 3 { Cut::Kill } else { Cut::Power };
     swarm.world.run_until(Time::from_secs(10));
     for _ in 0..12 {
         let wait = Duration::from_millis(u64::from(rng.below(5_000)));

@@ -146,6 +146,8 @@ pub struct Storage<P: Payload> {
     /// Folders with names that may not last yet.
     folders: BTreeSet<RelPath>,
     to_check: VecDeque<u32>,
+    /// Of these, what is written again as it is read, for what is there may be in memory alone.
+    to_rewrite: BTreeSet<u32>,
     check_progress: (u32, u32),
     /// Blocks of unfinished pieces that were found at the start.
     parts: BTreeMap<u32, Vec<u32>>,
@@ -206,6 +208,7 @@ impl<P: Payload> Storage<P> {
             prepare: Prepare::default(),
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),
+            to_rewrite: BTreeSet::new(),
             check_progress: (0, 0),
             parts: BTreeMap::new(),
             to_record: Vec::new(),
