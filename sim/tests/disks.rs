@@ -307,6 +307,40 @@ fn whatever_disks_and_files_are_like_nothing_is_claimed_falsely() {
     (0..10).for_each(random_run);
 }
 
+/// Who has just stopped for an error of its disk is killed, as a rule before its journal was told; in the end
+/// the disks are well. Gives how many were killed so.
+fn killed_as_it_fails(seed: u64) -> u32 {
+    let disk = DiskConfig { io_error: 0.01, op_us: 20_000, sync_us: 300_000, ..slow() };
+    let well = DiskConfig { io_error: 0.0, ..disk };
+    let storage = storage::Config { commit_interval_ms: 1_000, ..storage::Config::default() };
+    let mut swarm = Swarm::of(one_file(), seed, |host, n, seed, truth| {
+        let host = host.with_disk(if n == 0 { DiskConfig::default() } else { disk }, seed);
+        host.with_storage(storage.clone()).with_truth(truth.0.clone(), truth.1.clone())
+    });
+    swarm.world.run_until(Time::from_secs(10));
+    let mut killed = 0;
+    while swarm.world.now() < Time::from_secs(40) {
+        swarm.pass(Duration::from_millis(20));
+        for (id, _, failure) in swarm.states() {
+            if failure.is_some() {
+                killed += 1;
+                swarm.crash(HostId(id), Cut::Kill);
+            }
+        }
+    }
+    for n in 1..PEERS {
+        swarm.crash_with(HostId(n), Cut::Kill, |host, seed| host.with_disk(well, seed));
+    }
+    swarm.finish(|_| true);
+    killed
+}
+
+#[test]
+fn who_is_killed_as_its_disk_fails_believes_nothing_that_is_in_memory_alone() {
+    let killed: u32 = (0..6).map(killed_as_it_fails).sum();
+    assert!(killed >= 20, "{killed}");
+}
+
 #[test]
 #[ignore = "tier 2: a thousand swarms"]
 fn a_thousand_random_swarms_survive_their_disks() {
