@@ -148,6 +148,10 @@ pub enum DiskOp<P: Payload> {
         after: Option<HashState<P>>,
         /// Whether the digest is wanted.
         finish: bool,
+        /// Whether what is read is written to its place again, so that the next sync of its files, which
+        /// are open to be written, brings it to stable storage: what a failed sync left in memory counts as
+        /// clean, and a later one passes it over.
+        rewrite: bool,
     },
     /// Reads one block over files into payload, each of which is opened and closed in its turn;
     /// answered by `Blocks` of one.

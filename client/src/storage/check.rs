@@ -14,7 +14,9 @@ impl<P: Payload> Storage<P> {
             Phase::Checking => !self.flush_wanted,
             phase => phase == Phase::Ready,
         };
-        if !is_due || self.failed {
+        // A later start is to know that the files may have changed.
+        let is_told = self.to_rewrite.is_empty() || self.is_lane_idle();
+        if !is_due || self.failed || !is_told {
             return;
         }
         while self.checks_in_flight < self.config.checks_in_flight_max
@@ -51,6 +53,7 @@ impl<P: Payload> Storage<P> {
         digest: Option<[u8; 20]>,
     ) {
         self.checks_in_flight -= 1;
+        let was_rewritten = self.to_rewrite.remove(&piece);
         let is_right = digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize);
         if self.phase == Phase::Ready {
             self.open.unpin_all(&mut self.io, handles);
@@ -70,7 +73,10 @@ impl<P: Payload> Storage<P> {
             self.hold_dirty(self.plan.real_len(piece), handles);
             self.parts.remove(&piece);
         } else {
-            self.open.unpin_all(&mut self.io, handles);
+            match was_rewritten {
+                true => self.hold_dirty(0, handles),
+                false => self.open.unpin_all(&mut self.io, handles),
+            }
             self.forget_piece(piece);
             if !self.parts.contains_key(&piece) {
                 self.records.extend(PieceSet::all([piece]).into_iter().map(Record::Lost));

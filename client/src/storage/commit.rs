@@ -58,7 +58,7 @@ impl<P: Payload> Storage<P> {
         if !is_begun || self.halted {
             return self.set_flushed();
         }
-        let is_lane_idle = self.lane.as_ref().is_none_or(|lane| lane.is_idle());
+        let is_lane_idle = self.is_lane_idle();
         let is_preparing = !self.prepare.is_idle() && !self.failed;
         if self.is_writing() || self.is_checking() || is_preparing || !is_lane_idle {
             return;

@@ -35,6 +35,10 @@ pub struct Config {
     /// Blocks of the latter sort that are read at the same time, or wait for who asked. Default 4: as
     /// many as there are threads to read them.
     pub spread_blocks_max: usize,
+    /// How long the files of a block to upload stay open for who asked, was told that it can be read and
+    /// does not come, while others wait for theirs, in milliseconds. Default 250: who comes at all does so
+    /// in the same turn of the driver, or a scheduler's hiccup later.
+    pub read_hold_ms: u64,
     /// Longest journal that is read, in bytes; a longer one counts as damaged. Default 512 MiB:
     /// 2^21 pieces take 64 bytes each when they come in the worst order, and the info dict 30 MB.
     pub journal_bytes_max: u64,
@@ -60,6 +64,7 @@ impl Default for Config {
             file_ops_in_flight_max: 32,
             open_files_max: 40,
             spread_blocks_max: 4,
+            read_hold_ms: 250,
             journal_bytes_max: 512 << 20,
             alive_interval_ms: 15_000,
             mtime_slack_ms: 30_000,
@@ -70,6 +75,10 @@ impl Default for Config {
 impl Config {
     pub(super) fn commit_interval(&self) -> Duration {
         Duration::from_millis(self.commit_interval_ms)
+    }
+
+    pub(super) fn read_hold(&self) -> Duration {
+        Duration::from_millis(self.read_hold_ms)
     }
 
     pub(super) fn alive_interval(&self) -> Duration {

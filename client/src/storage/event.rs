@@ -56,7 +56,7 @@ pub enum StorageEvent<P> {
         /// The pieces.
         pieces: Vec<u32>,
     },
-    /// A file that a [`read_block`](super::Storage::read_block) waited for is open: ask again.
+    /// A block that [`read_block`](super::Storage::read_block) was asked for can be read: ask again.
     Readable,
     /// Everything written is kept, and the journal says so.
     Flushed,

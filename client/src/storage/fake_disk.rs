@@ -295,9 +295,18 @@ impl FakeDisk {
                 assert!(at <= all.len(), "the extents are no longer than the blocks");
                 return Ok(DiskResult::Blocks(blocks));
             }
-            DiskOp::HashExtents { extents, after, finish } => {
+            DiskOp::HashExtents { extents, after, finish, rewrite } => {
                 let mut hasher = after.map_or_else(Sha1::new, |state| *state.0);
-                hasher.update(self.read_all(extents)?);
+                let bytes = self.read_all(extents.clone())?;
+                hasher.update(&bytes);
+                let mut rest = &bytes[..];
+                for Extent { file, offset, len } in extents {
+                    let (now, later) = rest.split_at(len as usize);
+                    rest = later;
+                    if rewrite && file != FileId::ZEROS {
+                        self.write(file, offset, now)?;
+                    }
+                }
                 if !finish {
                     return Ok(DiskResult::Hashed(HashState(Box::new(hasher))));
                 }
@@ -326,8 +335,15 @@ impl FakeDisk {
 
     fn sync_data(&mut self, file: FileId) {
         let inode = self.inode(file);
-        inode.unsynced.clear();
-        inode.lasting.bytes = inode.now.bytes.clone();
+        let State { bytes, .. } = &inode.now;
+        inode.lasting.bytes.resize(bytes.len(), 0);
+        // What a failed sync left counts as clean, and is passed over.
+        for sector in std::mem::take(&mut inode.unsynced) {
+            let (start, end) = (sector * SECTOR, ((sector + 1) * SECTOR).min(bytes.len()));
+            if start < end {
+                inode.lasting.bytes[start..end].copy_from_slice(&bytes[start..end]);
+            }
+        }
     }
 
     fn sync_folder(&mut self, path: &RelPath) -> Result<(), DiskErrorKind> {

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::jobs::{Run, Span};
 use super::open_files::Handle;
 use super::{commit, prepare, start};
+use crate::ConnId;
 use crate::disk::{DiskOp, FileId, Ticket};
 use crate::payload::Payload;
 
@@ -20,7 +21,7 @@ pub(super) enum Pending {
     Write(Run),
     Read(Run),
     /// A block to upload.
-    Spread(Span),
+    Spread(ConnId, Span),
     /// The journal's current step.
     Journal,
     Commit(commit::Step),

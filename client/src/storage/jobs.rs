@@ -89,12 +89,21 @@ impl<P: Payload> Storage<P> {
         self.open.unpin_all(&mut self.io, job.run.handles);
     }
 
+    /// Whether a job writes to its files.
+    fn writes(&self, job: &Job<P>) -> bool {
+        match job.work {
+            Work::Write(_) => true,
+            Work::Check(_) => self.to_rewrite.contains(&job.run.span.piece),
+            Work::Read => false,
+        }
+    }
+
     /// Issues the jobs whose files are all open.
     pub(super) fn pump_jobs(&mut self) {
         let mut has_room = true;
         for mut job in std::mem::take(&mut self.jobs) {
             has_room = has_room && (job.run.len > 0 || self.begin_run(&mut job));
-            let is_write = matches!(job.work, Work::Write(_));
+            let is_write = self.writes(&job);
             let Span { piece, begin, .. } = job.run.span;
             let (begin, len) = (begin + job.run.done, job.run.len);
             let extents = match len {
@@ -106,15 +115,18 @@ impl<P: Payload> Storage<P> {
                 continue;
             };
             let Job { run, work } = job;
+            if is_write {
+                self.unsettled.extend(run.handles.iter().map(|handle| handle.file));
+            }
             let (op, pending) = match work {
                 Work::Write(blocks) => {
-                    self.unsettled.extend(run.handles.iter().map(|handle| handle.file));
                     let skip = u64::from(run.done);
                     (DiskOp::WriteBlocks { extents, blocks, skip }, Pending::Write(run))
                 }
                 Work::Check(after) => {
                     let finish = run.is_last();
-                    (DiskOp::HashExtents { extents, after, finish }, Pending::Hash(run))
+                    let op = DiskOp::HashExtents { extents, after, finish, rewrite: is_write };
+                    (op, Pending::Hash(run))
                 }
                 Work::Read => (DiskOp::ReadBlock { extents }, Pending::Read(run)),
             };
@@ -127,7 +139,7 @@ impl<P: Payload> Storage<P> {
     fn begin_run(&mut self, job: &mut Job<P>) -> bool {
         let Span { piece, begin, len } = job.run.span;
         let (begin, left) = (begin + job.run.done, len - job.run.done);
-        let is_write = matches!(job.work, Work::Write(_));
+        let is_write = self.writes(job);
         let (mut files, mut run_len) = (Vec::new(), 0);
         for (file, _, len) in self.plan.extents(piece, begin, left) {
             if self.plan.is_real(file) {

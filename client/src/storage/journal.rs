@@ -64,6 +64,8 @@ pub(super) enum Record {
     },
     /// From here on files are made and written.
     Begun,
+    /// These pieces are to be read: they count as kept no more, and we have not written to them.
+    Doubt(PieceSet),
 }
 
 /// What of a file's state tells whether somebody changed it.
@@ -116,12 +118,13 @@ impl Record {
     fn encode(self, chain: u32) -> ([u8; RECORD_LEN], u32) {
         let mut body = [0; 20];
         let (kind, index) = match self {
-            Record::Dirty(set) | Record::Kept(set) | Record::Lost(set) => {
+            Record::Dirty(set) | Record::Kept(set) | Record::Lost(set) | Record::Doubt(set) => {
                 body[..16].copy_from_slice(&set.bits.to_le_bytes());
                 let kind = match self {
                     Record::Dirty(_) => 1,
                     Record::Kept(_) => 2,
-                    _ => 3,
+                    Record::Lost(_) => 3,
+                    _ => 10,
                 };
                 (kind, set.group)
             }
@@ -177,6 +180,7 @@ impl Record {
             }
             8 => Record::Apart { index },
             9 => Record::Begun,
+            10 => Record::Doubt(set()?),
             _ => return None,
         };
         Some((record, crc))
@@ -297,6 +301,9 @@ pub(super) struct Replay {
     pub(super) kept: Bitfield,
     /// Pieces that may be there or not.
     pub(super) dirty: Bitfield,
+    /// Pieces that were written to and not kept since: a sync that failed may have left them in memory
+    /// alone, and what is read of them proves nothing.
+    pub(super) unsure: Bitfield,
     /// Blocks of unfinished pieces, by piece and group.
     pub(super) parts: BTreeMap<(u32, u32), u128>,
     /// By file. None of a file that was left out: what was kept of it lies in the part file.
@@ -317,6 +324,7 @@ impl Replay {
         Replay {
             kept: Bitfield::new(pieces),
             dirty: Bitfield::new(pieces),
+            unsure: Bitfield::new(pieces),
             parts: BTreeMap::new(),
             files: vec![None; files],
             alive_ns: None,
@@ -358,10 +366,16 @@ impl Replay {
             Record::Dirty(set) => self.each(set, |replay, piece| {
                 replay.kept.clear(piece);
                 replay.dirty.set(piece);
+                replay.unsure.set(piece);
+            }),
+            Record::Doubt(set) => self.each(set, |replay, piece| {
+                replay.kept.clear(piece);
+                replay.dirty.set(piece);
             }),
             Record::Kept(set) => self.each(set, |replay, piece| {
                 replay.kept.set(piece);
                 replay.dirty.clear(piece);
+                replay.unsure.clear(piece);
                 replay.forget_part(piece);
             }),
             Record::Lost(set) => self.each(set, |replay, piece| {

@@ -70,6 +70,11 @@ impl<P> Lane<P> {
 }
 
 impl<P: Payload> Storage<P> {
+    /// Whether nothing is on its way to the journal.
+    pub(super) fn is_lane_idle(&self) -> bool {
+        self.lane.as_ref().is_none_or(|lane| lane.is_idle())
+    }
+
     /// Begins the journal's next step.
     pub(super) fn pump_lane(&mut self, now: Time) {
         while let Some(lane) = &mut self.lane

@@ -28,8 +28,8 @@ pub mod names;
 mod open_files;
 mod plan;
 mod prepare;
+mod reads;
 pub mod relocate;
-mod spread;
 mod start;
 mod write;
 
@@ -63,7 +63,7 @@ use plan::Plan;
 use prepare::Prepare;
 #[cfg(feature = "driver")]
 pub(crate) use prepare::not_enough_space;
-use spread::Spread;
+use reads::Reads;
 use start::Start;
 use write::Unwritten;
 
@@ -146,6 +146,8 @@ pub struct Storage<P: Payload> {
     /// Folders with names that may not last yet.
     folders: BTreeSet<RelPath>,
     to_check: VecDeque<u32>,
+    /// Of these, what is written again as it is read, for what is there may be in memory alone.
+    to_rewrite: BTreeSet<u32>,
     check_progress: (u32, u32),
     /// Blocks of unfinished pieces that were found at the start.
     parts: BTreeMap<u32, Vec<u32>>,
@@ -156,7 +158,7 @@ pub struct Storage<P: Payload> {
     /// Handed in, not written yet, by piece.
     unwritten: BTreeMap<u32, Unwritten>,
     jobs: VecDeque<Job<P>>,
-    spread: Spread<P>,
+    reads: Reads<P>,
     writes_in_flight: usize,
     checks_in_flight: usize,
     /// Readable, not in a commit yet.
@@ -206,13 +208,14 @@ impl<P: Payload> Storage<P> {
             prepare: Prepare::default(),
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),
+            to_rewrite: BTreeSet::new(),
             check_progress: (0, 0),
             parts: BTreeMap::new(),
             to_record: Vec::new(),
             to_write: VecDeque::new(),
             unwritten: BTreeMap::new(),
             jobs: VecDeque::new(),
-            spread: Spread::default(),
+            reads: Reads::default(),
             writes_in_flight: 0,
             checks_in_flight: 0,
             uncommitted: BTreeSet::new(),
@@ -273,35 +276,6 @@ impl<P: Payload> Storage<P> {
         }
     }
 
-    /// Where a block lies, if its files are open. None: they are being opened, or it is being read, and
-    /// [`StorageEvent::Readable`] tells when to ask again; or the block is not there at all.
-    ///
-    /// The files stay open at least until the next call of a `&mut` method. Padding is among the
-    /// extents as [`FileId::ZEROS`](crate::disk::FileId::ZEROS).
-    pub fn read_block(
-        &mut self,
-        _now: Time,
-        piece: u32,
-        begin: u32,
-        len: u32,
-    ) -> Option<BlockBytes<P>> {
-        let there = self.phase == Phase::Ready && self.have.get(piece);
-        if !there || self.failed || !self.plan.is_inside(piece, begin, len) {
-            return None;
-        }
-        let files: Vec<usize> = self
-            .plan
-            .extents(piece, begin, len)
-            .map(|(file, ..)| file)
-            .filter(|file| self.plan.is_real(*file))
-            .collect();
-        if files.len() > self.open.max() {
-            return self.read_spread(Span { piece, begin, len });
-        }
-        self.open.want(&mut self.io, &self.plan, &files);
-        self.open.extents(&self.plan, piece, begin, len, false).map(BlockBytes::Extents)
-    }
-
     /// Brings all that was written to stable storage and records the files' states, so that the
     /// next start reads nothing: [`StorageEvent::Flushed`]. A check under way is left for later.
     /// The storage goes on afterwards.
@@ -353,13 +327,16 @@ impl<P: Payload> Storage<P> {
         self.events.pop_front()
     }
 
-    /// When [`Storage::handle_timeout`] is to be called: the next commit is due.
+    /// When [`Storage::handle_timeout`] is to be called: the next commit is due, or somebody's turn to
+    /// read.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.commit.is_some() || self.halted || self.phase == Phase::Closed {
+        if self.phase == Phase::Closed {
             return None;
         }
-        let since = self.uncommitted_since.filter(|_| self.has_uncommitted());
-        since.map(|since| since + self.config.commit_interval())
+        let may_commit = self.commit.is_none() && !self.halted && self.has_uncommitted();
+        let since = self.uncommitted_since.filter(|_| may_commit);
+        let commit = since.map(|since| since + self.config.commit_interval());
+        [commit, self.read_due()].into_iter().flatten().min()
     }
 
     /// Pieces checked, and pieces to check in all.
@@ -393,16 +370,14 @@ impl<P: Payload> Storage<P> {
                 {
                     self.doubt(handle.file, stat);
                 }
-                if self.open.opened(handle) {
-                    self.events.push_back(StorageEvent::Readable);
-                }
+                self.open.opened(handle);
             }
             Pending::Close(handle) => self.open.closed(&mut self.io, &self.plan, handle),
             Pending::Hash(run) => self.on_hashed(now, run, result),
             Pending::Prepare(step) => self.on_prepared(step, result),
             Pending::Write(run) => self.on_written(now, run, result),
             Pending::Read(run) => self.on_part_read(run, result),
-            Pending::Spread(span) => self.on_spread(span, result),
+            Pending::Spread(reader, span) => self.on_spread(reader, span, Some(result)),
             Pending::Journal => self.on_journal(now, result),
             Pending::Commit(step) => self.on_commit(now, step, result),
         }
@@ -418,7 +393,10 @@ impl<P: Payload> Storage<P> {
                 self.drop_job(Job { run, work: Work::Check(None) });
                 self.fail(error);
             }
-            Pending::Spread(span) => self.on_spread_failed(span, error),
+            Pending::Spread(reader, span) => {
+                self.on_spread(reader, span, None);
+                self.fail(error);
+            }
             Pending::Read(run) => {
                 let is_gone = error.kind == crate::disk::DiskErrorKind::NotFound;
                 self.on_part_read(run, DiskResult::Done);
@@ -450,6 +428,7 @@ impl<P: Payload> Storage<P> {
         let dropped = self.to_record.drain(..).chain(self.to_write.drain(..)).collect();
         self.drop_writes(dropped);
         self.to_check.clear();
+        self.drop_reads();
         for job in std::mem::take(&mut self.jobs) {
             self.drop_job(job);
         }
@@ -469,6 +448,7 @@ impl<P: Payload> Storage<P> {
         self.pump_prepare();
         self.pump_writes(now);
         self.pump_jobs();
+        self.pump_reads(now);
         self.pump_commit(now);
         self.pump_flush();
         self.pump_lane(now);

@@ -19,28 +19,26 @@ struct OpenFile {
     id: FileId,
     /// The operation is done.
     is_open: bool,
-    /// Somebody reads, writes or will sync it.
+    /// Jobs that read, write or will sync it.
     pins: u32,
-    /// A block to upload waits for it.
-    is_awaited: bool,
+    /// Blocks to upload that it is held open for.
+    reads: u32,
 }
 
-/// The files that are open, least recently used first to go. What is pinned or being opened stays, as
-/// do the files of a block to upload: of each of the three there are at most as many as the bound, so
-/// for a while there can be three times as many in all.
+/// The files that are open, least recently used first to go. What is pinned stays, as does what is held or
+/// being opened for blocks to upload: of each of the two there are at most as many as the bound, so for a
+/// while there can be twice as many in all.
 pub(super) struct OpenFiles {
     files: LruCache<Handle, OpenFile>,
     /// Open to be written until a moment ago, and locked until that is over: they are not opened
     /// again before.
     closing: BTreeSet<Handle>,
-    /// A block to upload waits until fewer files are being opened.
-    is_awaited: bool,
     max: usize,
 }
 
 impl OpenFiles {
     pub(super) fn new(max: usize) -> OpenFiles {
-        OpenFiles { files: LruCache::unbounded(), closing: BTreeSet::new(), is_awaited: false, max }
+        OpenFiles { files: LruCache::unbounded(), closing: BTreeSet::new(), max }
     }
 
     pub(super) fn max(&self) -> usize {
@@ -97,22 +95,36 @@ impl OpenFiles {
         handles.into_iter().for_each(|handle| self.unpin(io, handle));
     }
 
-    /// Opens what is not open of `files`, to be read, unless too many are being opened; they are not
-    /// pinned.
-    pub(super) fn want<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, files: &[usize]) {
-        let is_there = |file: &&usize| self.files.contains(&self.handle(**file, false));
-        let opening = self.files.iter().filter(|(_, open)| !open.is_open).count();
-        let more = files.len() - files.iter().filter(is_there).count();
-        if opening > 0 && more > 0 && opening + more > self.max {
-            self.is_awaited = true;
-            return;
+    /// Whether these can be held open and no more files are, or are being opened, for blocks to upload
+    /// than may be open. If there are none they can.
+    pub(super) fn has_room_to_read(&self, files: &[usize]) -> bool {
+        let is_read = |open: &OpenFile| open.reads > 0 || (open.pins == 0 && !open.is_open);
+        let is_held =
+            |file: &&usize| self.files.peek(&self.handle(**file, false)).is_some_and(is_read);
+        let read = self.files.iter().filter(|(_, open)| is_read(open)).count();
+        let more = files.len() - files.iter().filter(is_held).count();
+        read == 0 || read + more <= self.max
+    }
+
+    /// Keeps a file open until it is released, and opens it to be read if need be.
+    pub(super) fn hold<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, file: usize) -> Handle {
+        let handle = self.handle(file, false);
+        self.open(io, plan, handle).reads += 1;
+        handle
+    }
+
+    /// Undoes one hold of each.
+    pub(super) fn release_all(&mut self, handles: Vec<Handle>) {
+        for handle in handles {
+            if let Some(open) = self.files.peek_mut(&handle) {
+                open.reads = open.reads.saturating_sub(1);
+            }
         }
-        for &file in files {
-            let handle = self.handle(file, false);
-            let open = self.open(io, plan, handle);
-            open.is_awaited |= !open.is_open;
-        }
-        self.evict(io, files);
+    }
+
+    /// A file was used.
+    pub(super) fn touch(&mut self, file: usize) {
+        self.files.promote(&self.handle(file, false));
     }
 
     fn open<P: Payload>(&mut self, io: &mut Io<P>, plan: &Plan, handle: Handle) -> &mut OpenFile {
@@ -122,7 +134,7 @@ impl OpenFiles {
             if !is_closing {
                 submit_open(io, plan, handle, id);
             }
-            OpenFile { id, is_open: false, pins: 0, is_awaited: false }
+            OpenFile { id, is_open: false, pins: 0, reads: 0 }
         })
     }
 
@@ -135,13 +147,11 @@ impl OpenFiles {
         }
     }
 
-    /// A file is open now. True if a reader waited for it.
-    pub(super) fn opened(&mut self, handle: Handle) -> bool {
-        let is_awaited = std::mem::take(&mut self.is_awaited);
-        self.files.peek_mut(&handle).is_some_and(|open| {
+    /// A file is open now.
+    pub(super) fn opened(&mut self, handle: Handle) {
+        if let Some(open) = self.files.peek_mut(&handle) {
             open.is_open = true;
-            std::mem::take(&mut open.is_awaited)
-        }) || is_awaited
+        }
     }
 
     /// A file could not be opened.
@@ -182,10 +192,11 @@ impl OpenFiles {
     }
 
     /// Closes what is over the bound, but nothing of `keep`.
-    fn evict<P: Payload>(&mut self, io: &mut Io<P>, keep: &[usize]) {
+    pub(super) fn evict<P: Payload>(&mut self, io: &mut Io<P>, keep: &[usize]) {
         while self.files.len() > self.max {
             let idle = self.files.iter().rev().find(|(handle, open)| {
-                open.is_open && open.pins == 0 && keep.binary_search(&handle.file).is_err()
+                let is_idle = open.is_open && open.pins == 0 && open.reads == 0;
+                is_idle && keep.binary_search(&handle.file).is_err()
             });
             let Some(handle) = idle.map(|(handle, _)| *handle) else { return };
             if let Some(open) = self.files.pop(&handle) {

@@ -109,8 +109,7 @@ impl<P: Payload> Storage<P> {
                 self.prepare.stage = Stage::Files;
             }
         }
-        let is_lane_idle = self.lane.as_ref().is_none_or(|lane| lane.is_idle());
-        if self.prepare.stage == Stage::Files && is_lane_idle {
+        if self.prepare.stage == Stage::Files && self.is_lane_idle() {
             while self.prepare.in_flight < max
                 && let Some(index) = self.prepare.files.pop_front()
             {

@@ -269,8 +269,12 @@ impl<P: Payload> Storage<P> {
                 steps.push(LaneStep::Cut);
             }
         }
-        let doubtful = decision.check.iter().copied().filter(|piece| !replay.dirty.get(*piece));
-        self.records.extend(PieceSet::all(doubtful).into_iter().map(Record::Dirty));
+        let check = || decision.check.iter().copied();
+        let doubtful = check().filter(|piece| !replay.dirty.get(*piece));
+        self.records.extend(PieceSet::all(doubtful).into_iter().map(Record::Doubt));
+        self.to_rewrite = check().filter(|piece| replay.unsure.get(*piece)).collect();
+        let unsure = PieceSet::all(self.to_rewrite.iter().copied());
+        self.records.extend(unsure.into_iter().map(Record::Dirty));
         let lost = decision.lost.iter().copied();
         self.records.extend(PieceSet::all(lost).into_iter().map(Record::Lost));
         // Behind what is in doubt for it: a record is valid only behind those before it.
@@ -278,6 +282,9 @@ impl<P: Payload> Storage<P> {
         self.records.extend(moved);
         if !self.records.is_empty() {
             steps.push(LaneStep::Append(std::mem::take(&mut self.records)));
+        }
+        if !self.to_rewrite.is_empty() {
+            steps.extend([LaneStep::Alive, LaneStep::Sync]);
         }
         if !steps.is_empty() {
             lane.push(steps, Then::Nothing);

@@ -279,6 +279,7 @@ impl<P: Payload> Torrent<P> {
         self.smart_ban.leaves(conn);
         if let Some(content) = &mut self.content {
             content.picker.remove_peer(peer.has());
+            content.storage.forget_reader(conn);
         }
         self.choker.leave(conn);
         self.metadata.remove_peer(now, conn);

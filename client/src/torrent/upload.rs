@@ -75,14 +75,13 @@ impl<P: Payload> Torrent<P> {
             return None;
         };
         let content = self.content.as_mut()?;
-        let bytes = content.storage.read_block(now, block.piece, block.begin, block.len);
-        let Some(bytes) = bytes else {
-            // The files are being opened, or read; `Readable` flushes again.
-            self.drain_storage(now);
-            return None;
-        };
-        peer.take_upload(now);
-        self.counters.uploaded += u64::from(block.len);
-        Some(Output::Block(block, bytes))
+        let bytes = content.storage.read_block(now, conn, block.piece, block.begin, block.len);
+        if bytes.is_some() {
+            peer.take_upload(now);
+            self.counters.uploaded += u64::from(block.len);
+        }
+        // Files are being opened for this one or for who waits behind it; `Readable` flushes again.
+        self.drain_storage(now);
+        bytes.map(|bytes| Output::Block(block, bytes))
     }
 }

@@ -447,7 +447,7 @@ impl Host {
                 }
                 DiskResult::Blocks(blocks)
             }
-            DiskOp::HashExtents { extents, after, finish } => {
+            DiskOp::HashExtents { extents, after, finish, .. } => {
                 let mut hash = after.map_or_else(Sha1::new, |state| *state.0);
                 for extent in extents {
                     let (start, len) = (extent.offset as usize, extent.len as usize);

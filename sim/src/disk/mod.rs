@@ -274,8 +274,11 @@ impl Disk {
                 self.name(to, Some(node));
             }
             DiskOp::Unlink { path } => self.name(path, None),
-            DiskOp::HashExtents { extents, after, finish } => {
+            DiskOp::HashExtents { extents, after, finish, rewrite } => {
                 let content = self.read(&extents).ok_or(missing)?;
+                if rewrite {
+                    self.write_blocks(&extents, std::slice::from_ref(&content), 0, u64::MAX);
+                }
                 let mut hasher = after.map_or_else(ContentHasher::default, |state| *state.0);
                 hasher.update(&content);
                 return Ok(match finish {

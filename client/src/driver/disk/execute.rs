@@ -60,10 +60,11 @@ pub(super) fn execute(
                 Err(error) => return (DiskResult::Failed { error, blocks }, None),
             }
         }
-        DiskOp::HashExtents { extents, after, finish } => {
+        DiskOp::HashExtents { extents, after, finish, rewrite } => {
             let lens = extents.iter().map(|extent| (extent.offset, extent.len));
             let hasher = after.map_or_else(Hasher::default, |state| *state.0);
-            hash_extents(files.iter().zip(lens), hasher, scratch).map(|hasher| match finish {
+            let runs = Runs::new(files.iter().zip(lens), rewrite);
+            hash_extents(runs, hasher, scratch).map(|hasher| match finish {
                 true => DiskResult::Digest(hasher.finish()),
                 false => DiskResult::Hashed(HashState(Box::new(hasher))),
             })
@@ -363,12 +364,14 @@ pub(super) fn read_exact(file: &File, offset: u64, out: &mut [u8]) -> io::Result
 struct Runs<'a, I: Iterator<Item = Run<'a>>> {
     rest: I,
     now: Option<Run<'a>>,
+    /// What was read is written to its place again.
+    rewrite: bool,
 }
 
 impl<'a, I: Iterator<Item = Run<'a>>> Runs<'a, I> {
-    fn new(mut runs: I) -> Runs<'a, I> {
+    fn new(mut runs: I, rewrite: bool) -> Runs<'a, I> {
         let now = runs.next();
-        Runs { rest: runs, now }
+        Runs { rest: runs, now, rewrite }
     }
 
     /// Fills `out`, but for the end of the last; returns the bytes read.
@@ -380,6 +383,10 @@ impl<'a, I: Iterator<Item = Run<'a>>> Runs<'a, I> {
             let now = usize::try_from(len).unwrap_or(rest.len()).min(rest.len());
             let Some(rest) = rest.get_mut(..now) else { break };
             fill(open, offset, rest)?;
+            if let Some(open) = open.as_ref().filter(|_| self.rewrite) {
+                let written = write_all(&open.file, offset, vec![IoSlice::new(rest)]);
+                written.map_err(|error| error_at(&open.path, &error))?;
+            }
             read += now;
             self.now = match len - now as u64 {
                 0 => self.rest.next(),
@@ -390,13 +397,12 @@ impl<'a, I: Iterator<Item = Run<'a>>> Runs<'a, I> {
     }
 }
 
-fn hash_extents<'a>(
-    runs: impl Iterator<Item = Run<'a>>,
+fn hash_extents<'a, I: Iterator<Item = Run<'a>>>(
+    mut runs: Runs<'a, I>,
     mut hasher: Hasher,
     scratch: &mut Vec<u8>,
 ) -> Result<Hasher, DiskError> {
     scratch.resize(READ_LEN, 0);
-    let mut runs = Runs::new(runs);
     loop {
         let read = runs.read(scratch)?;
         match scratch.get(..read) {
@@ -408,7 +414,9 @@ fn hash_extents<'a>(
 
 /// The bytes of a whole piece that two of as many can be hashed together: whole blocks of SHA-1.
 pub(super) fn pair_len(op: &DiskOp<Slot>) -> Option<u64> {
-    let DiskOp::HashExtents { extents, after: None, finish: true } = op else { return None };
+    let DiskOp::HashExtents { extents, after: None, finish: true, rewrite: false } = op else {
+        return None;
+    };
     let len = extents.iter().map(|extent| extent.len).sum();
     (len > 0 && len % BLOCK as u64 == 0).then_some(len)
 }
@@ -423,7 +431,8 @@ pub(super) fn hash_pair(
             DiskOp::HashExtents { extents, .. } => &extents[..],
             _ => &[],
         };
-        Runs::new(files.iter().zip(extents.iter().map(|extent| (extent.offset, extent.len))))
+        let lens = extents.iter().map(|extent| (extent.offset, extent.len));
+        Runs::new(files.iter().zip(lens), false)
     });
     let [mut a, mut b] = runs;
     scratch.resize(READ_LEN, 0);

@@ -109,19 +109,45 @@ fn blocks_go_to_their_files_and_come_back() {
 
     let mut padded = content;
     padded[10..20_010].fill(0);
-    match pool.run(DiskOp::HashExtents { extents: extents.clone(), after: None, finish: true }) {
+    match pool.run(DiskOp::HashExtents {
+        extents: extents.clone(),
+        after: None,
+        finish: true,
+        rewrite: false,
+    }) {
         DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
         result => panic!("{result:?}"),
     }
+    // Written again as it is: times alone change.
+    let mtime = || fs::metadata(folder.path().join("b")).unwrap().modified().unwrap();
+    let before = mtime();
+    std::thread::sleep(Duration::from_millis(20));
+    let (extents_, after) = (extents.clone(), None);
+    match pool.run(DiskOp::HashExtents { extents: extents_, after, finish: true, rewrite: true }) {
+        DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
+        result => panic!("{result:?}"),
+    }
+    assert_eq!(fs::read(folder.path().join("b")).unwrap(), second);
+    assert!(mtime() > before);
     match pool.run(DiskOp::ReadBlock { extents: extents.clone() }) {
         DiskResult::Blocks(blocks) => assert_eq!(blocks[0].bytes(), padded),
         result => panic!("{result:?}"),
     }
     // The same file by file: hashed on, written from amid the second block on, and read by name.
-    let hash = DiskOp::HashExtents { extents: extents[..2].to_vec(), after: None, finish: false };
+    let hash = DiskOp::HashExtents {
+        extents: extents[..2].to_vec(),
+        after: None,
+        finish: false,
+        rewrite: false,
+    };
     let DiskResult::Hashed(state) = pool.run(hash) else { panic!() };
     let (rest, after) = (extents[2..].to_vec(), Some(state));
-    match pool.run(DiskOp::HashExtents { extents: rest.clone(), after, finish: true }) {
+    match pool.run(DiskOp::HashExtents {
+        extents: rest.clone(),
+        after,
+        finish: true,
+        rewrite: false,
+    }) {
         DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
         result => panic!("{result:?}"),
     }
@@ -329,7 +355,7 @@ fn what_is_no_file_is_told_and_stops_no_thread() {
     pool.open(1, &["short"], OpenMode::Read);
     let extents = vec![extent(FileId(1), 0, 6)];
     assert_eq!(
-        pool.error(DiskOp::HashExtents { extents, after: None, finish: true }),
+        pool.error(DiskOp::HashExtents { extents, after: None, finish: true, rewrite: false }),
         DiskErrorKind::NotFound
     );
     // Blocks come back from a write that fails.
@@ -437,7 +463,10 @@ fn pieces_that_are_hashed_two_by_two_have_their_own_hashes() {
             }
         }
         expected.push(bytes.map(|bytes| <[u8; 20]>::from(Sha1::digest(bytes))));
-        pool.pool.submit_op(job(n), DiskOp::HashExtents { extents, after: None, finish: true });
+        pool.pool.submit_op(
+            job(n),
+            DiskOp::HashExtents { extents, after: None, finish: true, rewrite: false },
+        );
     }
     assert_eq!(expected.iter().filter(|hash| hash.is_none()).count(), 1);
     pool.pool.kick();

@@ -265,10 +265,10 @@ fn blocks_are_read_once_their_files_are_open() {
     world.start();
     assert_eq!(world.disk.open_count(), 1, "the journal");
     // Piece 3 goes over the borders of three files.
-    assert_eq!(world.storage.read_block(world.now, 3, 0, 160), None);
+    assert_eq!(world.read(0, 3, 0, 160), None);
     world.run();
-    assert_eq!((world.readable, world.disk.open_count()), (3, 4));
-    let extents = extents(world.storage.read_block(world.now, 3, 0, 160));
+    assert_eq!((world.readable, world.disk.open_count()), (1, 4));
+    let extents = extents(world.read(0, 3, 0, 160));
     assert_eq!(extents.iter().map(|extent| extent.len).collect::<Vec<_>>(), [20, 70, 70]);
     let DiskResult::Blocks(blocks) = world.disk.run(DiskOp::ReadBlock { extents }) else {
         panic!()
@@ -276,7 +276,7 @@ fn blocks_are_read_once_their_files_are_open() {
     assert_eq!(blocks[0].0, world.piece(3));
     for (piece, begin, len) in [(3, 1, 160), (11, 0, 1), (3, 0, 0), (u32::MAX, u32::MAX, u32::MAX)]
     {
-        assert_eq!(world.storage.read_block(world.now, piece, begin, len), None);
+        assert_eq!(world.read(0, piece, begin, len), None);
     }
     world.drain();
     assert!(world.ops.is_empty());
@@ -291,9 +291,9 @@ fn no_more_files_than_the_bound_stay_open() {
     world.write_all();
     world.flush();
     for piece in 0..30 {
-        if world.storage.read_block(world.now, piece, 0, 100).is_none() {
+        if world.read(0, piece, 0, 100).is_none() {
             world.run();
-            assert!(world.storage.read_block(world.now, piece, 0, 100).is_some());
+            assert!(world.read(0, piece, 0, 100).is_some());
         }
     }
     world.run();
@@ -307,9 +307,9 @@ fn no_more_files_than_the_bound_stay_open() {
     world.flush();
     assert_eq!((world.flushed, world.disk.open_count()), (1, 5));
     assert!(world.disk.open_max <= 2 * 4 + 1, "{} were open", world.disk.open_max);
-    assert_eq!(world.storage.read_block(world.now, 0, 0, 3_000), None);
+    assert_eq!(world.read(0, 0, 0, 3_000), None);
     world.run();
-    let block = world.storage.read_block(world.now, 0, 0, 3_000);
+    let block = world.read(0, 0, 0, 3_000);
     assert_eq!(block, Some(BlockBytes::Payload(Block(world.piece(0)))));
     world.storage.read_part(world.now, 0, 0, 3_000);
     world.run();
@@ -326,9 +326,9 @@ fn no_more_files_than_the_bound_stay_open() {
         assert_eq!(world.flushed, 1);
     }
     assert!(world.disk.open_max <= 2 * 4 + 1, "{} were open", world.disk.open_max);
-    world.storage.read_block(world.now, 0, 0, 1);
+    world.read(0, 0, 0, 1);
     world.run();
-    assert!(world.storage.read_block(world.now, 0, 0, 1).is_some());
+    assert!(world.read(0, 0, 0, 1).is_some());
     assert!(world.disk.open_count() <= 5);
 }
 
@@ -343,9 +343,9 @@ fn a_seed_has_everything_and_writes_nothing() {
     world.flush();
     assert_eq!((world.flushed, world.written.len(), world.disk.hashed), (1, 0, 0));
     assert!(world.disk.bytes(&[&path[0], &path[1]]).is_none());
-    world.storage.read_block(world.now, 0, 0, 10);
+    world.read(0, 0, 0, 10);
     world.run();
-    assert!(world.storage.read_block(world.now, 0, 0, 10).is_some());
+    assert!(world.read(0, 0, 0, 10).is_some());
 
     world.file("c").pop();
     world.restart_with(Storage::seed(&three_files(), small_config(), 1));
@@ -435,8 +435,8 @@ fn padding_is_on_no_disk_and_reads_as_zeros() {
     world.disk.remove(&[&path[0], &path[1]]);
     world.restart();
     assert_eq!((world.start(), world.disk.hashed), (vec![0, 1], 2));
-    world.storage.read_block(world.now, 0, 0, 16);
+    world.read(0, 0, 0, 16);
     world.run();
-    let extents = extents(world.storage.read_block(world.now, 0, 0, 16));
+    let extents = extents(world.read(0, 0, 0, 16));
     assert_eq!((extents.len(), extents[1].file), (2, crate::disk::FileId::ZEROS));
 }

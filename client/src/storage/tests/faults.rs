@@ -9,7 +9,7 @@ use super::world::{World, all, complete, small_config, three_files};
 use crate::disk::{DiskErrorKind, DiskOp};
 use crate::storage::fake_disk::Matches;
 use crate::storage::fixture::{content, info};
-use crate::storage::{Storage, journal_path};
+use crate::storage::{Config, Storage, journal_path};
 
 #[test]
 fn a_longer_file_is_left_alone_with_an_error() {
@@ -123,9 +123,9 @@ fn what_is_whole_and_cannot_be_written_is_checked_and_served() {
         world.write(0);
         world.flush();
         assert_eq!((world.flushed, world.written.len(), world.kept.len()), (1, 0, 0));
-        world.storage.read_block(world.now, 0, 0, 10);
+        world.read(0, 0, 0, 10);
         world.run();
-        assert!(world.storage.read_block(world.now, 0, 0, 10).is_some());
+        assert!(world.read(0, 0, 0, 10).is_some());
         let path = journal_path(&world.info.info_hash);
         assert!(world.disk.bytes(&[&path[0], &path[1]]).is_none());
         world.storage.close();
@@ -461,6 +461,84 @@ fn after_a_failed_sync_nothing_since_the_last_good_one_is_believed() {
             world.assert_piece_is_right(piece);
         }
         assert!(world.have().contains(&0) && world.have().contains(&7));
+    }
+}
+
+/// Two pieces whose sync failed, and a kill before, or after, the journal was told of it.
+fn killed_after_a_failed_sync(seed: u64, is_told: bool) -> World {
+    let is_data_sync: Matches = |op| matches!(op, DiskOp::SyncAll { .. });
+    let mut world = World::new(three_files(), seed);
+    world.start();
+    world.write(0);
+    world.wait(Duration::from_secs(5));
+    world.write(7);
+    world.write(8);
+    world.run();
+    world.disk.fail_next = Some((is_data_sync, DiskErrorKind::Other));
+    world.pass(Duration::from_secs(5));
+    while world.failed.is_none() {
+        assert!(world.step());
+    }
+    if is_told {
+        world.run();
+    }
+    world.disk.kill();
+    world
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_is_written_again_before_it_counts_as_kept() {
+    for seed in 0..40 {
+        for is_recheck in [false, true] {
+            let mut world = killed_after_a_failed_sync(seed, is_recheck);
+            let config = Config { recheck: is_recheck, ..small_config() };
+            world.restart_with(Storage::new(&three_files(), config, 7));
+            assert_eq!(world.start(), [0, 7, 8]);
+            world.wait(Duration::from_secs(5));
+            assert!([7, 8].iter().all(|piece| world.kept.contains(piece)), "{:?}", world.kept);
+            let mut rng = Rng::new(&seed_from_u64(seed));
+            world.disk.crash(&mut rng);
+            world.restart();
+            assert_eq!(world.start(), [0, 7, 8]);
+            world.have().into_iter().for_each(|piece| world.assert_piece_is_right(piece));
+        }
+    }
+}
+
+#[test]
+fn what_is_written_again_does_not_look_like_a_change_by_others() {
+    for seed in 0..40 {
+        let mut world = killed_after_a_failed_sync(seed, false);
+        // Long after the last note of the clock.
+        world.pass(Duration::from_secs(3_600));
+        world.restart();
+        world.storage.start(world.now);
+        for _ in 0..seed {
+            world.step();
+        }
+        world.disk.kill();
+        world.restart();
+        assert_eq!(world.start(), [0, 7, 8]);
+        assert!(world.disk.hashed <= 2, "{}", world.disk.hashed);
+    }
+}
+
+#[test]
+fn a_check_that_was_killed_writes_nothing_again_when_it_is_gone_on_with() {
+    for steps in 0..60 {
+        let mut world = complete();
+        let path = journal_path(&world.info.info_hash);
+        world.disk.remove(&[&path[0], &path[1]]);
+        let mtime = world.disk.mtime_ns(&["t", "c"]);
+        world.restart();
+        world.storage.start(world.now);
+        for _ in 0..steps {
+            world.step();
+        }
+        world.disk.kill();
+        world.restart();
+        assert_eq!(world.start(), all());
+        assert_eq!(world.disk.mtime_ns(&["t", "c"]), mtime, "after {steps} operations");
     }
 }
 

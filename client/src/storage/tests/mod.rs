@@ -4,6 +4,7 @@ mod behaviour;
 mod crashes;
 mod faults;
 mod parts;
+mod reads;
 mod relocate;
 mod selection;
 mod world;

@@ -39,9 +39,9 @@ fn only_what_is_selected_is_made_and_the_next_start_reads_nothing() {
     assert_eq!(world.start(), [0, 1, 2, 3]);
     assert_eq!(world.disk.hashed, 0);
     // Piece 3 is served, partly from the part file.
-    world.storage.read_block(world.now, 3, 0, 160);
+    world.read(0, 3, 0, 160);
     world.run();
-    assert_eq!(extents(world.storage.read_block(world.now, 3, 0, 160)).len(), 3);
+    assert_eq!(extents(world.read(0, 3, 0, 160)).len(), 3);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use wire::metainfo::Info;
 use wire::rng::{Rng, seed_from_u64};
 use wire::time::Time;
 
+use crate::ConnId;
 use crate::disk::{DiskError, DiskOp, DiskResult, Extent, Ticket};
 use crate::storage::fake_disk::{Block, FakeDisk};
 use crate::storage::fixture::{content, info};
@@ -225,6 +226,17 @@ impl World {
             self.storage.handle_timeout(self.now);
             self.drain();
         }
+    }
+
+    /// A reader asks for a block.
+    pub(super) fn read(
+        &mut self,
+        reader: u64,
+        piece: u32,
+        begin: u32,
+        len: u32,
+    ) -> Option<BlockBytes<Block>> {
+        self.storage.read_block(self.now, ConnId::new(reader), piece, begin, len)
     }
 
     pub(super) fn run(&mut self) {
