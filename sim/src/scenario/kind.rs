@@ -1,7 +1,7 @@
 //! The kinds of scenarios.
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
-use super::{DhtReport, DhtScenario, EclipseScenario, SwarmScenario};
+use super::{DhtReport, DhtScenario, EclipseScenario, FlowOptions, SwarmScenario};
 use wire::time::Time;
 
 use crate::HostId;
@@ -16,6 +16,8 @@ pub enum Scenario {
     Swarm(Box<SwarmScenario>),
     /// An overlay with adversaries.
     Eclipse(Box<EclipseScenario>),
+    /// A swarm piece by piece.
+    Flow(Box<FlowOptions>),
 }
 
 /// Does the same with whichever it is.
@@ -25,6 +27,7 @@ macro_rules! each {
             Scenario::Dht($scenario) => $call,
             Scenario::Swarm($scenario) => $call,
             Scenario::Eclipse($scenario) => $call,
+            Scenario::Flow($scenario) => $call,
         }
     };
 }
@@ -36,7 +39,7 @@ fn read_into<T: Field + Default>(mut options: Box<T>, node: &Node) -> Result<Box
 
 impl Scenario {
     /// The words for them.
-    pub const KINDS: [&'static str; 3] = ["dht", "swarm", "eclipse"];
+    pub const KINDS: [&'static str; 4] = ["dht", "swarm", "eclipse", "flow"];
 
     /// The scenario of a kind with its defaults; `None` for a word that is none.
     pub fn of_kind(kind: &str) -> Option<Scenario> {
@@ -44,6 +47,7 @@ impl Scenario {
             "dht" => Some(Scenario::Dht(Box::default())),
             "swarm" => Some(Scenario::Swarm(Box::default())),
             "eclipse" => Some(Scenario::Eclipse(Box::default())),
+            "flow" => Some(Scenario::Flow(Box::default())),
             _ => None,
         }
     }
@@ -54,6 +58,7 @@ impl Scenario {
             Scenario::Dht(_) => "dht",
             Scenario::Swarm(_) => "swarm",
             Scenario::Eclipse(_) => "eclipse",
+            Scenario::Flow(_) => "flow",
         }
     }
 
@@ -63,6 +68,7 @@ impl Scenario {
             Scenario::Dht(_) => DhtScenario::ABOUT,
             Scenario::Swarm(_) => SwarmScenario::ABOUT,
             Scenario::Eclipse(_) => EclipseScenario::ABOUT,
+            Scenario::Flow(_) => FlowOptions::ABOUT,
         }
     }
 
@@ -77,10 +83,12 @@ impl Scenario {
             Scenario::Dht(scenario) => Scenario::Dht(read_into(scenario, node)?),
             Scenario::Swarm(scenario) => Scenario::Swarm(read_into(scenario, node)?),
             Scenario::Eclipse(scenario) => Scenario::Eclipse(read_into(scenario, node)?),
+            Scenario::Flow(scenario) => Scenario::Flow(read_into(scenario, node)?),
         };
         match &scenario {
             Scenario::Dht(scenario) => scenario.check()?,
             Scenario::Swarm(scenario) => scenario.check()?,
+            Scenario::Flow(scenario) => scenario.check()?,
             Scenario::Eclipse(_) => {}
         }
         each!(&mut scenario, scenario => scenario.links.load(file)?);
@@ -98,6 +106,7 @@ impl Scenario {
             Scenario::Dht(scenario) => scenario.nodes,
             Scenario::Swarm(scenario) => scenario.peers,
             Scenario::Eclipse(scenario) => scenario.nodes + scenario.sybils,
+            Scenario::Flow(scenario) => scenario.peers,
         }
     }
 

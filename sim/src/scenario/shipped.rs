@@ -21,4 +21,6 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "swarm-flash-crowd",
     "swarm-churn",
     "swarm-nat",
+    "flow",
+    "flow-100k",
 ];
