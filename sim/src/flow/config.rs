@@ -52,7 +52,8 @@ pub struct FlowScenario {
     pub pieces: u32,
     /// Bytes of a piece: a multiple of 16 KiB, or less.
     pub piece_length: u32,
-    /// Links of a peer on average. Each dials half as many; it takes three fifths more at most.
+    /// Links of a peer on average. Each dials half as many; it takes three fifths more at most, and the
+    /// client's most. If half as many are that, all places are taken, and idle links give way to others.
     pub degree: u32,
     /// The seeds' line.
     pub seed_access: Access,

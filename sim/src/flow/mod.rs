@@ -12,6 +12,7 @@
 //! - A neighbour is asked for a window of blocks, measured as the client's. A request takes its way,
 //!   after the blocks whose turn it is.
 //! - A `have` takes the pair's latency. It is no event: who looks leaves out what cannot be known.
+//! - Where all places are taken, a link that is idle gives way to another.
 //! - Choke rounds, interest, rejected requests, pieces allowed to choked peers, pieces begun and left,
 //!   and the end game are as in the client.
 //!

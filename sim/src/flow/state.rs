@@ -122,6 +122,8 @@ pub(super) struct Mind<C> {
     pub(super) round: u64,
     /// Links that are up or about to be.
     pub(super) links: u16,
+    /// When it may dial for the place of an idle link, in microseconds.
+    pub(super) turnover: u64,
     /// Payload that came for nothing, in blocks.
     pub(super) wasted: u64,
 }
@@ -190,7 +192,8 @@ impl<'a, P, C> Swarm<'a, P, C> {
         let seed = seed_from_u64(config.seed);
         let mut rng = Rng::new(&child_seed(&seed, "flow", 0));
         let peers = config.peers as usize;
-        let stride = (config.degree as usize * 8 / 5).min(peers - 1);
+        let places = config.client.peers_max.min(peers - 1);
+        let stride = (config.degree as usize * 8 / 5).min(places);
         let cut = config.cut();
         let classes = classes(config, &mut rng);
         let seeds = std::iter::repeat_n(config.seed_access, config.seeds as usize);
@@ -335,6 +338,7 @@ fn mind<C>(choker: C, came: u64, seed: &Seed, p: u32) -> Mind<C> {
         left: None,
         round: came,
         links: 0,
+        turnover: 0,
         wasted: 0,
     }
 }
