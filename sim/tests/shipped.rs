@@ -226,6 +226,44 @@ fn swarm_chaos() {
     assert!(problem.contains("chaos.for_s must be above 0"), "{problem}");
 }
 
+#[test]
+fn flow() {
+    let outcome = holds("flow", &[("peers", "60"), ("pieces", "100")]);
+    assert!(value(&outcome, "bound_times") >= 1.0 && value(&outcome, "mundinger_times") >= 1.0);
+    assert_eq!(outcome.series[0].points.last().unwrap().1, 59.0);
+}
+
+/// Leeches go when they have all, at once or later, and come in any way.
+#[test]
+fn flows_of_leeches_that_come_and_go() {
+    for (law, leave) in [("even", "at-once"), ("random", "dwell"), ("flash", "stay")] {
+        let come_and_go = [("arrival.law", law), ("leave.law", leave), ("arrival.within_s", "30")];
+        let small =
+            [("peers", "60"), ("pieces", "100"), ("seeds", "2"), ("promise.bound_times", "9")];
+        let outcome = holds("flow", &[&come_and_go[..], &small[..]].concat());
+        assert_eq!(value(&outcome, "finished_share"), 1.0);
+    }
+}
+
+#[test]
+fn flow_100k_at_a_small_size() {
+    let outcome = holds("flow-100k", &[("peers", "150"), ("pieces", "60")]);
+    let mean = |class: &str| {
+        let spread = outcome.distributions.iter().find(|spread| spread.name == class);
+        spread.map_or(0.0, |spread| spread.mean)
+    };
+    assert!(mean("finish_class_0") > mean("finish_class_3"), "{:#?}", outcome.figures);
+    let some = |n: usize| outcome.distributions[n].count;
+    assert_eq!((some(0), some(1) + some(2) + some(3) + some(4)), (149, 149));
+}
+
+#[test]
+#[ignore = "tier 2: minutes of one core"]
+fn flow_100k_whole() {
+    let outcome = scenario("flow-100k", &[]).run(1, 1, |_| {});
+    assert_eq!(outcome.verdict, Ok(()), "{:#?}", outcome.figures);
+}
+
 /// Everything that can befall nodes at once: it need not find much, and is the same every time.
 #[test]
 fn all_that_can_happen_replays() {

@@ -59,81 +59,106 @@ const GROUP: usize = 4;
 /// Binary digits of a count: up to 4,095 neighbours.
 const DIGITS: usize = 12;
 
-/// Counts of all pieces in binary, digit by digit: the `k`-th plane holds the `k`-th digit of each.
-/// A neighbour's set is added to all counts at once, a few operations a word.
+/// Counts of pieces in binary, digit by digit: the `k`-th plane holds the `k`-th digit of each.
+/// A neighbour's set is added to all counts at once, a few operations a word, and only where there are
+/// candidates.
 #[derive(Default)]
 pub(super) struct Counts {
-    /// The sets to count, one after the other, each padded to whole groups.
-    sets: Vec<u64>,
-    /// Words of a set, a multiple of the group.
-    width: usize,
+    /// The groups of words in which there are candidates, and for every group which of these it is.
+    groups: Vec<u32>,
+    /// These groups of each set, set by set.
+    sets: Vec<Group>,
     len: usize,
-    /// The result, digit by digit.
-    planes: Vec<u64>,
+    /// The result: digit by digit of each of the groups.
+    planes: Vec<Group>,
     digits: usize,
 }
 
 impl Counts {
-    /// Forgets the sets; the next ones have `words` words.
-    pub(super) fn clear(&mut self, words: usize) {
-        self.width = words.next_multiple_of(GROUP);
+    /// Forgets the sets; the next are counted for the pieces of `candidates`.
+    pub(super) fn clear(&mut self, candidates: &[u64]) {
+        self.groups.clear();
+        let words = candidates.chunks(GROUP).zip(0..);
+        let some = words.filter(|(words, _)| words.iter().any(|word| *word != 0));
+        self.groups.extend(some.map(|(_, group)| group));
+        self.sets.clear();
         self.len = 0;
     }
 
-    /// One more set, as a place to write it to. Its padding is zero.
-    pub(super) fn push(&mut self, set: &[u64]) -> &mut [u64] {
-        let start = self.len * self.width;
+    /// One more set.
+    pub(super) fn push(&mut self, set: &[u64]) {
         self.len += 1;
-        if self.sets.len() < start + self.width {
-            self.sets.resize(start + self.width, 0);
-        }
-        let place = &mut self.sets[start..start + self.width];
-        place[..set.len()].copy_from_slice(set);
-        place[set.len()..].fill(0);
-        place
+        self.sets.extend(self.groups.iter().map(|group| load(set, *group as usize * GROUP)));
     }
 
-    /// Adds the sets up, for the pieces of `candidates` alone.
-    pub(super) fn add_up(&mut self, candidates: &[u64]) {
+    /// Takes `piece` out of the `at`-th set.
+    pub(super) fn remove(&mut self, at: usize, piece: u32) {
+        if let Some(group) = self.place(piece) {
+            take_out(&mut self.sets[at * self.groups.len() + group], piece);
+        }
+    }
+
+    /// Where the group of a piece stands.
+    fn place(&self, piece: u32) -> Option<usize> {
+        let group = piece / (WORD * GROUP) as u32;
+        self.groups.iter().position(|here| *here == group)
+    }
+
+    /// Adds the sets up.
+    pub(super) fn add_up(&mut self) {
         self.digits = (usize::BITS - self.len.leading_zeros()) as usize;
-        self.planes.resize(self.digits.max(1) * self.width, 0);
-        let groups = (0..self.width).step_by(GROUP).zip(candidates.chunks(GROUP));
-        for (at, _) in groups.filter(|(_, words)| words.iter().any(|word| *word != 0)) {
-            let sum = sum_of(&self.sets[..self.len * self.width], self.width, at, self.digits);
-            for (digit, word) in sum.iter().enumerate().take(self.digits) {
-                let start = digit * self.width + at;
-                self.planes[start..start + GROUP].copy_from_slice(word);
-            }
+        self.planes.clear();
+        for at in 0..self.groups.len() {
+            let sum = sum_of(&self.sets, self.groups.len(), at, self.digits);
+            self.planes.extend_from_slice(&sum[..self.digits]);
         }
     }
 
     /// Leaves of `candidates` those with the least count.
     pub(super) fn keep_least(&self, candidates: &mut [u64]) {
+        let mut kept: Vec<Group> = Vec::with_capacity(self.groups.len());
+        kept.extend(self.groups.iter().map(|group| load(candidates, *group as usize * GROUP)));
         for digit in (0..self.digits).rev() {
-            let plane = &self.planes[digit * self.width..(digit + 1) * self.width];
-            let without = |(word, plane): (&u64, &u64)| word & !plane;
-            if candidates.iter().zip(plane).map(without).any(|word| word != 0) {
-                candidates.iter_mut().zip(plane).for_each(|(word, plane)| *word &= !plane);
+            let plane = |at: usize| &self.planes[at * self.digits + digit];
+            let without = |at: usize, i: usize| kept[at][i] & !plane(at)[i];
+            let some = (0..kept.len()).any(|at| (0..GROUP).any(|i| without(at, i) != 0));
+            if some {
+                for (at, words) in kept.iter_mut().enumerate() {
+                    (0..GROUP).for_each(|i| words[i] &= !plane(at)[i]);
+                }
             }
+        }
+        for (group, words) in self.groups.iter().zip(&kept) {
+            let place = candidates[*group as usize * GROUP..].iter_mut();
+            place.zip(words).for_each(|(place, word)| *place = *word);
         }
     }
 
     /// How many sets hold `piece`, one of the candidates.
     pub(super) fn of(&self, piece: u32) -> u32 {
-        let digit = |k: usize| {
-            let word = self.planes[k * self.width + piece as usize / WORD];
-            ((word >> (piece % 64) & 1) as u32) << k
-        };
-        (0..self.digits).map(digit).sum()
+        let Some(at) = self.place(piece) else { return 0 };
+        let word = piece as usize / WORD % GROUP;
+        let planes = &self.planes[at * self.digits..(at + 1) * self.digits];
+        let digit = |(k, plane): (usize, &Group)| ((plane[word] >> (piece % 64) & 1) as u32) << k;
+        planes.iter().enumerate().map(digit).sum()
     }
 }
 
 type Group = [u64; GROUP];
 
-fn load(sets: &[u64], at: usize) -> Group {
+/// The words of a set from `at` on; what is beyond it is empty.
+fn load(set: &[u64], at: usize) -> Group {
     let mut out = [0; GROUP];
-    out.copy_from_slice(&sets[at..at + GROUP]);
+    match set.get(at..at + GROUP) {
+        Some(words) => out.copy_from_slice(words),
+        None => out.iter_mut().zip(&set[at..]).for_each(|(out, word)| *out = *word),
+    }
     out
+}
+
+/// Takes `piece` out of the group in which it is.
+fn take_out(words: &mut Group, piece: u32) {
+    words[piece as usize / WORD % GROUP] &= !(1 << (piece % 64));
 }
 
 /// Adds three sets, each a digit of weight 1: the sum's two digits.
@@ -147,11 +172,11 @@ fn add3(a: Group, b: Group, c: Group) -> (Group, Group) {
     (low, high)
 }
 
-/// The counts of the pieces of one group of words.
-fn sum_of(sets: &[u64], width: usize, at: usize, digits: usize) -> [Group; DIGITS] {
+/// The counts of the pieces of the `at`-th of `groups` groups.
+fn sum_of(sets: &[Group], groups: usize, at: usize, digits: usize) -> [Group; DIGITS] {
     let mut sum = [[0; GROUP]; DIGITS];
-    let rows = sets.len() / width.max(1);
-    let row = |n: usize| if n < rows { load(sets, n * width + at) } else { [0; GROUP] };
+    let rows = sets.len() / groups.max(1);
+    let row = |n: usize| if n < rows { sets[n * groups + at] } else { [0; GROUP] };
     for n in (0..rows).step_by(3) {
         let (ones, twos) = add3(row(n), row(n + 1), row(n + 2));
         let (low, carry) = add3(sum[0], ones, [0; GROUP]);
@@ -178,7 +203,8 @@ mod tests {
         let mut counts = Counts::default();
         for (pieces, sets) in [(1, 0), (1, 1), (64, 2), (65, 3), (200, 20), (1000, 31), (1000, 90)]
         {
-            counts.clear(words_of(pieces));
+            counts.clear(&vec![u64::MAX; words_of(pieces)]);
+            let mut all = Vec::new();
             let mut plain = vec![0; pieces as usize];
             for _ in 0..sets {
                 let mut set = vec![0; words_of(pieces)];
@@ -187,13 +213,22 @@ mod tests {
                     plain[piece as usize] += 1;
                 }
                 counts.push(&set);
+                all.push(set);
             }
-            counts.add_up(&vec![u64::MAX; words_of(pieces)]);
+            counts.add_up();
             (0..pieces).for_each(|piece| assert_eq!(counts.of(piece), plain[piece as usize]));
             let mut candidates = vec![0; words_of(pieces)];
             let some: Vec<u32> = (0..pieces).filter(|_| rng.chance(0.3)).collect();
             some.iter().for_each(|&piece| insert(&mut candidates, piece));
-            counts.add_up(&candidates);
+            counts.clear(&candidates);
+            all.iter().for_each(|set| counts.push(set));
+            // One that it has, and one that it may not.
+            for piece in some.iter().take(2).filter(|_| !all.is_empty()) {
+                plain[*piece as usize] -= u32::from(get(&all[0], *piece));
+                counts.remove(0, *piece);
+            }
+            counts.add_up();
+            some.iter().for_each(|&piece| assert_eq!(counts.of(piece), plain[piece as usize]));
             counts.keep_least(&mut candidates);
             let least = some.iter().map(|&piece| plain[piece as usize]).min();
             for &piece in &some {

@@ -40,15 +40,16 @@ pub struct Bounds {
     /// of a piece's time at best, all holders together sending to one: `(F / u) (1 + (H_N - 1) / M)`.
     /// The seed sends its first copies in `F / u`, and who has no whole piece cannot send of it.
     pub whole_pieces_s: f64,
-    /// As the last, where no piece comes from several neighbours and all are there from the start:
-    /// `(F / u) (1 + floor(log2 N) / M)` (Mundinger, Weber, Weiss 2006). Blocks of one piece that come
-    /// from several can beat it for few pieces, so it binds only runs in which none did.
+    /// For the same swarms: `(F / u) (1 + floor(log2 N) / M)` (Mundinger, Weber, Weiss 2008), with `M`
+    /// the parts of which each comes from one neighbour: pieces, or blocks in a run in which some pieces
+    /// came from several, which can beat the bound of whole pieces.
     pub mundinger_s: f64,
 }
 
 impl Bounds {
-    /// The bounds for these peers and a torrent of `total_len` bytes and `pieces` pieces.
-    pub fn of(peers: &[Presence], total_len: u64, pieces: u32) -> Bounds {
+    /// The bounds for these peers and a torrent of `total_len` bytes with headers and `pieces` pieces,
+    /// that went in `parts` of which each came from one neighbour.
+    pub fn of(peers: &[Presence], total_len: u64, pieces: u32, parts: u64) -> Bounds {
         let total = total_len as f64;
         let leeches = || peers.iter().filter(|peer| !peer.is_seed);
         let first = leeches().map(|peer| peer.came).fold(f64::INFINITY, f64::min);
@@ -67,25 +68,21 @@ impl Bounds {
         let all_done = leeches().all(|peer| peer.finished.is_some());
         if equal && all_done && peers.iter().all(|peer| peer.left.is_none()) {
             let n = leeches().count() as u32;
-            let copies: f64 = (2..=n).map(|k| 1.0 / f64::from(k)).sum();
-            bounds.whole_pieces_s = first + total / up * (1.0 + copies / f64::from(pieces));
-            if leeches().all(|peer| peer.came == first) {
-                let doublings = f64::from(n.ilog2());
-                bounds.mundinger_s = first + total / up * (1.0 + doublings / f64::from(pieces));
-            }
+            bounds.whole_pieces_s = first + total / up * whole_pieces_times(n, pieces);
+            bounds.mundinger_s = first + total / up * mundinger_times(n, parts);
         }
         bounds
     }
 
     /// The greatest that binds the last finish of any run.
     pub fn makespan_s(&self) -> f64 {
-        [self.source_s, self.downlink_s, self.uplinks_s, self.whole_pieces_s]
-            .into_iter()
-            .fold(0.0, f64::max)
+        let all = [self.source_s, self.downlink_s, self.uplinks_s];
+        let equal = [self.whole_pieces_s, self.mundinger_s];
+        all.into_iter().chain(equal).fold(0.0, f64::max)
     }
 
     /// Stops a run that beat a bound: the simulator is wrong.
-    pub(super) fn assert(&self, peers: &[Presence], total_len: u64, split: u64) {
+    pub(super) fn assert(&self, peers: &[Presence], total_len: u64) {
         // A part in a million is for rounding.
         let holds = |time: f64, bound: f64| time * (1.0 + 1e-6) >= bound;
         let mut last = 0.0f64;
@@ -108,10 +105,20 @@ impl Bounds {
                 holds(last, self.makespan_s()),
                 "all finished at {last} s, bounds are {self:?}"
             );
-            let whole = split > 0 || holds(last, self.mundinger_s);
-            assert!(whole, "all finished at {last} s with whole pieces, bounds are {self:?}");
         }
     }
+}
+
+/// How many times longer than one copy all `n` copies take of one seed and `n` leeches of the same upload,
+/// of `pieces` pieces that can be sent once they are whole: [`Bounds::whole_pieces_s`].
+pub(crate) fn whole_pieces_times(n: u32, pieces: u32) -> f64 {
+    let copies: f64 = (2..=n).map(|k| 1.0 / f64::from(k)).sum();
+    1.0 + copies / f64::from(pieces)
+}
+
+/// The same for `parts` of which each comes from one neighbour: [`Bounds::mundinger_s`].
+pub(crate) fn mundinger_times(n: u32, parts: u64) -> f64 {
+    1.0 + f64::from(n.max(1).ilog2()) / parts as f64
 }
 
 /// When all uplinks together can have sent `total` to each leech that finished.
@@ -149,13 +156,15 @@ mod tests {
     fn for_peers_that_stay_they_are_those_of_the_papers() {
         let mut peers = vec![peer(10.0, 0.0); 9];
         peers[0] = Presence { is_seed: true, finished: None, ..peers[0] };
-        let bounds = Bounds::of(&peers, 1000, 100);
+        let bounds = Bounds::of(&peers, 1000, 100, 100);
         assert_eq!(bounds.source_s, 100.0);
         assert_eq!(bounds.downlink_s, 20.0);
         assert!((bounds.uplinks_s - 8.0 * 1000.0 / 90.0).abs() < 1e-9);
         assert!((bounds.mundinger_s - 100.0 * 1.03).abs() < 1e-9);
         assert!(bounds.whole_pieces_s > 101.0 && bounds.whole_pieces_s < bounds.mundinger_s);
-        assert_eq!(bounds.makespan_s(), bounds.whole_pieces_s);
+        assert_eq!(bounds.makespan_s(), bounds.mundinger_s);
+        let blocks = Bounds::of(&peers, 1000, 100, 1600);
+        assert_eq!(blocks.makespan_s(), bounds.whole_pieces_s);
     }
 
     #[test]
@@ -164,9 +173,35 @@ mod tests {
         let seed = Presence { is_seed: true, finished: None, ..peer(1.0, 0.0) };
         let helper = Presence { left: Some(10.0), ..peer(1.0, 5.0) };
         let idle = peer(0.0, 0.0);
-        assert_eq!(Bounds::of(&[seed, helper, idle], 10, 10).uplinks_s, 15.0);
+        assert_eq!(Bounds::of(&[seed, helper, idle], 10, 10, 10).uplinks_s, 15.0);
         let stays = Presence { left: None, ..helper };
-        assert_eq!(Bounds::of(&[seed, stays, idle], 10, 10).uplinks_s, 12.5);
+        assert_eq!(Bounds::of(&[seed, stays, idle], 10, 10, 10).uplinks_s, 12.5);
+    }
+
+    /// Each bound on all stops the run that beats it alone, and no run that just holds it.
+    #[test]
+    fn each_bound_stops_who_beats_it() {
+        let stopped = |peers: &[Presence], pieces, parts, last: f64| {
+            let mut peers = peers.to_vec();
+            peers.iter_mut().filter(|p| !p.is_seed).for_each(|p| p.finished = Some(last));
+            let bounds = Bounds::of(&peers, 1000, pieces, parts);
+            std::panic::catch_unwind(|| bounds.assert(&peers, 1000)).is_err()
+        };
+        let seed = |up| Presence { is_seed: true, finished: None, ..peer(up, 0.0) };
+        let swarm = |seed_up, up, down, n| {
+            let leech = Presence { down, ..peer(up, 0.0) };
+            std::iter::once(seed(seed_up)).chain(vec![leech; n]).collect::<Vec<_>>()
+        };
+        for (what, peers, pieces, parts, bound) in [
+            ("source", swarm(1.0, 90.0, 500.0, 3), 1_000_000, 1_000_000, 1000.0),
+            ("downlink", swarm(100.0, 90.0, 5.0, 3), 100, 100, 200.0),
+            ("uplinks", swarm(20.0, 5.0, 500.0, 8), 100, 100, 8.0 * 1000.0 / 60.0),
+            ("whole pieces", swarm(10.0, 10.0, 500.0, 2), 10, 1_000, 105.0),
+            ("Mundinger", swarm(10.0, 10.0, 500.0, 8), 10, 10, 130.0),
+        ] {
+            assert!(stopped(&peers, pieces, parts, bound * 0.999), "{what}");
+            assert!(!stopped(&peers, pieces, parts, bound * 1.001), "{what}");
+        }
     }
 
     #[test]
@@ -174,6 +209,6 @@ mod tests {
     fn a_run_that_beats_a_bound_is_stopped() {
         let fast = Presence { finished: Some(19.0), ..peer(10.0, 0.0) };
         let seed = Presence { is_seed: true, finished: None, ..peer(1e9, 0.0) };
-        Bounds::of(&[seed, fast], 1000, 10).assert(&[seed, fast], 1000, 0);
+        Bounds::of(&[seed, fast], 1000, 10, 10).assert(&[seed, fast], 1000);
     }
 }

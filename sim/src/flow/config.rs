@@ -24,6 +24,10 @@ pub enum Arrivals {
     Spread(Duration),
     /// As a Poisson process with this mean gap.
     Poisson(Duration),
+    /// Each at any moment within this time.
+    Random(Duration),
+    /// As a flash crowd, whose rate is down to 37 % after this time (Guo and others 2005).
+    Flash(Duration),
 }
 
 /// What leeches do once they have all.
@@ -48,7 +52,8 @@ pub struct FlowScenario {
     pub pieces: u32,
     /// Bytes of a piece: a multiple of 16 KiB, or less.
     pub piece_length: u32,
-    /// Links of a peer on average. Each dials half as many; it takes three fifths more at most.
+    /// Links of a peer on average. Each dials half as many; it takes three fifths more at most, and the
+    /// client's most. If half as many are that, all places are taken, and idle links give way to others.
     pub degree: u32,
     /// The seeds' line.
     pub seed_access: Access,
@@ -128,6 +133,7 @@ impl FlowScenario {
             (self.piece_length / BLOCK_LEN > 1 << 15, "512 MiB a piece at most"),
             (self.degree < 2 || self.degree > 2_000, "2 to 2,000 links"),
             (self.classes.iter().all(|class| class.weight == 0), "a class with a weight"),
+            (self.classes.len() > 1_000, "1,000 classes at most"),
             (slowest.min().unwrap_or(0) < 100, "100 bytes per second at least"),
             (self.transfer_blocks == 0, "1 block a transfer at least"),
             (self.limit.as_micros() >= u128::from(TIME_MAX), "12 days at most"),

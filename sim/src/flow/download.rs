@@ -27,25 +27,43 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         (2 * given).max(start).min(client.reqq_default as u32)
     }
 
+    /// Whether as much is asked of a neighbour as its window takes.
+    fn is_full(&self, e: usize) -> bool {
+        let asked = u32::from(self.edges[e].asked);
+        asked > 0 && asked + u32::from(self.unit) > self.window(e)
+    }
+
     /// Asks a neighbour for as much as its window takes.
     pub(super) fn fill(&mut self, p: u32, slot: u16) {
         let e = self.edge_at(p, slot);
         if self.edges[e].flags & flag::UP == 0 || self.is_complete(p) {
             return;
         }
+        self.edges[e].flags &= !flag::DRY;
         let may_ask = self.edges[e].flags & (flag::ASKS | flag::FAST) != 0;
         let hungry = may_ask && self.ask(p, slot) && self.edges[e].flags & flag::ASKS != 0;
         self.peers[p as usize].starved |= hungry;
         self.listen(p, slot, hungry || self.wants[e] == NONE);
     }
 
+    /// As [`Swarm::fill`], where nothing came to be free since: not of a neighbour that had nothing and
+    /// still owes something. Of its next piece we hear, and what becomes free fills all.
+    fn fill_on(&mut self, p: u32, slot: u16) {
+        let e = self.edge_at(p, slot);
+        let idle = self.edges[e].flags & flag::DRY != 0
+            && self.edges[e].flags & flag::LISTENS != 0
+            && self.edges[e].asked > 0
+            && !self.is_full(e);
+        if !idle || !self.peers[p as usize].partials.is_empty() {
+            self.fill(p, slot);
+        }
+    }
+
     /// Asks a neighbour until its window is full; true if before that nothing is left to ask for.
     fn ask(&mut self, p: u32, slot: u16) -> bool {
         let e = self.edge_at(p, slot);
-        let window = self.window(e);
         loop {
-            let asked = u32::from(self.edges[e].asked);
-            if asked > 0 && asked + u32::from(self.unit) > window {
+            if self.is_full(e) {
                 return false;
             }
             let Some((piece, blocks)) = self.pick(p, slot) else { return true };
@@ -149,6 +167,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             any |= *out;
         }
         if any == 0 {
+            self.edges[e].flags |= flag::DRY;
             return None;
         }
         self.maps.hide_late(q, self.now, latency, &mut self.candidates);
@@ -305,7 +324,11 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         if self.wants[e] == NONE && !bits::get(self.maps.of(p), piece) {
             self.set_want(p, slot, piece);
         }
-        self.fill(p, slot);
+        if bits::get(self.busy_of(p), piece) {
+            self.fill_on(p, slot);
+        } else {
+            self.fill(p, slot);
+        }
     }
 
     /// Blocks are through the downlink.
@@ -334,7 +357,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         self.tally.transfers += 1;
         self.note(p, from, Kind::Arrive, u64::from(piece) << 20 | u64::from(blocks));
         if is_linked {
-            self.fill(p, slot);
+            self.fill_on(p, slot);
         }
     }
 
@@ -399,14 +422,14 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
     /// `p` has a piece.
     fn on_piece(&mut self, p: u32, piece: u32) {
         let peer = &mut self.peers[p as usize];
-        let nth = peer.count;
         peer.count += 1;
+        self.tally.pieces += 1;
         let links = u64::from(self.minds[p as usize].links);
         let told = links * HAVE_LEN + u64::from(self.cut.blocks) * REQUEST_LEN;
         peer.up.delay(told * 1_000_000 / peer.access.up_bytes_per_second);
         // It leaves behind the blocks whose turn it is.
         let leaves = peer.up.turn_at(self.now, u16::MAX);
-        self.maps.add(p, piece, nth, leaves);
+        self.maps.add(p, piece, leaves);
         let start = self.edge_at(p, 0);
         for slot in self.slots(p) {
             if self.wants[start + slot as usize] == piece {

@@ -35,7 +35,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         if self.peers[p as usize].stage != Stage::Here {
             return;
         }
-        let half = (self.config.degree / 2) as u16;
+        let half = self.half() as u16;
         let links = if is_first { 0 } else { self.minds[p as usize].links };
         let mut wanted = half.saturating_sub(links);
         if self.present.len() <= self.stride / 2 + 1 {
@@ -203,48 +203,103 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         }
     }
 
-    /// The link `slot` of `p`, who goes, ends.
+    /// The link `slot` of `p` ends.
     fn part(&mut self, p: u32, slot: u16) {
         let e = self.edge_at(p, slot);
         let (q, back) = (self.edges[e].to, self.edges[e].back);
-        let other = self.edge_at(q, back);
+        let ends = [(p, slot, e), (q, back, self.edge_at(q, back))];
         let is_up = self.edges[e].flags & flag::UP != 0;
         if is_up {
-            // What q owes is not sent, and what p owes is free for others.
-            self.take_back(q, back, |_| false);
-            let unsent = self.take_back(p, slot, |_| false);
-            for (piece, blocks) in unsent {
-                self.edges[other].asked = self.edges[other].asked.saturating_sub(blocks);
-                self.give_back(q, piece, blocks);
-            }
-            self.minds[q as usize].choker.leave(back.into());
-            if !self.is_complete(q) {
-                self.tally.pairs -= 1;
-                if std::mem::replace(&mut self.wants[other], NONE) != NONE {
-                    self.tally.wanting -= 1;
+            // What one owes is not sent, and is free for others.
+            for ((a, slot, _), (b, _, _)) in [(ends[1], ends[0]), (ends[0], ends[1])] {
+                for (piece, blocks) in self.take_back(a, slot, |_| false) {
+                    self.give_back(b, piece, blocks);
                 }
             }
-            if self.edges[other].flags & flag::HEARS != 0 {
-                self.peers[q as usize].hearers -= 1;
+            ends.into_iter().for_each(|(a, slot, e)| self.forget(a, slot, e));
+        }
+        for (_, _, e) in ends {
+            self.to[e] = self.config.peers;
+            self.edges[e] = Edge { to: self.config.peers, ..Edge::default() };
+        }
+        for (a, _, _) in ends {
+            let links = &mut self.minds[a as usize].links;
+            *links -= 1;
+            if usize::from(*links) + 1 == self.half() {
+                let what = What { blocks: 1, ..What::default() };
+                self.post(a, a, self.now + LOOK_AGAIN_US, Kind::Dial, what);
             }
         }
-        for end in [e, other] {
-            self.to[end] = self.config.peers;
-            self.edges[end] = Edge { to: self.config.peers, ..Edge::default() };
-        }
-        let links = &mut self.minds[q as usize].links;
-        *links -= 1;
-        if u32::from(*links) + 1 == self.config.degree / 2 {
-            self.post(
-                q,
-                q,
-                self.now + LOOK_AGAIN_US,
-                Kind::Dial,
-                What { blocks: 1, ..What::default() },
-            );
-        }
         if is_up {
-            self.refill(q);
+            ends.into_iter().for_each(|(a, _, _)| self.refill(a));
         }
+    }
+
+    /// Takes what `p` thought of the other end of a link out of its sums.
+    fn forget(&mut self, p: u32, slot: u16, e: usize) {
+        self.minds[p as usize].choker.leave(slot.into());
+        if !self.is_complete(p) {
+            self.tally.pairs -= 1;
+            if std::mem::replace(&mut self.wants[e], NONE) != NONE {
+                self.tally.wanting -= 1;
+            }
+        }
+        if self.edges[e].flags & flag::HEARS != 0 {
+            self.peers[p as usize].hearers -= 1;
+        }
+    }
+
+    /// Links that a peer dials when it comes.
+    fn half(&self) -> usize {
+        (self.config.degree as usize / 2).min(self.stride)
+    }
+
+    /// The link of `p` that is idle for the longest, first of those over which nobody wants anything, as
+    /// the client chooses it.
+    fn idle(&self, p: u32) -> Option<u16> {
+        let patience = self.config.client.idle_max.as_micros() as u64;
+        let of = |slot: u16| {
+            let edge = &self.edges[self.edge_at(p, slot)];
+            if edge.flags & flag::UP == 0 {
+                return None;
+            }
+            let other = &self.edges[self.edge_at(edge.to, edge.back)];
+            let wants =
+                edge.flags & flag::INTERESTED != 0 || self.wants[self.edge_at(p, slot)] != NONE;
+            let used = edge.since.max(edge.last).max(other.last);
+            let is_idle = self.now - used >= if wants { 3 * patience } else { patience };
+            is_idle.then_some((wants, used, slot))
+        };
+        self.slots(p).filter_map(of).min().map(|(_, _, slot)| slot)
+    }
+
+    /// A leech all of whose places are taken dials somebody for that of an idle link, now and then; who is
+    /// dialled and full makes place as well.
+    pub(super) fn turn_over(&mut self, p: u32) {
+        let mind = &self.minds[p as usize];
+        let full = usize::from(mind.links) == self.stride && self.half() == self.stride;
+        let others = self.present.len() > self.stride + 1;
+        if !full || !others || self.is_complete(p) || self.now < mind.turnover {
+            return;
+        }
+        let Some(slot) = self.idle(p) else { return };
+        let at = self.peers[p as usize].draw.below(self.present.len() as u32);
+        let q = self.present[at as usize];
+        let start = self.edge_at(p, 0);
+        if q == p || self.to[start..start + self.stride].contains(&q) {
+            return;
+        }
+        let gap = self.config.client.turnover_gap.as_micros() as u64;
+        self.minds[p as usize].turnover = self.now + gap;
+        if self.free_slot(q).is_none() {
+            let Some(theirs) = self.idle(q) else { return };
+            self.sum_pairs();
+            self.part(q, theirs);
+        }
+        if self.free_slot(p).is_none() {
+            self.sum_pairs();
+            self.part(p, slot);
+        }
+        self.meet(p, q);
     }
 }

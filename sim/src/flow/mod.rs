@@ -12,6 +12,7 @@
 //! - A neighbour is asked for a window of blocks, measured as the client's. A request takes its way,
 //!   after the blocks whose turn it is.
 //! - A `have` takes the pair's latency. It is no event: who looks leaves out what cannot be known.
+//! - Where all places are taken, a link that is idle gives way to another.
 //! - Choke rounds, interest, rejected requests, pieces allowed to choked peers, pieces begun and left,
 //!   and the end game are as in the client.
 //!
@@ -35,6 +36,7 @@ mod upload;
 mod wheel;
 
 pub use bounds::{Bounds, Presence};
+pub(crate) use bounds::{mundinger_times, whole_pieces_times};
 pub use config::{Arrivals, Class, FlowScenario, Leaving};
 pub use draw::Draw;
 pub use policy::{
@@ -46,6 +48,9 @@ pub use report::FlowReport;
 use state::{Swarm, What};
 use wheel::{Event, Kind};
 
+/// Events between two times that progress is told.
+const TELL_EVERY: u64 = 1 << 18;
+
 impl FlowScenario {
     /// Runs it by the rules that ship.
     ///
@@ -54,6 +59,15 @@ impl FlowScenario {
     pub fn run(&self) -> FlowReport {
         let pieces = RarestFirst { random_first: self.client.random_first_pieces };
         self.run_with(&pieces, |_| Shipped::new(&self.client))
+    }
+
+    /// The same; `progress` is told now and then which share of all pieces is where it is to go.
+    ///
+    /// # Panics
+    /// As [`FlowScenario::run`].
+    pub fn run_told(&self, mut progress: impl FnMut(f64)) -> FlowReport {
+        let pieces = RarestFirst { random_first: self.client.random_first_pieces };
+        self.run_by(&pieces, |_| Shipped::new(&self.client), &mut progress)
     }
 
     /// Runs it by other rules: which piece is asked for, and for each peer whom it unchokes.
@@ -66,17 +80,28 @@ impl FlowScenario {
         P: PiecePolicy,
         C: ChokePolicy,
     {
+        self.run_by(pieces, chokes, &mut |_| {})
+    }
+
+    fn run_by<P: PiecePolicy, C: ChokePolicy>(
+        &self,
+        pieces: &P,
+        chokes: impl FnMut(u32) -> C,
+        progress: &mut dyn FnMut(f64),
+    ) -> FlowReport {
         if let Err(rule) = self.check() {
             panic!("a swarm needs {rule}");
         }
         let mut swarm = Swarm::new(self, pieces, chokes);
-        swarm.run();
+        swarm.run(progress);
         swarm.report()
     }
 }
 
 impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
-    fn run(&mut self) {
+    fn run(&mut self, progress: &mut dyn FnMut(f64)) {
+        let leeches = u64::from(self.config.peers - self.config.seeds);
+        let all = (leeches * u64::from(self.config.pieces)) as f64;
         for p in 0..self.config.peers {
             let came = self.minds[p as usize].came;
             self.post(p, p, came, Kind::Start, What::default());
@@ -89,6 +114,9 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
             }
             self.now = event.at;
             self.tally.events += 1;
+            if self.tally.events.is_multiple_of(TELL_EVERY) {
+                progress(self.tally.pieces as f64 / all);
+            }
             self.handle(event);
         }
     }

@@ -39,12 +39,17 @@ impl PieceView<'_> {
 
     /// Counts how many neighbours told of each candidate, for [`PieceView::count`].
     pub fn count_all(&mut self) {
-        self.counts.clear(self.maps.words);
-        for (&peer, &latency) in self.neighbours.0.iter().zip(self.neighbours.1) {
-            let set = self.counts.push(self.maps.of(peer));
-            self.maps.hide_late(peer, self.now, latency, set);
+        self.counts.clear(self.candidates);
+        // First all that is to be fetched from memory, which goes side by side.
+        for &peer in self.neighbours.0 {
+            self.counts.push(self.maps.of(peer));
         }
-        self.counts.add_up(self.candidates);
+        for (at, (&peer, &latency)) in self.neighbours.0.iter().zip(self.neighbours.1).enumerate() {
+            for piece in self.maps.late(peer, self.now, latency) {
+                self.counts.remove(at, piece);
+            }
+        }
+        self.counts.add_up();
     }
 
     /// How many neighbours told of a candidate, once they were counted by [`PieceView::count_all`].
@@ -282,11 +287,11 @@ mod tests {
                 set.set(piece);
             }
             let mut at = 1_000;
-            for nth in 0..rng.below(4) {
+            for _ in 0..rng.below(4) {
                 let piece = rng.below(PIECES);
                 at += u64::from(rng.below(400));
                 if !set.get(piece) {
-                    maps.add(peer, piece, nth, at);
+                    maps.add(peer, piece, at);
                     if at + u64::from(latency[peer as usize]) <= 2_000 {
                         set.set(piece);
                     }

@@ -1,7 +1,7 @@
 //! How a run went.
 
 use super::bounds::{Bounds, Presence};
-use super::state::{Stage, Swarm};
+use super::state::{BLOCK_HEADER, Stage, Swarm};
 use crate::{Summary, TraceHash};
 
 /// How a run went. Times are in seconds.
@@ -15,9 +15,15 @@ pub struct FlowReport {
     pub finish_s: Summary,
     /// The same, each in the order of the peers; none: it did not finish.
     pub finishes_s: Vec<Option<f64>>,
+    /// The same from when the first leech came, of those that finished, in the order of time.
+    pub done_s: Vec<f64>,
+    /// The leeches' classes, in the order of the peers.
+    pub classes: Vec<u16>,
+    /// When the first leech came, on the clock of the run, whose zero is the seeds' start.
+    pub first_s: f64,
     /// From the first leech's start to the last piece of the last.
     pub makespan_s: f64,
-    /// What no protocol can beat, on the clock of the run, whose zero is the seeds' start.
+    /// What no protocol can beat, on the clock of the run.
     pub bounds: Bounds,
     /// The makespan as a multiple of the greatest bound that holds for the run.
     pub bound_ratio: f64,
@@ -47,21 +53,34 @@ pub struct FlowReport {
 
 const MICRO: f64 = 1e-6;
 
+impl FlowReport {
+    /// The greatest bound on the makespan, in seconds from the first leech's start.
+    pub fn bound_s(&self) -> f64 {
+        self.bounds.makespan_s() - self.first_s
+    }
+}
+
 impl<P, C> Swarm<'_, P, C> {
     /// Judges the run, and stops it if it beat what cannot be beaten.
     pub(super) fn report(&mut self) -> FlowReport {
         self.sum_pairs();
         let presence = self.presence();
         let config = self.config;
-        let total_len = config.total_len();
-        let bounds = Bounds::of(&presence, total_len, config.pieces);
-        bounds.assert(&presence, total_len, self.tally.split);
+        let cut = self.cut;
+        let blocks = u64::from(config.pieces) * u64::from(cut.blocks);
+        let total_len = blocks * (cut.block_len + BLOCK_HEADER);
+        let parts = if self.tally.split > 0 { blocks } else { u64::from(config.pieces) };
+        let bounds = Bounds::of(&presence, total_len, config.pieces, parts);
+        bounds.assert(&presence, total_len);
         self.assert_uplinks();
         let leeches = &presence[config.seeds as usize..];
         let first = leeches.iter().map(|peer| peer.came).fold(f64::INFINITY, f64::min);
         let last = leeches.iter().filter_map(|peer| peer.finished).fold(0.0, f64::max);
         let finishes_s: Vec<Option<f64>> =
             leeches.iter().map(|peer| peer.finished.map(|at| at - peer.came)).collect();
+        let mut done_s: Vec<f64> =
+            leeches.iter().filter_map(|peer| Some(peer.finished? - first)).collect();
+        done_s.sort_by(f64::total_cmp);
         let seed_blocks: u64 =
             self.peers.iter().filter(|peer| peer.is_seed).map(|peer| peer.up.blocks).sum();
         let blocks: u64 = self.peers.iter().map(|peer| peer.up.blocks).sum();
@@ -79,6 +98,9 @@ impl<P, C> Swarm<'_, P, C> {
             finished: finishes_s.iter().flatten().count() as u32,
             finish_s: Summary::of(finishes_s.iter().flatten().copied()),
             finishes_s,
+            done_s,
+            classes: self.classes.clone(),
+            first_s: first,
             makespan_s: (last - first).max(0.0),
             bounds,
             bound_ratio: ratio(bounds.makespan_s()),

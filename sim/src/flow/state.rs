@@ -33,6 +33,8 @@ pub(super) mod flag {
     pub const HEARS: u8 = 32;
     /// We are to hear of the other end's.
     pub const LISTENS: u8 = 64;
+    /// It has nothing that we could begin, not even what it is still telling of.
+    pub const DRY: u8 = 128;
 }
 
 /// One end of a link.
@@ -120,6 +122,8 @@ pub(super) struct Mind<C> {
     pub(super) round: u64,
     /// Links that are up or about to be.
     pub(super) links: u16,
+    /// When it may dial for the place of an idle link, in microseconds.
+    pub(super) turnover: u64,
     /// Payload that came for nothing, in blocks.
     pub(super) wasted: u64,
 }
@@ -138,6 +142,8 @@ pub(super) struct Tally {
     pub(super) pair_time: u128,
     pub(super) want_time: u128,
     pub(super) summed: u64,
+    /// Pieces that leeches have.
+    pub(super) pieces: u64,
     /// Pieces of which blocks may have come from more than one neighbour, or more.
     pub(super) split: u64,
 }
@@ -165,6 +171,8 @@ pub(super) struct Swarm<'a, P, C> {
     pub(super) edges: Vec<Edge>,
     pub(super) peers: Vec<Peer>,
     pub(super) minds: Vec<Mind<C>>,
+    /// The leeches' classes.
+    pub(super) classes: Vec<u16>,
     /// Peers that are there, and where each stands in that list.
     pub(super) present: Vec<u32>,
     pub(super) standing: Vec<u32>,
@@ -184,9 +192,13 @@ impl<'a, P, C> Swarm<'a, P, C> {
         let seed = seed_from_u64(config.seed);
         let mut rng = Rng::new(&child_seed(&seed, "flow", 0));
         let peers = config.peers as usize;
-        let stride = (config.degree as usize * 8 / 5).min(peers - 1);
+        let places = config.client.peers_max.min(peers - 1);
+        let stride = (config.degree as usize * 8 / 5).min(places);
         let cut = config.cut();
-        let accesses = accesses(config, &mut rng);
+        let classes = classes(config, &mut rng);
+        let seeds = std::iter::repeat_n(config.seed_access, config.seeds as usize);
+        let lines = classes.iter().map(|class| config.classes[*class as usize].access);
+        let accesses: Vec<Access> = seeds.chain(lines).map(payload_of).collect();
         let came = arrivals(config, &mut rng);
         // As many pieces as come while a `have` is under way, if all of the downlink is used.
         let fastest = accesses.iter().map(|access| access.down_bytes_per_second).max();
@@ -209,6 +221,7 @@ impl<'a, P, C> Swarm<'a, P, C> {
             edges: vec![Edge { to: config.peers, ..Edge::default() }; peers * stride],
             peers: accesses.iter().map(|access| peer(*access, cut, rng.u64())).collect(),
             minds: (0..config.peers).map(|p| mind(choker(p), came[p as usize], &seed, p)).collect(),
+            classes,
             present: Vec::new(),
             standing: vec![NONE; peers],
             policy,
@@ -325,22 +338,22 @@ fn mind<C>(choker: C, came: u64, seed: &Seed, p: u32) -> Mind<C> {
         left: None,
         round: came,
         links: 0,
+        turnover: 0,
         wasted: 0,
     }
 }
 
-/// The lines of all peers: classes in shares that are exact up to one peer, in random order.
-fn accesses(config: &FlowScenario, rng: &mut Rng) -> Vec<Access> {
+/// The classes of the leeches, in shares that are exact up to one peer and in random order.
+fn classes(config: &FlowScenario, rng: &mut Rng) -> Vec<u16> {
     let leeches = u64::from(config.peers - config.seeds);
     let weights: u64 = config.classes.iter().map(|class| u64::from(class.weight)).sum();
     let (mut out, mut upto) = (Vec::new(), 0);
-    for class in &config.classes {
+    for (n, class) in (0..).zip(&config.classes) {
         upto += u64::from(class.weight);
-        out.resize((leeches * upto / weights) as usize, class.access);
+        out.resize((leeches * upto / weights) as usize, n);
     }
     rng.shuffle(&mut out);
-    let seeds = std::iter::repeat_n(config.seed_access, config.seeds as usize);
-    seeds.chain(out).map(payload_of).collect()
+    out
 }
 
 /// What a line has for payload: headers take the rest.
@@ -351,6 +364,12 @@ fn payload_of(access: Access) -> Access {
         down_bytes_per_second: share(access.down_bytes_per_second),
         ..access
     }
+}
+
+fn sorted(times: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut times: Vec<u64> = times.collect();
+    times.sort_unstable();
+    times
 }
 
 /// When each peer comes, in microseconds.
@@ -369,6 +388,15 @@ fn arrivals(config: &FlowScenario, rng: &mut Rng) -> Vec<u64> {
                 at as u64
             };
             seeds.chain((0..leeches).map(|_| next())).collect()
+        }
+        Arrivals::Random(span) => {
+            let at = |_| (rng.unit() * span.as_micros() as f64) as u64;
+            seeds.chain(sorted((0..leeches).map(at))).collect()
+        }
+        Arrivals::Flash(mean) => {
+            // Of a known number each comes at an exponential time.
+            let at = |_| (-libm::log(1.0 - rng.unit()) * mean.as_micros() as f64) as u64;
+            seeds.chain(sorted((0..leeches).map(at))).collect()
         }
     }
 }

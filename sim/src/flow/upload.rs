@@ -101,6 +101,7 @@ impl<P: PiecePolicy, C: ChokePolicy> Swarm<'_, P, C> {
         }
         self.peers[p as usize].up.tidy();
         self.refill(p);
+        self.turn_over(p);
         self.post(p, p, self.now + length, Kind::Round, What::default());
     }
 

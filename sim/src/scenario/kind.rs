@@ -1,7 +1,7 @@
 //! The kinds of scenarios.
 
 use super::options::{Entry, Field, Node, Problem, entries, read};
-use super::{DhtScenario, EclipseScenario, Setup, SwarmScenario};
+use super::{DhtScenario, EclipseScenario, FlowOptions, Setup, SwarmScenario};
 use wire::time::Time;
 
 use crate::results::Outcome;
@@ -16,6 +16,8 @@ pub enum Scenario {
     Swarm(Box<SwarmScenario>),
     /// An overlay with adversaries.
     Eclipse(Box<EclipseScenario>),
+    /// A swarm piece by piece.
+    Flow(Box<FlowOptions>),
 }
 
 /// What a run that is looked into gives.
@@ -38,6 +40,7 @@ macro_rules! each {
             Scenario::Dht($scenario) => $call,
             Scenario::Swarm($scenario) => $call,
             Scenario::Eclipse($scenario) => $call,
+            Scenario::Flow($scenario) => $call,
         }
     };
 }
@@ -49,7 +52,7 @@ fn read_into<T: Field + Default>(mut options: Box<T>, node: &Node) -> Result<Box
 
 impl Scenario {
     /// The words for them.
-    pub const KINDS: [&'static str; 3] = ["dht", "swarm", "eclipse"];
+    pub const KINDS: [&'static str; 4] = ["dht", "swarm", "eclipse", "flow"];
 
     /// The scenario of a kind with its defaults; `None` for a word that is none.
     pub fn of_kind(kind: &str) -> Option<Scenario> {
@@ -57,6 +60,7 @@ impl Scenario {
             "dht" => Some(Scenario::Dht(Box::default())),
             "swarm" => Some(Scenario::Swarm(Box::default())),
             "eclipse" => Some(Scenario::Eclipse(Box::default())),
+            "flow" => Some(Scenario::Flow(Box::default())),
             _ => None,
         }
     }
@@ -67,6 +71,7 @@ impl Scenario {
             Scenario::Dht(_) => "dht",
             Scenario::Swarm(_) => "swarm",
             Scenario::Eclipse(_) => "eclipse",
+            Scenario::Flow(_) => "flow",
         }
     }
 
@@ -76,6 +81,7 @@ impl Scenario {
             Scenario::Dht(_) => DhtScenario::ABOUT,
             Scenario::Swarm(_) => SwarmScenario::ABOUT,
             Scenario::Eclipse(_) => EclipseScenario::ABOUT,
+            Scenario::Flow(_) => FlowOptions::ABOUT,
         }
     }
 
@@ -90,10 +96,12 @@ impl Scenario {
             Scenario::Dht(scenario) => Scenario::Dht(read_into(scenario, node)?),
             Scenario::Swarm(scenario) => Scenario::Swarm(read_into(scenario, node)?),
             Scenario::Eclipse(scenario) => Scenario::Eclipse(read_into(scenario, node)?),
+            Scenario::Flow(scenario) => Scenario::Flow(read_into(scenario, node)?),
         };
         match &scenario {
             Scenario::Dht(scenario) => scenario.check()?,
             Scenario::Swarm(scenario) => scenario.check()?,
+            Scenario::Flow(scenario) => scenario.check()?,
             Scenario::Eclipse(_) => {}
         }
         each!(&mut scenario, scenario => scenario.links.load(file)?);
@@ -111,7 +119,13 @@ impl Scenario {
             Scenario::Dht(scenario) => scenario.nodes,
             Scenario::Swarm(scenario) => scenario.peers,
             Scenario::Eclipse(scenario) => scenario.nodes + scenario.sybils,
+            Scenario::Flow(scenario) => scenario.peers,
         }
+    }
+
+    /// Whether its hosts send packets: a capture of one, and peers of one's own, are for nothing if not.
+    pub fn has_packets(&self) -> bool {
+        !matches!(self, Scenario::Flow(_))
     }
 
     /// Runs it as [`Scenario::run_with`] does, and tells what was to be said of hosts. None for a kind that
@@ -136,7 +150,7 @@ impl Scenario {
                     unfinished: report.unfinished,
                 })
             }
-            Scenario::Eclipse(_) => None,
+            Scenario::Eclipse(_) | Scenario::Flow(_) => None,
         }
     }
 
@@ -154,9 +168,17 @@ impl Scenario {
         setup: Setup<'_>,
         progress: impl FnMut(f64),
     ) -> Outcome {
-        each!(self, scenario => {
-            let report = scenario.run_with(seed, workers, setup, progress);
-            scenario.outcome(&report)
-        })
+        match self {
+            Scenario::Dht(scenario) => {
+                scenario.outcome(&scenario.run_with(seed, workers, setup, progress))
+            }
+            Scenario::Swarm(scenario) => {
+                scenario.outcome(&scenario.run_with(seed, workers, setup, progress))
+            }
+            Scenario::Eclipse(scenario) => {
+                scenario.outcome(&scenario.run_with(seed, workers, setup, progress))
+            }
+            Scenario::Flow(scenario) => scenario.outcome(&scenario.run(seed, progress)),
+        }
     }
 }

@@ -8,6 +8,7 @@
 mod dht;
 mod eclipse;
 mod explain;
+mod flow;
 mod kind;
 pub mod options;
 mod parts;
@@ -23,6 +24,7 @@ pub use dht::{
 };
 pub use eclipse::{EclipsePromise, EclipseReport, EclipseScenario};
 pub use explain::explain;
+pub use flow::{FlowOptions, LeaveLaw, LeaveOptions};
 pub use kind::{Replay, Scenario};
 pub use parts::{
     AccessClass, AccessOptions, ClockShift, DiskOptions, LatencyKind, LinkOptions, NatOptions,

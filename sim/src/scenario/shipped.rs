@@ -22,4 +22,6 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "swarm-churn",
     "swarm-nat",
     "swarm-chaos",
+    "flow",
+    "flow-100k",
 ];

@@ -167,6 +167,9 @@ fn pcap(plan: &Plan, file: &Path, host: u32) -> Result<(Pcap, Capture), String> 
     let [job] = &jobs[..] else {
         return Err(format!("--pcap is of one run, and these are {}", jobs.len()));
     };
+    if !job.scenario.has_packets() {
+        return Err(format!("--pcap: there are no packets in kind {}", job.scenario.kind()));
+    }
     Pcap::begin(file, host, job.scenario.hosts())
 }
 

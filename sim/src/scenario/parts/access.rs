@@ -61,6 +61,14 @@ impl AccessOptions {
         self.access(up, self.down_mbit)
     }
 
+    /// The lines of the others, each with its share.
+    pub(in crate::scenario) fn classes(&self) -> impl Iterator<Item = (f64, Access)> + '_ {
+        let one = self.class.is_empty().then(|| (1.0, self.access(self.up_mbit, self.down_mbit)));
+        let some = self.class.iter();
+        one.into_iter()
+            .chain(some.map(|class| (class.share, self.access(class.up_mbit, class.down_mbit))))
+    }
+
     /// The lines of so many others: as many of each class as its share says, in an order that `rng`
     /// names.
     pub(in crate::scenario) fn lines(&self, count: u32, rng: &mut Rng) -> Vec<Access> {

@@ -1,5 +1,6 @@
 //! How long the best protocol would take.
 
+use crate::flow::{mundinger_times, whole_pieces_times};
 use crate::line::stream_wire_len;
 
 /// A line, in IP bytes a second.
@@ -34,6 +35,28 @@ pub(super) fn bound_s(bytes: u64, seed: Line, lines: &[Line], helpers: &[Line]) 
     (bytes / seed.up).max(bytes / down).max(lines.len() as f64 * bytes / up)
 }
 
+/// The same for who sends in whole pieces: as above, and where the seed and all `lines` send at the same
+/// rate and nobody else helps, the last piece has to be copied on once it left the seed, and each block
+/// comes from one neighbour (Mundinger, Weber and Weiss 2008, with blocks as parts: those of one piece may
+/// come from several).
+pub(super) fn piecewise_bound_s(
+    (pieces, piece_length): (u32, u32),
+    seed: Line,
+    lines: &[Line],
+    helpers: &[Line],
+) -> f64 {
+    let bytes = wire_bytes(pieces, piece_length);
+    let bound = bound_s(bytes, seed, lines, helpers);
+    let equal = lines.len() == helpers.len() && helpers.iter().all(|line| line.up == seed.up);
+    if !equal || lines.is_empty() {
+        return bound;
+    }
+    let blocks = u64::from(pieces) * u64::from(piece_length).div_ceil(BLOCK);
+    let n = lines.len() as u32;
+    let times = whole_pieces_times(n, pieces).max(mundinger_times(n, blocks));
+    bound.max(bytes as f64 / seed.up * times)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +73,24 @@ mod tests {
         let leeching = [peer(1.0, 100.0), peer(1.0, 100.0)];
         assert_eq!(bound_s(1_200, SEED, &leeching, &leeching), 200.0);
         assert_eq!(bound_s(1_200, SEED, &[], &leeching), 0.0);
+    }
+
+    #[test]
+    fn the_last_piece_is_copied_on() {
+        let bytes = wire_bytes(10, 32 << 10) as f64;
+        let lines = |up, n| vec![Line { up, down: 1e9 }; n];
+        let of = |lines: &[Line], helpers: &[Line]| {
+            piecewise_bound_s((10, 32 << 10), Line { up: 10.0, down: 100.0 }, lines, helpers)
+        };
+        // 1/2 + 1/3 of a piece's time; of 8, three doublings of a block's time are less.
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        assert!(close(of(&lines(10.0, 3), &lines(10.0, 3)), bytes / 10.0 * (1.0 + 5.0 / 60.0)));
+        // Who helps and is not reached, or sends faster, may copy faster.
+        assert!(close(of(&lines(10.0, 3), &lines(10.0, 4)), bytes / 10.0));
+        assert!(close(of(&lines(20.0, 3), &lines(20.0, 3)), bytes / 10.0));
+        // With pieces of a block the doublings count.
+        let one = piecewise_bound_s((4, 16 << 10), SEED, &lines(10.0, 8), &lines(10.0, 8));
+        assert!(close(one, wire_bytes(4, 16 << 10) as f64 / 10.0 * (1.0 + 3.0 / 4.0)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use client::{Failure, Payload};
 use wire::time::Time;
 
-use super::bound::{Line, bound_s, wire_bytes};
+use super::bound::{Line, piecewise_bound_s};
 use super::{Swarm, SwarmScenario};
 use crate::results::{Better, Distribution, Figure, Outcome, RunCounters, Series};
 use crate::{Counters, HostId, PeerCommand, PeerHost, Step, Summary, TraceHash, Violation};
@@ -29,7 +29,7 @@ pub struct SwarmReport {
     /// Seconds from a leech's start to its last piece.
     pub finish_s: Summary,
     /// Seconds that no protocol can beat: the seed's or all uplinks together, or a downlink, with all
-    /// headers.
+    /// headers; and where all send alike, the copies of the last piece.
     pub bound_s: f64,
     /// The same for those that finished: less than [`makespan_s`](Self::makespan_s), or the simulator
     /// is broken.
@@ -128,8 +128,8 @@ impl SwarmScenario {
         let reached = swarm.lines.iter().skip(1).enumerate().filter(|(leech, _)| counts(*leech));
         let reached: BTreeSet<usize> = reached.map(|(_, line)| *line).collect();
         let lines: Vec<Line> = reached.iter().map(|line| swarm.accesses[*line]).collect();
-        let bytes = wire_bytes(self.pieces, self.piece_length);
-        bound_s(bytes, swarm.accesses[0], &lines, &swarm.accesses[1..])
+        let torrent = (self.pieces, self.piece_length);
+        piecewise_bound_s(torrent, swarm.accesses[0], &lines, &swarm.accesses[1..])
     }
 
     /// How long the leeches of each class took.

@@ -92,6 +92,8 @@ pub(crate) fn run(
                 let args = ["get", &hash, "--seed", "-o", &text(&folder)];
                 place.start(host, entry.take(), "trackerless", &args);
             }
+            // None of its disks fails.
+            PeerCommand::MendDisk => {}
         }
     }
     let leeches = scenario.peers - 1;
