@@ -43,9 +43,6 @@ pub struct Config {
     /// Nodes beyond the k closest that a lookup asks with them once it converges. Default 2: of ten
     /// nodes two do not answer (Jimenez 2009: 20 % dead nodes in 95 % of lookups).
     pub lookup_spare: usize,
-    /// Queries at once of a lookup for our own table, for which nobody waits: those that are out when it has
-    /// what it wants are for nothing. Default 2.
-    pub upkeep_alpha: usize,
     /// A lookup whose k closest nodes are much farther away than there should be some, twice for items
     /// and stores and eight times for peers, asks so many more of those it heard of, in case it was led
     /// astray. Default 16: twice k.
@@ -241,7 +238,6 @@ const DEFAULTS: Config = Config {
     wide_buckets: 6,
     alpha: 4,
     lookup_spare: 2,
-    upkeep_alpha: 2,
     lookup_more_max: 16,
     lookup_paths: 0,
     lookup_paths_items: 4,

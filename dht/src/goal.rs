@@ -53,9 +53,9 @@ impl Goal {
         matches!(self, Goal::Bootstrap(_) | Goal::Neighbours(_))
     }
 
-    /// Whether it is for our own table, and nobody waits for its end.
+    /// Whether it is for buckets away from us, and nobody waits for its end.
     pub(crate) fn is_upkeep(self) -> bool {
-        matches!(self, Goal::Neighbours(_) | Goal::Refresh(_) | Goal::Fill(_))
+        matches!(self, Goal::Refresh(_) | Goal::Fill(_))
     }
 
     /// Whether it is an announce by a further socket.

@@ -163,15 +163,12 @@ impl Node {
     /// The numbers of a lookup.
     pub(crate) fn rules(&mut self, goal: Goal, family: Family) -> Rules {
         let rules = Rules {
-            // Whoever came close to us is known to any of those next to us.
+            // Who came close to us is known to any of those next to us, once we are known ourselves.
             k: match goal {
-                Goal::Neighbours(_) => self.config.k.div_ceil(2),
+                Goal::Neighbours(_) if self.bootstrap.is_known() => self.config.k.div_ceil(2),
                 _ => self.config.k,
             },
-            alpha: match goal.is_upkeep() {
-                true => self.config.upkeep_alpha,
-                false => self.config.alpha,
-            },
+            alpha: self.config.alpha,
             spare: (!goal.is_upkeep()).then_some(self.config.lookup_spare),
             candidates_max: self.config.lookup_candidates_max,
             far: None,
