@@ -15,6 +15,8 @@ pub enum Block<P> {
     Asked {
         /// Of whom.
         first: ConnId,
+        /// When, the last time.
+        at: Time,
         /// End game: the others that were asked too.
         more: Vec<ConnId>,
     },

@@ -172,12 +172,12 @@ impl<P: Payload> Pieces<P> {
     }
 
     /// Marks the first free block of `piece` as asked from `conn`.
-    pub fn ask(&mut self, piece: u32, conn: ConnId) -> Option<BlockRef> {
+    pub fn ask(&mut self, now: Time, piece: u32, conn: ConnId) -> Option<BlockRef> {
         let partial = self.partials.get_mut(&piece)?;
         let rest = partial.blocks.get(partial.first_free..)?;
         let index = partial.first_free + rest.iter().position(|b| matches!(b, Block::Free))?;
         partial.first_free = index + 1;
-        partial.blocks[index] = Block::Asked { first: conn, more: Vec::new() };
+        partial.blocks[index] = Block::Asked { first: conn, at: now, more: Vec::new() };
         partial.free -= 1;
         self.asked += 1;
         if partial.free == 0 {
@@ -186,23 +186,33 @@ impl<P: Payload> Pieces<P> {
         Some(self.geometry.block(piece, index as u32))
     }
 
-    /// End game: marks a block that others were asked for as asked from `conn` too. Of the blocks
-    /// in `piece` the one with the fewest askers; not one that `conn` was asked for already.
-    pub fn ask_again(&mut self, piece: u32, conn: ConnId) -> Option<BlockRef> {
+    /// End game: marks a block that others were asked for, the last of them `late` ago or before, as
+    /// asked from `conn` too. Of the blocks in `piece` the one with the fewest askers; not one that
+    /// `conn` was asked for already.
+    pub fn ask_again(
+        &mut self,
+        now: Time,
+        piece: u32,
+        conn: ConnId,
+        late: Duration,
+    ) -> Option<BlockRef> {
         let partial = self.partials.get_mut(&piece)?;
         let (index, _) = partial
             .blocks
             .iter()
             .enumerate()
             .filter_map(|(index, block)| match block {
-                Block::Asked { first, more } if *first != conn && !more.contains(&conn) => {
+                Block::Asked { first, at, more }
+                    if *first != conn && !more.contains(&conn) && now.since(*at) >= late =>
+                {
                     Some((index, more.len()))
                 }
                 _ => None,
             })
             .min_by_key(|&(_, askers)| askers)?;
-        if let Block::Asked { more, .. } = &mut partial.blocks[index] {
+        if let Block::Asked { more, at, .. } = &mut partial.blocks[index] {
             more.push(conn);
+            *at = now;
             self.asked += 1;
         }
         Some(self.geometry.block(piece, index as u32))
@@ -214,7 +224,7 @@ impl<P: Payload> Pieces<P> {
         let Some(slot) = partial.blocks.get_mut((block.begin / BLOCK_LEN) as usize) else {
             return false;
         };
-        let Block::Asked { first, more } = slot else { return false };
+        let Block::Asked { first, more, .. } = slot else { return false };
         if *first != conn && !more.contains(&conn) {
             return false;
         }
@@ -269,7 +279,7 @@ impl<P: Payload> Pieces<P> {
                 }
                 Vec::new()
             }
-            Block::Asked { first, more } => {
+            Block::Asked { first, more, .. } => {
                 let mut others = std::mem::take(more);
                 others.push(*first);
                 self.asked -= others.len();
@@ -548,7 +558,8 @@ mod tests {
     fn contiguous_blocks_are_hashed_as_they_come() {
         let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
         pieces.begin(0);
-        let asked: Vec<BlockRef> = std::iter::from_fn(|| pieces.ask(0, ConnId::new(1))).collect();
+        let asked: Vec<BlockRef> =
+            std::iter::from_fn(|| pieces.ask(Time::ZERO, 0, ConnId::new(1))).collect();
         assert_eq!(asked.len(), 4);
         assert!(!pieces.is_open(0));
         arrive(&mut pieces, asked[1], 1);
@@ -573,11 +584,11 @@ mod tests {
     fn in_end_game_the_first_copy_wins() {
         let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
         pieces.begin(3);
-        let a = pieces.ask(3, ConnId::new(1)).unwrap();
-        let b = pieces.ask(3, ConnId::new(1)).unwrap();
-        assert_eq!(pieces.ask_again(3, ConnId::new(2)), Some(a));
-        assert_eq!(pieces.ask_again(3, ConnId::new(2)), Some(b));
-        assert_eq!(pieces.ask_again(3, ConnId::new(2)), None);
+        let a = pieces.ask(Time::ZERO, 3, ConnId::new(1)).unwrap();
+        let b = pieces.ask(Time::ZERO, 3, ConnId::new(1)).unwrap();
+        assert_eq!(pieces.ask_again(Time::ZERO, 3, ConnId::new(2), Duration::ZERO), Some(a));
+        assert_eq!(pieces.ask_again(Time::ZERO, 3, ConnId::new(2), Duration::ZERO), Some(b));
+        assert_eq!(pieces.ask_again(Time::ZERO, 3, ConnId::new(2), Duration::ZERO), None);
         assert_eq!(arrive(&mut pieces, a, 2), Some(vec![ConnId::new(1)]));
         assert_eq!(arrive(&mut pieces, a, 1), None);
         assert!(!pieces.release(&b, ConnId::new(1)));
@@ -590,10 +601,26 @@ mod tests {
     }
 
     #[test]
+    fn in_end_game_what_is_not_late_is_asked_of_nobody_else() {
+        let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
+        pieces.begin(3);
+        let mut ask_again = |at, conn| {
+            let late = Duration::from_secs(2);
+            pieces.ask(Time::from_secs(1), 3, ConnId::new(1));
+            pieces.ask_again(Time::from_secs(at), 3, ConnId::new(conn), late).is_some()
+        };
+        assert!(!ask_again(2, 2));
+        // Both blocks of the piece, and each a third time only when it is late once more.
+        assert!(ask_again(3, 2) && ask_again(3, 2));
+        assert!(!ask_again(4, 3));
+        assert!(ask_again(5, 3));
+    }
+
+    #[test]
     fn a_piece_that_nobody_serves_ends() {
         let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
         pieces.begin(1);
-        let block = pieces.ask(1, ConnId::new(1)).unwrap();
+        let block = pieces.ask(Time::ZERO, 1, ConnId::new(1)).unwrap();
         assert!(pieces.release(&block, ConnId::new(1)));
         assert_eq!(pieces.begun().count(), 0);
     }
@@ -605,7 +632,7 @@ mod tests {
         let mut asked = Vec::new();
         for piece in 0..3 {
             pieces.begin(piece);
-            asked.push([(); 3].map(|()| pieces.ask(piece, ConnId::new(1)).unwrap()));
+            asked.push([(); 3].map(|()| pieces.ask(Time::ZERO, piece, ConnId::new(1)).unwrap()));
         }
         assert_eq!(pieces.drop_least(), None, "nothing is here");
         for block in [asked[0][0], asked[0][1], asked[1][0], asked[2][0], asked[2][1]] {
@@ -640,7 +667,8 @@ mod tests {
     fn what_is_written_early_is_in_the_file_before_its_piece_is_finished() {
         let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
         pieces.begin(0);
-        let asked: Vec<BlockRef> = std::iter::from_fn(|| pieces.ask(0, ConnId::new(1))).collect();
+        let asked: Vec<BlockRef> =
+            std::iter::from_fn(|| pieces.ask(Time::ZERO, 0, ConnId::new(1))).collect();
         arrive(&mut pieces, asked[0], 1);
         arrive(&mut pieces, asked[1], 1);
         let work = pieces.next_hash(0, 2).unwrap();
@@ -690,7 +718,7 @@ mod tests {
     fn blocks_of_odd_shape_are_unwanted() {
         let mut pieces: Pieces<Bytes> = Pieces::new(GEOMETRY, Bitfield::new(4));
         pieces.begin(0);
-        pieces.ask(0, ConnId::new(1));
+        pieces.ask(Time::ZERO, 0, ConnId::new(1));
         for (piece, begin, len) in [(0, 1, 16384), (0, 0, 16383), (9, 0, 16384), (0, 65536, 1)] {
             assert_eq!(arrive(&mut pieces, BlockRef { piece, begin, len }, 1), None);
         }

@@ -150,3 +150,29 @@ fn a_fast_peer_is_at_two_pieces_by_turns_and_a_slow_one_at_one() {
     assert!(pieces[24..].chunks(4).all(|four| changes(four) == 0), "{pieces:?}");
     assert!(changes(&pieces[24..]) >= 12, "{pieces:?}");
 }
+
+#[test]
+fn who_only_waits_behind_others_on_our_line_is_not_given_up() {
+    let content = content(100 * PIECE as usize);
+    let info = info(&content, PIECE);
+    let mut host = Host::leech(&info);
+    let silent = open(&mut host, &info, 1, Message::HaveAll);
+    let asked = host.requests(silent);
+    assert_eq!(asked.len(), 32);
+    // Two blocks a second come, and 64 are asked for.
+    let steady = open(&mut host, &info, 2, Message::HaveAll);
+    let mut owed: Vec<BlockRef> = host.requests(steady);
+    let mut cancelled = Vec::new();
+    for half_second in 0..120 {
+        host.pass(500);
+        owed.extend(host.requests(steady));
+        let block = owed.remove(0);
+        send(&mut host, steady, &content, block);
+        let heard = host.heard(silent);
+        cancelled.extend(heard.into_iter().filter(|m| m.starts_with("Cancel")));
+        assert!(cancelled.is_empty() || half_second > 2 * 30, "after {half_second} half seconds");
+    }
+    // Then it is, and what others are asked for now it need not send.
+    assert_eq!(cancelled.len(), 32);
+    assert_eq!(cancelled[0], format!("Cancel({:?})", asked[0]));
+}

@@ -188,6 +188,21 @@ fn swarm_classes() {
     assert!(mean("finish_class_0") > mean("finish_class_3"), "{:#?}", outcome.figures);
 }
 
+/// What waits on a slow line is not lost: it is asked of nobody else before it could have come.
+#[test]
+fn slow_lines_get_little_twice() {
+    for seed in [1, 2] {
+        let scenario = scenario("swarm-classes", &[("pieces", "200"), ("limit_s", "10000")]);
+        let outcome = scenario.run(seed, 1, |_| {});
+        assert_eq!(outcome.verdict, Ok(()), "{:#?}", outcome.figures);
+        let wasted = value(&outcome, "wasted_share");
+        assert!(wasted < 0.02, "seed {seed}: {wasted}");
+        // The slowest line takes 535 s for it at least.
+        let makespan = value(&outcome, "makespan_s");
+        assert!(makespan < 900.0, "seed {seed}: {makespan}");
+    }
+}
+
 #[test]
 fn swarm_flash_crowd() {
     holds("swarm-flash-crowd", &[("peers", "20"), ("pieces", "40")]);

@@ -297,15 +297,9 @@ impl FakeDisk {
             }
             DiskOp::HashExtents { extents, after, finish, rewrite } => {
                 let mut hasher = after.map_or_else(Sha1::new, |state| *state.0);
-                let bytes = self.read_all(extents.clone())?;
-                hasher.update(&bytes);
-                let mut rest = &bytes[..];
-                for Extent { file, offset, len } in extents {
-                    let (now, later) = rest.split_at(len as usize);
-                    rest = later;
-                    if rewrite && file != FileId::ZEROS {
-                        self.write(file, offset, now)?;
-                    }
+                hasher.update(self.read_all(extents.clone())?);
+                if rewrite {
+                    self.rewrite(extents)?;
                 }
                 if !finish {
                     return Ok(DiskResult::Hashed(HashState(Box::new(hasher))));
@@ -331,6 +325,15 @@ impl FakeDisk {
             DiskOp::Rename { .. } => unreachable!("not used"),
         }
         Ok(DiskResult::Done)
+    }
+
+    /// Writes what is there to its place.
+    fn rewrite(&mut self, extents: Vec<Extent>) -> Result<(), DiskErrorKind> {
+        for extent in extents.into_iter().filter(|extent| extent.file != FileId::ZEROS) {
+            let bytes = self.read(extent);
+            self.write(extent.file, extent.offset, &bytes)?;
+        }
+        Ok(())
     }
 
     fn sync_data(&mut self, file: FileId) {

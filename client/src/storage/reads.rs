@@ -85,9 +85,7 @@ impl<P: Payload> Storage<P> {
         let at = line.iter().position(|waiting| waiting.reader == reader);
         if let Some(waiting) = at.and_then(|at| line.get_mut(at)).filter(|w| w.span == span) {
             bytes = bytes.or_else(|| waiting.block.take().map(BlockBytes::Payload));
-            if bytes.is_none() {
-                return None;
-            }
+            bytes.as_ref()?;
         }
         if let Some(waiting) = at.and_then(|at| self.reads.line.remove(at)) {
             self.open.release_all(waiting.handles);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use wire::bitfield::Bitfield;
 use wire::peer::{BLOCK_LEN, BlockRef, Message};
@@ -44,7 +45,7 @@ impl<P: Payload> Torrent<P> {
             retry(now, content, peer, &self.smart_ban, &self.config);
         }
         for _ in 0..room {
-            match pick(now, content, peer, &self.smart_ban, &self.config) {
+            match pick(now, content, peer, &self.smart_ban, &self.config, self.backlog) {
                 Some((block, duplicate)) => {
                     self.smart_ban.asks(now, block.piece, conn, now + self.config.turn_max);
                     self.counters.end_game_requests += u64::from(duplicate);
@@ -398,6 +399,7 @@ fn pick<P: Payload>(
     peer: &mut Peer,
     smart_ban: &SmartBan,
     config: &Config,
+    backlog: Duration,
 ) -> Option<(BlockRef, bool)> {
     let Content { pieces, picker, rule, .. } = content;
     let conn = peer.conn;
@@ -411,14 +413,14 @@ fn pick<P: Payload>(
         })?;
         picker.take(piece);
         pieces.begin(piece);
-        return pieces.ask(piece, peer.conn).map(|block| (block, false));
+        return pieces.ask(now, piece, peer.conn).map(|block| (block, false));
     }
     let piece_blocks = pieces.geometry().block_count(0) as usize;
     let turn = peer.turn(config, piece_blocks);
     let at = turn.unwrap_or(0);
     let other = turn.and_then(|turn| peer.current_pieces[1 - turn]);
     let current = peer.current_pieces[at].filter(|&piece| may(piece));
-    if let Some(block) = current.and_then(|piece| pieces.ask(piece, peer.conn)) {
+    if let Some(block) = current.and_then(|piece| pieces.ask(now, piece, peer.conn)) {
         return Some((block, false));
     }
     let is_other = |piece| Some(piece) != other && may(piece);
@@ -444,15 +446,15 @@ fn pick<P: Payload>(
     });
     if let Some(piece) = piece {
         peer.current_pieces[at] = Some(piece);
-        return pieces.ask(piece, peer.conn).map(|block| (block, false));
+        return pieces.ask(now, piece, peer.conn).map(|block| (block, false));
     }
     peer.current_pieces[at] = None;
     let other = other.filter(|&piece| may(piece));
-    if let Some(block) = other.and_then(|piece| pieces.ask(piece, peer.conn)) {
+    if let Some(block) = other.and_then(|piece| pieces.ask(now, piece, peer.conn)) {
         return Some((block, false));
     }
     // End game: nothing is left to begin that anybody has, nor a free block that the peer has, and it
-    // has nothing to do. One block at a time.
+    // has nothing to do. One block at a time, and none that may only wait for those before it to come.
     if picker.is_any_left() || !peer.window.is_empty() {
         return None;
     }
@@ -460,6 +462,6 @@ fn pick<P: Payload>(
         pieces.begun().filter(|&piece| peer.has().get(piece) && may(piece)).collect();
     begun
         .into_iter()
-        .find_map(|piece| pieces.ask_again(piece, peer.conn))
+        .find_map(|piece| pieces.ask_again(now, piece, peer.conn, backlog))
         .map(|block| (block, true))
 }

@@ -230,6 +230,9 @@ pub struct Torrent<P: Payload> {
     writing: BTreeMap<u32, usize>,
     /// Somebody found no block to ask for, or no credit.
     starved: bool,
+    /// In so long all that was asked for comes, at the rate of the last seconds: a block that takes less
+    /// waits for others on its way, be it on our own line.
+    backlog: Duration,
     /// There may be blocks or credits since that nobody was asked for yet.
     freed: bool,
     /// Who is the first to be asked for blocks.
@@ -295,6 +298,7 @@ impl<P: Payload> Torrent<P> {
             unread: swarm::Unread::default(),
             writing: BTreeMap::new(),
             starved: false,
+            backlog: Duration::ZERO,
             freed: false,
             fill_turn: 0,
             relieved_at: now,

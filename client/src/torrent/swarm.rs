@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use wire::peer::{Handshake, Message, PeerId, Reserved};
+use wire::peer::{BLOCK_LEN, Handshake, Message, PeerId, Reserved};
 use wire::scope::owner;
 use wire::time::Time;
 
@@ -421,6 +421,7 @@ impl<P: Payload> Torrent<P> {
     pub(super) fn tick_peers(&mut self, now: Time) {
         let unread = self.unread.now.saturating_sub(self.unread.moved);
         self.unread.moved += unread;
+        self.backlog = self.backlog(now);
         let conns: Vec<ConnId> = self.peers.keys().copied().collect();
         for conn in conns {
             let Some(peer) = self.peers.get_mut(&conn) else { continue };
@@ -437,11 +438,25 @@ impl<P: Payload> Torrent<P> {
                     .extract_if(.., |addr| owner(addr.ip()) != owner(peer.addr.ip()));
                 hidden.for_each(|addr| self.candidates.twin_ended(now, addr));
             }
-            if peer.window.deadline(&self.config).is_some_and(|deadline| deadline <= now) {
+            let deadline = peer.window.deadline(&self.config);
+            if deadline.is_some_and(|deadline| deadline + self.backlog <= now) {
                 let blocks = peer.window.snub();
                 peer.current_pieces = [None; 2];
+                // Others are asked for them now.
+                blocks.iter().for_each(|block| peer.send(Message::Cancel(*block)));
+                if peer.tell_flush() {
+                    self.actions.push_back(Action::Flush(conn));
+                }
                 self.release(conn, &blocks);
             }
         }
+    }
+
+    /// How long it takes until all that was asked for has come; none if nothing comes at all.
+    fn backlog(&self, now: Time) -> Duration {
+        let rate: u64 = self.peers.values().map(|peer| peer.down_rate(now)).sum();
+        let asked = self.content.as_ref().map_or(0, |content| content.pieces.asked()) as u64;
+        let us = (asked * u64::from(BLOCK_LEN) * 1_000_000).checked_div(rate).unwrap_or(0);
+        Duration::from_micros(us).min(self.config.request_timeout_max)
     }
 }

@@ -13,7 +13,7 @@ use wire::metainfo::{Info, build_info};
 use wire::time::Time;
 
 use super::*;
-use crate::disk::{DiskErrorKind, OpenMode, PathExtent, RelPath, Ticket};
+use crate::disk::{DiskErrorKind, HashState, OpenMode, PathExtent, RelPath, Ticket};
 use crate::storage::{Config, Storage, StorageEvent, journal_path};
 
 const TORRENT: TorrentKey = TorrentKey(3);
@@ -78,8 +78,36 @@ fn extent(file: FileId, offset: u64, len: u64) -> Extent {
     Extent { file, offset, len }
 }
 
+fn hash(extents: Vec<Extent>, after: Option<HashState<Slot>>, finish: bool) -> DiskOp<Slot> {
+    DiskOp::HashExtents { extents, after, finish, rewrite: false }
+}
+
 fn is_done(result: &DiskResult<Slot>) -> bool {
     matches!(result, DiskResult::Done | DiskResult::Stat(Some(_)))
+}
+
+#[test]
+fn what_is_hashed_can_be_written_again_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let content: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+    fs::write(folder.path().join("a"), &content).unwrap();
+    let mut pool = Pool::new(folder.path());
+    assert!(is_done(&pool.open(1, &["a"], OpenMode::Write)));
+    let extents = vec![extent(FileId(1), 7, 200_000), extent(FileId::ZEROS, 0, 100)];
+    let mut padded = content[7..200_007].to_vec();
+    padded.extend([0; 100]);
+    let mtime = || fs::metadata(folder.path().join("a")).unwrap().modified().unwrap();
+    for rewrite in [false, true] {
+        let (before, extents, after) = (mtime(), extents.clone(), None);
+        std::thread::sleep(Duration::from_millis(20));
+        match pool.run(DiskOp::HashExtents { extents, after, finish: true, rewrite }) {
+            DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
+            result => panic!("{result:?}"),
+        }
+        // Its times alone change.
+        assert_eq!(mtime() > before, rewrite);
+        assert_eq!(fs::read(folder.path().join("a")).unwrap(), content);
+    }
 }
 
 #[test]
@@ -109,45 +137,19 @@ fn blocks_go_to_their_files_and_come_back() {
 
     let mut padded = content;
     padded[10..20_010].fill(0);
-    match pool.run(DiskOp::HashExtents {
-        extents: extents.clone(),
-        after: None,
-        finish: true,
-        rewrite: false,
-    }) {
+    match pool.run(hash(extents.clone(), None, true)) {
         DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
         result => panic!("{result:?}"),
     }
-    // Written again as it is: times alone change.
-    let mtime = || fs::metadata(folder.path().join("b")).unwrap().modified().unwrap();
-    let before = mtime();
-    std::thread::sleep(Duration::from_millis(20));
-    let (extents_, after) = (extents.clone(), None);
-    match pool.run(DiskOp::HashExtents { extents: extents_, after, finish: true, rewrite: true }) {
-        DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
-        result => panic!("{result:?}"),
-    }
-    assert_eq!(fs::read(folder.path().join("b")).unwrap(), second);
-    assert!(mtime() > before);
     match pool.run(DiskOp::ReadBlock { extents: extents.clone() }) {
         DiskResult::Blocks(blocks) => assert_eq!(blocks[0].bytes(), padded),
         result => panic!("{result:?}"),
     }
     // The same file by file: hashed on, written from amid the second block on, and read by name.
-    let hash = DiskOp::HashExtents {
-        extents: extents[..2].to_vec(),
-        after: None,
-        finish: false,
-        rewrite: false,
-    };
-    let DiskResult::Hashed(state) = pool.run(hash) else { panic!() };
+    let first = hash(extents[..2].to_vec(), None, false);
+    let DiskResult::Hashed(state) = pool.run(first) else { panic!() };
     let (rest, after) = (extents[2..].to_vec(), Some(state));
-    match pool.run(DiskOp::HashExtents {
-        extents: rest.clone(),
-        after,
-        finish: true,
-        rewrite: false,
-    }) {
+    match pool.run(hash(rest.clone(), after, true)) {
         DiskResult::Digest(digest) => assert_eq!(digest[..], sha1::Sha1::digest(&padded)[..]),
         result => panic!("{result:?}"),
     }
