@@ -53,11 +53,6 @@ impl Goal {
         matches!(self, Goal::Bootstrap(_) | Goal::Neighbours(_))
     }
 
-    /// Whether it is for buckets away from us, and nobody waits for its end.
-    pub(crate) fn is_upkeep(self) -> bool {
-        matches!(self, Goal::Refresh(_) | Goal::Fill(_))
-    }
-
     /// Whether it is an announce by a further socket.
     pub(crate) fn is_further(self) -> bool {
         matches!(self, Goal::Announce { too: true, .. })

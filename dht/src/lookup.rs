@@ -30,9 +30,8 @@ pub struct Rules {
     pub k: usize,
     /// Queries that may wait for an answer at once while it converges.
     pub alpha: usize,
-    /// Once it converges, so many beyond the k closest are asked with them, all at once; `None` if nobody
-    /// waits for the end: alpha at once then, too, and nobody beyond.
-    pub spare: Option<usize>,
+    /// Once it converges, so many beyond the k closest are asked with them.
+    pub spare: usize,
     /// Candidates that each of its paths remembers; it asks at most twice as many.
     pub candidates_max: usize,
     /// If the k-th closest node is farther away than this part of the key space, some are missing;
@@ -207,9 +206,8 @@ impl Lookup {
     ) -> Step {
         let &Pending { in_time, over, next } = pending;
         // Some of the closest will not answer: the next in line are asked with them.
-        let spare = self.rules.spare.filter(|_| self.converged);
-        let reach = self.rules.k + spare.unwrap_or(0);
-        let places = if spare.is_some() { reach } else { self.rules.alpha };
+        let reach = self.rules.k + if self.converged { self.rules.spare } else { 0 };
+        let places = if self.converged { reach } else { self.rules.alpha };
         if let Some(step) = self.first_step(now, patience, in_time) {
             return step;
         }
@@ -505,7 +503,7 @@ mod tests {
     const RULES: Rules = Rules {
         k: 8,
         alpha: 4,
-        spare: Some(2),
+        spare: 2,
         candidates_max: 100,
         far: None,
         more: 16,
@@ -602,7 +600,7 @@ mod tests {
                     assert!(!asked.contains(&addr), "asked twice");
                     asked.push(addr);
                     let in_time = sent.iter().filter(|(at, _)| *at + LATE > now).count();
-                    let k = RULES.k + RULES.spare.unwrap();
+                    let k = RULES.k + RULES.spare;
                     // A path asks however many the first has asked at once.
                     let places = if lookup.converged() || paths > 0 { k } else { RULES.alpha };
                     assert!(in_time < places + usize::from(paths), "{in_time} in flight");
@@ -677,7 +675,7 @@ mod tests {
         ) {
             let mut rng = Rng::new(&seed_from_u64(seed));
             let nodes: Vec<_> = (0..20).map(|n| node(n, &mut rng)).collect();
-            let rules = Rules { k: 3, alpha: 2, spare: Some(1), candidates_max: 10, ..RULES };
+            let rules = Rules { k: 3, alpha: 2, spare: 1, candidates_max: 10, ..RULES };
             let mut lookup = Lookup::new(Id::random(&mut rng), rules);
             let mut now = Time::ZERO;
             for (call, n) in calls {
@@ -734,7 +732,7 @@ mod tests {
         assert_eq!(asked, 4);
         lookup.on_reply(key, id, Some(b"tok"), &mut Vec::new());
         assert!(lookup.converged());
-        assert_eq!(drain(&mut lookup).0, 4 + RULES.spare.unwrap());
+        assert_eq!(drain(&mut lookup).0, 4 + RULES.spare);
         let (_, token) = lookup.closest().next().unwrap();
         assert_eq!(token, Some(&b"tok"[..]));
     }

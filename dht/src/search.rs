@@ -169,7 +169,7 @@ impl Node {
                 _ => self.config.k,
             },
             alpha: self.config.alpha,
-            spare: (!goal.is_upkeep()).then_some(self.config.lookup_spare),
+            spare: self.config.lookup_spare,
             candidates_max: self.config.lookup_candidates_max,
             far: None,
             more: self.config.lookup_more_max,

@@ -26,9 +26,8 @@ struct Again;
 impl LookupPolicy for Again {
     fn next(&self, lookup: &LookupView<'_>) -> Choice {
         let rules = lookup.rules;
-        let spare = rules.spare.filter(|_| lookup.converged);
-        let reach = rules.k + spare.unwrap_or(0);
-        let places = if spare.is_some() { reach } else { rules.alpha };
+        let reach = rules.k + if lookup.converged { rules.spare } else { 0 };
+        let places = if lookup.converged { reach } else { rules.alpha };
         if lookup.answered == 0 && lookup.in_time() < rules.alpha {
             let new = |node: &Heard| node.stage == Stage::New && node.rtt_ms.is_some();
             let quickest = lookup.heard().take(rules.k).filter(new).min_by_key(|n| n.rtt_ms);

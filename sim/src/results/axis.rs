@@ -102,7 +102,9 @@ impl Axis {
             false => (pow(10.0, low), pow(10.0, high)),
         };
         let mut axis = Axis { scale: Scale::Log, lo, hi, ticks: Vec::new() };
-        let stride = (ceil(decades / f64::from(fit.ticks.max(1))) as usize).max(1);
+        // Rounding may have added almost two.
+        let whole = log10(hi) - log10(lo);
+        let stride = (ceil(whole / f64::from(fit.ticks.max(1)) - 1e-9) as usize).max(1);
         let labelled: &[u32] = match decades {
             d if d <= 2.5 => &[1, 2, 5],
             d if d <= 4.0 => &[1, 3],
@@ -266,6 +268,12 @@ mod tests {
     fn only_wide_spans_of_positive_values_are_logarithmic() {
         assert!(spans(1.0, 101.0, 2.0) && !spans(1.0, 100.0, 2.0));
         assert!(!spans(0.0, 1e9, 2.0) && !spans(-5.0, 1e9, 2.0));
+    }
+
+    #[test]
+    fn decades_that_rounding_adds_count() {
+        let axis = Axis::new(814e-5, 814.0, Fit { log: true, round: true, pad: 0.04, ticks: 6 });
+        assert!(axis.ticks.len() <= 7, "{}", axis.ticks.len());
     }
 
     proptest! {
