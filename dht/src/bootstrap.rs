@@ -8,9 +8,6 @@ use wire::time::Time;
 use crate::config::SharedConfig;
 use crate::{LookupId, SocketId};
 
-/// Looks for our neighbours after which they know us: those of the first seconds.
-const KNOWN_AFTER: u32 = 3;
-
 /// The bootstrap contacts and the state of asking them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bootstrap {
@@ -147,11 +144,6 @@ impl Bootstrap {
     /// When our neighbours are to be looked for again.
     pub(crate) fn neighbours_at(&self) -> Option<Time> {
         self.neighbours_at
-    }
-
-    /// Whether our neighbours were looked for some times, and so know us.
-    pub(crate) fn is_known(&self) -> bool {
-        self.neighbours.failures > KNOWN_AFTER
     }
 
     /// The socket whose neighbours are to be looked for now; after the last, not again before a pause.

@@ -163,11 +163,7 @@ impl Node {
     /// The numbers of a lookup.
     pub(crate) fn rules(&mut self, goal: Goal, family: Family) -> Rules {
         let rules = Rules {
-            // Who came close to us is known to any of those next to us, once we are known ourselves.
-            k: match goal {
-                Goal::Neighbours(_) if self.bootstrap.is_known() => self.config.k.div_ceil(2),
-                _ => self.config.k,
-            },
+            k: self.config.k,
             alpha: self.config.alpha,
             spare: self.config.lookup_spare,
             candidates_max: self.config.lookup_candidates_max,

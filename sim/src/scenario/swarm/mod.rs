@@ -95,8 +95,7 @@ impl SwarmScenario {
         let mut rng = Rng::new(&child_seed(&seed, "ways in", 0));
         for (n, at) in (0..).zip(swarm.told_at.clone()) {
             if self.nodes > 0 {
-                let entry = swarm.entries[rng.index(swarm.entries.len())];
-                swarm.bootstrap(at, HostId(n), entry);
+                swarm.join(at, HostId(n), &mut rng);
             }
             swarm.begin(at, HostId(n));
         }
@@ -190,8 +189,7 @@ impl SwarmScenario {
             swarm.add_line(&ids, access);
             for id in ids {
                 if self.nodes == 0 && !swarm.entries.is_empty() {
-                    let entry = swarm.entries[rng.index(swarm.entries.len())];
-                    swarm.bootstrap(Time::ZERO + JOIN_EVERY * id.0, id, entry);
+                    swarm.join(Time::ZERO + JOIN_EVERY * id.0, id, &mut rng);
                 }
                 if group.nat.is_none() {
                     swarm.entries.push(id);
@@ -213,8 +211,7 @@ impl SwarmScenario {
             let addr = swarm.world.addresses().addr(id);
             swarm.world.add_host(PeerHost::new(addr, &seed, client::Config::default()));
             if n > 0 {
-                let entry = swarm.entries[rng.index(swarm.entries.len())];
-                swarm.bootstrap(Time::ZERO + JOIN_EVERY * n, id, entry);
+                swarm.join(Time::ZERO + JOIN_EVERY * n, id, rng);
             }
             swarm.entries.push(id);
         }
@@ -301,6 +298,12 @@ impl Swarm {
 
     fn leeches(&self) -> impl Iterator<Item = &PeerHost> {
         self.world.hosts().skip(1).take(self.whole.len()).map(|(_, host, _)| host)
+    }
+
+    /// A host joins the DHT by any of those by which others can.
+    fn join(&mut self, at: Time, host: HostId, rng: &mut Rng) {
+        let entry = self.entries[rng.index(self.entries.len())];
+        self.bootstrap(at, host, entry);
     }
 
     /// A host joins the DHT by `entry`.
