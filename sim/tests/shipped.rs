@@ -229,7 +229,7 @@ fn swarm_chaos() {
         ("chaos.for_s", "60"),
         ("nat_restart.0.span_s", "0"),
         ("crash.times", "20"),
-        ("disk.io_error", "0.01"),
+        ("disk.io_error", "0.1"),
     ];
     let outcome = holds("swarm-chaos", &small);
     // Those whose disk failed as well.
