@@ -93,8 +93,10 @@ impl Node {
         let own = self.own.has(&id) || id == NodeId::ZERO;
         if own || transaction.expected.is_some_and(|expected| expected != id) {
             self.stats.dropped_wrong_id += 1;
-            if let Some(expected) = transaction.expected {
-                self.tables.evict(&expected, &transaction.to);
+            let listed = |expected| self.tables.evict(&expected, &transaction.to);
+            if transaction.expected.is_some_and(listed) && !own {
+                // It has started anew, and answers.
+                self.heard(NodeInfo { id, addr: transaction.to }, transaction.sent);
             }
             self.on_no_answer(transaction);
             return;

@@ -79,6 +79,7 @@ impl<A: Address> Table<A> {
         }
     }
 
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self, step: u8) -> usize {
         match step {
             1 => {
@@ -363,11 +364,12 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// A node at `addr` answered under another id than `id`: it is no longer listed as `id`.
-    pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
-        if let Some(at) = self.position(id, addr) {
-            self.remove_at(at);
-        }
+    /// A node at `addr` answered under another id than `id`: it is no longer listed as `id`. Returns
+    /// whether it was.
+    pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) -> bool {
+        let at = self.position(id, addr);
+        at.into_iter().for_each(|at| self.remove_at(at));
+        at.is_some()
     }
 
     /// A contact did not answer. If that makes it bad, the best replacement takes its place.

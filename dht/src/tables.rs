@@ -65,6 +65,7 @@ impl Tables {
         Tables(sockets.iter().zip(own).map(table).collect())
     }
 
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self, step: u8) -> usize {
         let Some(either) = self.0.first() else { return 0 };
         with!(either, table => table.touch(step))
@@ -158,10 +159,11 @@ impl Tables {
         }
     }
 
-    pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) {
-        for either in &mut self.0 {
-            with!(either, table => table.evict(id, addr));
-        }
+    /// A node answered under another id than `id`. Returns whether any table listed it as that.
+    pub(crate) fn evict(&mut self, id: &NodeId, addr: &SocketAddr) -> bool {
+        self.0
+            .iter_mut()
+            .fold(false, |was, either| was | with!(either, table => table.evict(id, addr)))
     }
 
     pub(crate) fn on_failure(&mut self, now: Time, id: &NodeId, addr: &SocketAddr) {

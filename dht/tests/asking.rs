@@ -6,7 +6,7 @@ mod bench;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bench::{Bench, HASH, LOCAL, SEED, body, id, nodes, reply};
+use bench::{Asked, Bench, HASH, LOCAL, SEED, body, id, nodes, reply};
 use dht::{Config, Event, NodeInfo};
 use wire::Id;
 use wire::bencode::{Encoder, Limits, Value};
@@ -42,6 +42,30 @@ fn an_answer_counts_only_from_the_address_and_with_the_id_that_were_asked() {
     bench.reply(&asked, &body(id(9), b""));
     assert_eq!(bench.node.stats().dropped_wrong_id, 1);
     assert_eq!(bench.node.contacts().len(), 1);
+}
+
+/// As who started anew without what it knew: else two who know nobody else would have lost each other.
+#[test]
+fn a_contact_that_answers_under_another_id_is_listed_as_that() {
+    let mut bench = Bench::new();
+    let (_, asked) = bench.lookup_from(SEED);
+    bench.reply(&asked, &body(id(1), b""));
+    let listed =
+        |bench: &Bench| bench.node.contacts().iter().map(|c| c.node.id).collect::<Vec<_>>();
+    assert_eq!(listed(&bench), [id(1)]);
+    for new in [9, 8] {
+        // Until it is asked again.
+        let asked = loop {
+            bench.pass(Duration::from_secs(1));
+            let to_it = |asked: &Asked| asked.to == SEED.parse().unwrap();
+            if let Some(asked) = bench.asked().into_iter().find(to_it) {
+                break asked;
+            }
+        };
+        bench.reply(&asked, &body(id(new), b""));
+        assert_eq!(listed(&bench), [id(new)]);
+    }
+    assert_eq!(bench.node.stats().dropped_wrong_id, 2);
 }
 
 /// K126, K127.
