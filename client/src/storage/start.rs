@@ -33,6 +33,8 @@ pub(super) struct Start {
     /// The journal, open and locked.
     pub(super) journal: Option<FileId>,
     journal_len: u64,
+    /// It is there, and its head says nothing of this torrent.
+    is_damaged: bool,
     /// Why there can be no journal. What is whole is served without one, and never written.
     pub(super) denied: Option<DiskError>,
     replay: Option<Replay>,
@@ -161,9 +163,13 @@ impl<P: Payload> Storage<P> {
     fn start_download(&mut self) {
         let replay = self.start.replay.take();
         let is_new = replay.is_none();
-        // A damaged one is ours as well.
-        self.is_begun =
-            replay.as_ref().map_or(self.start.journal_len > 0, |replay| replay.is_begun);
+        self.is_begun = replay.as_ref().is_some_and(|replay| replay.is_begun);
+        self.start.is_damaged = is_new && self.start.journal_len > 0;
+        if self.start.is_damaged {
+            // That is ours as well, and so the next start is to know. It is recorded again, and synced,
+            // before a file is made.
+            self.records.push(Record::Begun);
+        }
         let replay = replay.unwrap_or_else(|| {
             let (_, tail) = Tail::start(&self.info_hash, &[]);
             Replay::empty(self.plan.piece_count(), self.plan.files.len(), tail)
@@ -237,7 +243,7 @@ impl<P: Payload> Storage<P> {
 
     /// A file that no run of ours wrote, and of which nothing is right, may be somebody's own.
     fn refuse_strangers(&self) -> Result<(), DiskError> {
-        if self.is_begun || self.have.count() > 0 {
+        if self.is_begun || self.start.is_damaged || self.have.count() > 0 {
             return Ok(());
         }
         for (index, file) in self.plan.files.iter().enumerate().take(self.plan.part()) {

@@ -565,3 +565,48 @@ fn a_damaged_or_cut_journal_costs_reading_and_nothing_else() {
         }
     }
 }
+
+#[test]
+fn whose_the_files_are_is_known_after_a_damaged_journal_too() {
+    let mut world = complete();
+    let path = journal_path(&world.info.info_hash);
+    world.disk.bytes(&[&path[0], &path[1]]).unwrap()[0] ^= 0x40;
+    ["a", "b", "c"].iter().for_each(|name| world.file(name).fill(7));
+    // However soon each run ends.
+    for steps in [10, 1_000, 1_000, 15, 1_000] {
+        world.restart();
+        world.storage.start(world.now);
+        (0..steps).for_each(|_| _ = world.step());
+        assert_eq!(world.failed, None);
+        world.disk.kill();
+    }
+    world.restart();
+    assert!(world.start().is_empty());
+    world.write_all();
+    world.flush();
+    world.assert_complete();
+}
+
+#[test]
+fn a_power_cut_after_a_damaged_journal_leaves_the_files_ours() {
+    for seed in 0..300 {
+        // Its head was not synced when the program was killed.
+        let mut world = World::new(three_files(), 1);
+        world.storage.start(world.now);
+        let path = journal_path(&world.info.info_hash);
+        while world.disk.bytes(&[&path[0], &path[1]]).is_none_or(|bytes| bytes.is_empty()) {
+            world.step();
+        }
+        world.disk.kill();
+        world.disk.bytes(&[&path[0], &path[1]]).unwrap()[0] ^= 0x40;
+        world.restart();
+        world.start();
+        let mut rng = Rng::new(&seed_from_u64(seed));
+        (0..7).for_each(|piece| world.write(piece));
+        (0..rng.below(100)).for_each(|_| _ = world.step());
+        world.disk.crash(&mut rng);
+        world.restart();
+        world.start();
+        assert_eq!(world.failed, None, "seed {seed}");
+    }
+}
