@@ -12,7 +12,7 @@ use crate::allowed_fast::allowed_fast_set;
 use crate::crowd::Crowd;
 use crate::payload::Payload;
 use crate::peer::{Peer, PeerEvent};
-use crate::{Close, ConnId, PeerStats};
+use crate::{Close, ConnId};
 
 /// Addresses of a peer's twins that are remembered; most have one, its other address family.
 const TWINS_MAX: usize = 8;
@@ -37,11 +37,6 @@ impl<P: Payload> Torrent<P> {
     /// peers said meanwhile is not known yet, and is not held against them.
     pub fn set_unread(&mut self, unread: Duration) {
         self.unread.now = unread;
-    }
-
-    /// Its connections, in the order in which they were made.
-    pub fn peer_stats(&self, now: Time) -> impl Iterator<Item = PeerStats> {
-        self.peers.values().map(move |peer| peer.stats(now))
     }
 
     /// Dials more addresses while there are some worth it and connections are wanted.
