@@ -1,12 +1,14 @@
 //! Swarms.
 
 use super::Value;
-use super::draw::Draw;
+use super::draw::{Draw, Times};
 
 /// At least three peers stand in the open: who does so alone keeps for the others what they announce,
 /// and nobody keeps for them what it does.
 pub(super) const PEERS_WITH_NAT_MIN: u32 = 7;
 const INSIDE_MAX: f64 = 0.6;
+
+const TIMES: Times = Times { within_s: 100.0, parted_s: 200.0, asleep_s: 200.0, span_s: 50.0 };
 
 /// Lines of two classes, each for half of the leeches.
 fn classes([up, down]: [f64; 2], [other_up, other_down]: [f64; 2]) -> Value {
@@ -22,7 +24,7 @@ impl Draw {
         self.ways();
         self.peers();
         self.disks();
-        self.befalls();
+        self.events(30, TIMES);
         self.extents();
     }
 
@@ -49,21 +51,7 @@ impl Draw {
     }
 
     fn ways(&mut self) {
-        for (name, most) in [("loss", 0.1), ("duplicate", 0.3), ("reorder", 0.3)] {
-            if self.half() {
-                let share = self.number(0.0, most);
-                self.set("links", vec![(name, share)]);
-            }
-        }
-        if self.half() {
-            let (share, bad_ms) = (self.number(0.1, 1.0), self.size(10, 20_000, 10));
-            self.set("links", vec![("burst_loss", share), ("burst_bad_ms", bad_ms)]);
-        }
-        if self.half() {
-            let mean_ms = self.number(0.0, 300.0);
-            let most = Value::Number(2_000.0);
-            self.set("links", vec![("jitter_mean_ms", mean_ms), ("jitter_max_ms", most)]);
-        }
+        self.faults(0.1);
         if self.percent(25) {
             self.set("links", vec![("latency", Value::Text("king"))]);
         }
@@ -91,12 +79,8 @@ impl Draw {
             let (stay, away) = (self.number(5.0, 120.0), self.number(1.0, 60.0));
             self.set("churn", vec![("stay_median_s", stay), ("away_median_s", away)]);
         }
-        if self.half() {
-            let share = self.number(0.1, INSIDE_MAX);
-            let kinds = ["full_cone", "restricted", "port_restricted", "symmetric", "cgnat"];
-            let kind = self.one_of(&kinds).unwrap_or("full_cone");
-            self.set("nat", vec![("share", share), (kind, Value::Number(1.0))]);
-        }
+        let kinds = ["full_cone", "restricted", "port_restricted", "symmetric", "cgnat"];
+        self.translators(INSIDE_MAX, &kinds);
     }
 
     fn disks(&mut self) {
@@ -124,39 +108,14 @@ impl Draw {
             let full = self.number(0.0, 0.01);
             self.set("disk", vec![("full", full)]);
         }
-        let fails = self.percent(25);
-        if fails {
+        if self.percent(25) {
             let io_error = self.number(0.0, 0.01);
             self.set("disk", vec![("io_error", io_error)]);
         }
-        if fails || self.percent(75) {
+        if self.percent(75) {
             let (times, off_s) = (self.size(1, 40, 0), self.number(0.0, 20.0));
-            // Who is killed between a sync that failed and its record of that is believed by the next,
-            // which reads what is in memory alone: the system tells of an error once.
-            let power = if fails { Value::Number(1.0) } else { self.number(0.0, 1.0) };
+            let power = self.number(0.0, 1.0);
             self.set("crash", vec![("times", times), ("power", power), ("off_s", off_s)]);
-        }
-    }
-
-    fn befalls(&mut self) {
-        let at = |draw: &mut Draw| ("at_s", draw.number(0.0, 100.0));
-        if self.percent(30) {
-            let (at, for_s, share) = (at(self), self.number(1.0, 200.0), self.number(0.0, 0.5));
-            self.set("[partition]", vec![at, ("for_s", for_s), ("share", share)]);
-        }
-        if self.percent(30) {
-            let (at, for_s, share) = (at(self), self.number(1.0, 200.0), self.number(0.0, 0.5));
-            let span = ("span_s", Value::Number(50.0));
-            self.set("[sleep]", vec![at, span, ("for_s", for_s), ("share", share)]);
-        }
-        if self.percent(30) {
-            let (at, by_s, share) = (at(self), self.number(0.0, 7_200.0), self.number(0.0, 0.5));
-            let span = ("span_s", Value::Number(50.0));
-            self.set("[clock]", vec![at, span, ("by_s", by_s), ("share", share)]);
-        }
-        if self.percent(30) {
-            let (at, share) = (at(self), self.number(0.0, 1.0));
-            self.set("[nat_restart]", vec![at, ("share", share)]);
         }
     }
 }
