@@ -42,6 +42,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self) -> usize {
         self.held.len()
     }

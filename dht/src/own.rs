@@ -45,6 +45,7 @@ pub(crate) struct Own {
 const DRAWS: usize = 8;
 
 impl Own {
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self) -> usize {
         let id = self.ids.first().map_or(0, |id| usize::from(id.0[0]));
         let port = self.addrs.first().map_or(0, |addr| usize::from(addr.port()));

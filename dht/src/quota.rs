@@ -171,6 +171,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self) -> usize {
         self.strangers.due_ns.len() ^ self.proven.due_ns.len()
     }

@@ -30,6 +30,7 @@ impl RttEstimate {
         RttEstimate { config, patience, len: 0, next: 0, samples_us: [0; WINDOW] }
     }
 
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self) -> usize {
         usize::from(self.len) ^ self.samples_us[usize::from(self.next)] as usize
     }

@@ -160,6 +160,7 @@ impl Transactions {
         Some(transaction)
     }
 
+    /// For [`Node::touch`](crate::Node::touch).
     pub(crate) fn touch(&self, step: u8) -> usize {
         let first = self.open.first_key_value();
         let due = self.deadline().map_or(0, |at| at.as_micros() as usize);

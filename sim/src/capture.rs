@@ -25,7 +25,8 @@ const DIAL_PORTS: u64 = 16_384;
 /// seen as another segment. A stream ends at both sides at once. Payload stands for bytes that are made
 /// here, the same for the same part of a file; they do not have the hashes of the torrent.
 ///
-/// What a host sends to itself does not come by a network card. It holds a few bytes for each open stream; packets go on at once.
+/// What a host sends to itself does not come by a network card. It holds a few bytes for each open stream;
+/// packets go on at once.
 pub struct Capture {
     host: HostId,
     sink: Box<Sink>,
