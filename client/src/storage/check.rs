@@ -23,9 +23,13 @@ impl<P: Payload> Storage<P> {
             && let Some(piece) = self.to_check.pop_front()
         {
             self.checks_in_flight += 1;
-            let span = Span { piece, begin: 0, len: self.plan.piece_len(piece) };
-            self.add_job(span, Work::Check(None));
+            self.add_check(piece);
         }
+    }
+
+    fn add_check(&mut self, piece: u32) {
+        let span = Span { piece, begin: 0, len: self.plan.piece_len(piece) };
+        self.add_job(span, Work::Check(None));
     }
 
     /// Some of a piece was read.
@@ -52,9 +56,15 @@ impl<P: Payload> Storage<P> {
         Run { span: Span { piece, .. }, handles, .. }: Run,
         digest: Option<[u8; 20]>,
     ) {
-        self.checks_in_flight -= 1;
-        let was_rewritten = self.to_rewrite.remove(&piece);
         let is_right = digest.is_some() && digest.as_ref() == self.piece_hashes.get(piece as usize);
+        if self.to_rewrite.remove(&piece) && is_right && !self.failed {
+            // Wrong ones are not written to: what was never there would take room.
+            self.open.unpin_all(&mut self.io, handles);
+            self.rewriting.insert(piece);
+            return self.add_check(piece);
+        }
+        self.checks_in_flight -= 1;
+        let was_rewritten = self.rewriting.remove(&piece);
         if self.phase == Phase::Ready {
             self.open.unpin_all(&mut self.io, handles);
             if !is_right && !self.failed {

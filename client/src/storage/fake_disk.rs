@@ -142,8 +142,17 @@ impl FakeDisk {
 
     /// When a file was last modified.
     pub(super) fn mtime_ns(&self, path: &[&str]) -> i64 {
+        self.stat_at(path).mtime_ns
+    }
+
+    /// Bytes that a file has on the disk.
+    pub(super) fn allocated(&self, path: &[&str]) -> u64 {
+        self.stat_at(path).allocated
+    }
+
+    fn stat_at(&self, path: &[&str]) -> FileStat {
         let path: RelPath = path.iter().map(|part| (*part).to_owned()).collect();
-        self.stat(&path).unwrap().unwrap().mtime_ns
+        self.stat(&path).unwrap().unwrap()
     }
 
     /// Sets a file's mtime, as whoever restores one does.
@@ -304,7 +313,8 @@ impl FakeDisk {
                 if !finish {
                     return Ok(DiskResult::Hashed(HashState(Box::new(hasher))));
                 }
-                self.hashed += 1;
+                // What was just read to be checked is in memory.
+                self.hashed += usize::from(!rewrite);
                 return Ok(DiskResult::Digest(hasher.finalize().into()));
             }
             DiskOp::ReadPaths { extents } => return self.read_paths(extents),

@@ -93,7 +93,7 @@ impl<P: Payload> Storage<P> {
     fn writes(&self, job: &Job<P>) -> bool {
         match job.work {
             Work::Write(_) => true,
-            Work::Check(_) => self.to_rewrite.contains(&job.run.span.piece),
+            Work::Check(_) => self.rewriting.contains(&job.run.span.piece),
             Work::Read => false,
         }
     }

@@ -146,8 +146,10 @@ pub struct Storage<P: Payload> {
     /// Folders with names that may not last yet.
     folders: BTreeSet<RelPath>,
     to_check: VecDeque<u32>,
-    /// Of these, what is written again as it is read, for what is there may be in memory alone.
+    /// Of these, what is written again if it is right, for what is there may be in memory alone.
     to_rewrite: BTreeSet<u32>,
+    /// What is right, and being read and written again.
+    rewriting: BTreeSet<u32>,
     check_progress: (u32, u32),
     /// Blocks of unfinished pieces that were found at the start.
     parts: BTreeMap<u32, Vec<u32>>,
@@ -209,6 +211,7 @@ impl<P: Payload> Storage<P> {
             folders: BTreeSet::new(),
             to_check: VecDeque::new(),
             to_rewrite: BTreeSet::new(),
+            rewriting: BTreeSet::new(),
             check_progress: (0, 0),
             parts: BTreeMap::new(),
             to_record: Vec::new(),

@@ -7,4 +7,5 @@ mod parts;
 mod reads;
 mod relocate;
 mod selection;
+mod space;
 mod world;
