@@ -311,21 +311,21 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// Another program starts on a host that was off. With saved contacts it asks nobody else.
+    /// Another program starts on a host that was off. It is told of `entry` beside what it saved, as programs
+    /// have their list of bootstrap nodes with them.
     fn restart(&mut self, host: HostId, saved: Option<Snapshot>, entry: Option<HostId>) {
         let now = self.world.now();
         let old = self.world.host(host).lookups().map(|outcome| (host, outcome.clone()));
         self.earlier.extend(old);
         self.restarts += 1;
         let mut node = self.node(host, self.restarts);
-        let saved = saved.filter(|saved| !saved.contacts.is_empty());
         if let Some(saved) = &saved {
             node.restore(now, saved);
         }
         self.lives.begin_again(host, node.node().id(), now);
         self.world.restart_host(host, node);
         self.living.push(host);
-        self.bootstrap(now, host, entry.filter(|_| saved.is_none()));
+        self.bootstrap(now, host, entry);
     }
 
     fn leave(&mut self, host: HostId) {
