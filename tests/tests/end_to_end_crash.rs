@@ -264,11 +264,11 @@ impl Downloads {
     }
 
     /// Kills `kills` runs in the middle. All that was written is known to the next, which fetches
-    /// none of it again.
+    /// none of it again, and writes again only what was not kept.
     fn kills(&mut self, kills: usize) -> Result<(), String> {
         let (mut done, mut kept) = (0, 0);
         while done < kills {
-            let (before, records) = (self.look()?.right, self.journal().records.len());
+            let (before, records) = (self.look()?.kept, self.journal().records.len());
             if self.run(End::Kill)? {
                 self.disk.clear();
                 continue;

@@ -80,6 +80,7 @@ impl<P: Payload> Storage<P> {
         } else if is_right {
             // It may be in memory only; its commit will tell.
             self.add_uncommitted(now, piece);
+            self.has_rewritten |= was_rewritten;
             self.hold_dirty(self.plan.real_len(piece), handles);
             self.parts.remove(&piece);
         } else {

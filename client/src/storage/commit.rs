@@ -43,7 +43,8 @@ impl<P: Payload> Storage<P> {
             return;
         }
         let interval = self.config.commit_interval();
-        let is_due = self.uncommitted_since.is_some_and(|since| now.since(since) >= interval);
+        let is_old = self.uncommitted_since.is_some_and(|since| now.since(since) >= interval);
+        let is_due = is_old || self.has_rewritten;
         let is_big = self.uncommitted_bytes >= self.config.commit_bytes || is_crowded;
         if is_due || is_big || (self.failed && self.writes_in_flight == 0) {
             self.begin_commit(false, false);
@@ -81,6 +82,7 @@ impl<P: Payload> Storage<P> {
         let parts = std::mem::take(&mut self.uncommitted_parts);
         self.uncommitted_bytes = 0;
         self.uncommitted_since = None;
+        self.has_rewritten = false;
         let dirty = std::mem::take(&mut self.dirty);
         let is_rest = |file: &&usize| for_flush && !dirty.contains_key(file);
         let to_stat: Vec<usize> = self.unsettled.iter().filter(is_rest).copied().collect();

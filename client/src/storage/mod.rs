@@ -169,6 +169,9 @@ pub struct Storage<P: Payload> {
     uncommitted_parts: BTreeMap<u32, BTreeSet<u32>>,
     uncommitted_bytes: u64,
     uncommitted_since: Option<Time>,
+    /// Something was written again: whoever is killed before its commit would have that to do again, and
+    /// if it is killed soon each time, for ever.
+    has_rewritten: bool,
     /// Files with bytes that may not last yet, and what they are open as.
     dirty: BTreeMap<usize, Handle>,
     /// Files whose recorded state may not be their last.
@@ -225,6 +228,7 @@ impl<P: Payload> Storage<P> {
             uncommitted_parts: BTreeMap::new(),
             uncommitted_bytes: 0,
             uncommitted_since: None,
+            has_rewritten: false,
             dirty: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             commit: None,

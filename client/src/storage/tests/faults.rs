@@ -413,6 +413,28 @@ fn what_is_written_again_does_not_look_like_a_change_by_others() {
 }
 
 #[test]
+fn who_is_killed_soon_each_time_need_not_write_all_again_for_ever() {
+    let one_file = info("t", &[("a", 3_200)], 160);
+    let mut world = World::new(one_file, 1);
+    world.start();
+    world.write_all();
+    assert!(world.kept.is_empty(), "no commit was due");
+    // Too few operations for all, and no second passes.
+    for _ in 0..20 {
+        world.disk.kill();
+        world.restart();
+        world.storage.start(world.now);
+        for _ in 0..30 {
+            world.step();
+        }
+    }
+    world.disk.kill();
+    world.restart();
+    world.start();
+    assert!(world.disk.hashed <= 2, "{}", world.disk.hashed);
+}
+
+#[test]
 fn a_check_that_was_killed_writes_nothing_again_when_it_is_gone_on_with() {
     for steps in 0..60 {
         let mut world = complete();
