@@ -8,8 +8,8 @@ use wire::time::Time;
 /// Seconds of a day.
 const DAY_SECS: f64 = 86_400.0;
 
-/// Who comes after that, in 30,000 years, never comes.
-const FOR_EVER_SECS: f64 = 1e12;
+/// Two days halved so often are less than a microsecond.
+const HALVINGS: u32 = 38;
 
 /// Weibull's law of lengths of time: longer than `t` with probability exp(-(t / scale)^shape). With a
 /// shape below 1 many are short and some very long, and who stayed long stays longer. Sessions of KAD
@@ -90,135 +90,62 @@ impl Churn {
     }
 }
 
-/// How a rate changes over a day. The clock of a world starts at midnight.
+/// How many come at which hour: a wave with one peak a day. The clock of a world starts at midnight.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum DayCurve {
-    /// It does not.
-    Flat,
-    /// A wave with one peak.
-    Wave {
-        /// The highest rate over the mean, between 1 and 2. Mainline has between 15 and 27 million
-        /// nodes each day (Wang and Kangasharju 2013): 1.29.
-        peak_to_mean: f64,
-        /// The hour of the peak, 0 to 24: 20 is usual at home (chosen).
-        peak_hour: f64,
-    },
-    /// A weight for each hour, in any unit; weights that are not above 0 are 0.
-    Hourly([f64; 24]),
+pub struct Day {
+    /// The highest rate over the mean, 1 to 2; 1: it is the same at any hour. Mainline has between 15 and
+    /// 27 million nodes each day (Wang and Kangasharju 2013): 1.29.
+    pub peak_to_mean: f64,
+    /// The hour of the peak, 0 to 24.
+    pub peak_hour: f64,
 }
 
-impl DayCurve {
-    /// The rate at a time over the mean of the day.
-    pub fn factor(&self, at: Time) -> f64 {
-        match self {
-            DayCurve::Flat => 1.0,
-            DayCurve::Wave { peak_hour, .. } => {
-                let day = at.as_secs_f64() / DAY_SECS - peak_hour / 24.0;
-                1.0 + self.swing() * libm::cos(std::f64::consts::TAU * day)
-            }
-            DayCurve::Hourly(weights) => {
-                let hour = (at.as_micros() / 3_600_000_000 % 24) as usize;
-                over_mean(weights, weight(weights[hour]))
-            }
-        }
+impl Default for Day {
+    /// The same at any hour; else the peak would be at 20, which is usual at home (chosen).
+    fn default() -> Day {
+        Day { peak_to_mean: 1.0, peak_hour: 20.0 }
     }
+}
 
-    /// The highest factor.
-    pub fn peak(&self) -> f64 {
-        match self {
-            DayCurve::Flat => 1.0,
-            DayCurve::Wave { .. } => 1.0 + self.swing(),
-            DayCurve::Hourly(weights) => {
-                over_mean(weights, weights.iter().copied().map(weight).fold(0.0, f64::max))
-            }
-        }
-    }
-
+impl Day {
+    /// The rate above the mean at the peak.
     fn swing(&self) -> f64 {
-        match self {
-            DayCurve::Wave { peak_to_mean, .. } => peak_to_mean.clamp(1.0, 2.0) - 1.0,
-            _ => 0.0,
-        }
+        self.peak_to_mean.clamp(1.0, 2.0) - 1.0
     }
-}
 
-fn weight(weight: f64) -> f64 {
-    if weight > 0.0 && weight.is_finite() { weight } else { 0.0 }
-}
+    /// How many come within so many seconds of midnight, in units of what comes in a second at the mean
+    /// rate.
+    fn sum(&self, secs: f64) -> f64 {
+        let sin = |secs: f64| {
+            libm::sin(std::f64::consts::TAU * (secs / DAY_SECS - self.peak_hour / 24.0))
+        };
+        secs + self.swing() * DAY_SECS / std::f64::consts::TAU * (sin(secs) - sin(0.0))
+    }
 
-fn over_mean(weights: &[f64; 24], this: f64) -> f64 {
-    let sum: f64 = weights.iter().copied().map(weight).sum();
-    if sum > 0.0 { this * 24.0 / sum } else { 0.0 }
-}
-
-/// New hosts that come one by one, each independent of the others.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Arrivals {
-    /// Day after day.
-    Daily {
-        /// Hosts a second, in the mean over a day.
-        mean_per_sec: f64,
-        /// How the rate changes over a day.
-        curve: DayCurve,
-    },
-    /// A crowd that comes when a torrent appears and grows thin: rate first * e^(-t / tau) (Guo and
-    /// others 2005, who find it in most torrents), first * tau hosts in all.
-    Flash {
-        /// When it begins.
-        start: Time,
-        /// Hosts a second in the beginning.
-        first_per_sec: f64,
-        /// After how many seconds the rate is down to 37 %.
-        tau_secs: f64,
-    },
-}
-
-impl Arrivals {
-    /// Hosts a second at a time.
-    pub fn per_sec(&self, at: Time) -> f64 {
-        match *self {
-            Arrivals::Daily { mean_per_sec, curve } => mean_per_sec.max(0.0) * curve.factor(at),
-            Arrivals::Flash { start, .. } if at < start => 0.0,
-            Arrivals::Flash { start, first_per_sec, tau_secs } => {
-                let since = at.since(start).as_secs_f64();
-                first_per_sec.max(0.0) * libm::exp(-since / tau_secs.max(1e-6))
-            }
+    /// How long after `from` as many have come as come within `mean` at the mean rate.
+    pub fn after(&self, from: Time, mean: Duration) -> Duration {
+        match self.swing() <= 0.0 {
+            true => mean,
+            false => duration(self.after_s(from.as_secs_f64(), mean.as_secs_f64())),
         }
     }
 
-    /// When the next host comes, at `now` or later; `None` if none does any more. Asked again at
-    /// each arrival, this is a Poisson process with that rate.
-    pub fn next_arrival(&self, now: Time, rng: &mut Rng) -> Option<Time> {
-        match *self {
-            Arrivals::Daily { mean_per_sec, curve } => {
-                // Thinning (Lewis and Shedler 1979): come at the highest rate, and stay by chance.
-                let peak = mean_per_sec * curve.peak();
-                if !(peak > 0.0 && peak.is_finite()) {
-                    return None;
-                }
-                let mut waits_secs = 0.0;
-                loop {
-                    waits_secs += exponential(rng) / peak;
-                    let at = now + duration(waits_secs);
-                    if waits_secs > FOR_EVER_SECS {
-                        return None;
-                    }
-                    if rng.unit() * curve.peak() < curve.factor(at) {
-                        return Some(at);
-                    }
-                }
-            }
-            Arrivals::Flash { start, tau_secs, .. } => {
-                let from = now.max(start);
-                let tau_secs = tau_secs.max(1e-6);
-                // As many are still to come; the next comes when an exponential share of them has.
-                let left = self.per_sec(from) * tau_secs;
-                let share = exponential(rng) / left;
-                if share.is_nan() || share >= 1.0 {
-                    return None;
-                }
-                Some(from + duration(-tau_secs * libm::log1p(-share)))
-            }
+    fn after_s(&self, from_s: f64, mean_s: f64) -> f64 {
+        let goal = self.sum(from_s) + mean_s;
+        // A day has the mean of all days.
+        let (mut low, mut high) = ((mean_s - DAY_SECS).max(0.0), mean_s + DAY_SECS);
+        for _ in 0..HALVINGS {
+            let middle = f64::midpoint(low, high);
+            if self.sum(from_s + middle) < goal { low = middle } else { high = middle }
+        }
+        high
+    }
+
+    /// When, in seconds of the first `within_s`, a share of those have come who come within them.
+    pub fn moment_s(&self, within_s: f64, share: f64) -> f64 {
+        match self.swing() <= 0.0 {
+            true => within_s * share,
+            false => self.after_s(0.0, self.sum(within_s) * share).min(within_s),
         }
     }
 }
@@ -349,92 +276,27 @@ mod tests {
         near(Churn::default().online_share(), 0.5, 1e-12);
     }
 
-    /// Arrivals in each hour of the day.
-    fn by_hour(curve: DayCurve, days: u64) -> [f64; 24] {
-        let arrivals = Arrivals::Daily { mean_per_sec: 0.02, curve };
-        let (mut rng, mut now) = (rng(), Time::ZERO);
+    #[test]
+    fn hosts_come_as_the_hour_says() {
+        let day = Day { peak_to_mean: 1.5, peak_hour: 20.0 };
+        let mut rng = rng();
         let mut hours = [0.0; 24];
-        while let Some(at) = arrivals.next_arrival(now, &mut rng)
-            && at < Time::from_secs(days * 86_400)
-        {
-            assert!(at >= now);
-            hours[(at.as_secs_f64() / 3_600.0) as usize % 24] += 1.0;
-            now = at;
+        for _ in 0..DRAWS {
+            let at_s = day.moment_s(3.0 * DAY_SECS, rng.unit());
+            assert!((0.0..=3.0 * DAY_SECS).contains(&at_s));
+            hours[(at_s / 3_600.0) as usize % 24] += 24.0 / DRAWS as f64;
         }
-        // In units of what a flat day has.
-        hours.map(|n: f64| n / (0.02 * 3_600.0 * days as f64))
-    }
-
-    #[test]
-    fn hosts_come_as_the_curve_of_the_day_says() {
-        let wave = DayCurve::Wave { peak_to_mean: 1.5, peak_hour: 20.0 };
-        let mut weights = [1.0; 24];
-        (weights[3], weights[4], weights[5]) = (0.0, f64::NAN, 4.0);
-        for curve in [DayCurve::Flat, wave, DayCurve::Hourly(weights)] {
-            let hours = by_hour(curve, 200);
-            for (hour, share) in hours.iter().enumerate() {
-                let middle = curve.factor(Time::from_secs(hour as u64 * 3_600 + 1_800));
-                near(*share, middle, 0.05);
-            }
-            near(hours.iter().sum::<f64>() / 24.0, 1.0, 0.01);
+        for (hour, share) in (0..).map(f64::from).zip(hours) {
+            let turn = (hour + 0.5 - 20.0) / 24.0;
+            near(share, 1.0 + 0.5 * libm::cos(std::f64::consts::TAU * turn), 0.05);
         }
-        near(wave.factor(Time::from_secs(20 * 3_600)), 1.5, 1e-9);
-        near(wave.factor(Time::from_secs((24 + 8) * 3_600)), 0.5, 1e-9);
-        near(wave.peak(), 1.5, 1e-9);
-    }
-
-    #[test]
-    fn arrivals_are_a_poisson_process() {
-        // Counts of windows have their mean as variance.
-        let arrivals = Arrivals::Daily { mean_per_sec: 5.0, curve: DayCurve::Flat };
-        let (mut rng, mut now) = (rng(), Time::ZERO);
-        let mut counts = vec![0.0f64; 10_000];
-        while let Some(at) = arrivals.next_arrival(now, &mut rng)
-            && at < Time::from_secs(10_000)
-        {
-            counts[at.as_secs_f64() as usize] += 1.0;
-            now = at;
-        }
-        let mean = counts.iter().sum::<f64>() / 10_000.0;
-        let variance = counts.iter().map(|n| (n - mean) * (n - mean)).sum::<f64>() / 10_000.0;
-        near(mean, 5.0, 0.1);
-        near(variance, 5.0, 0.25);
-    }
-
-    #[test]
-    fn a_crowd_comes_at_once_and_grows_thin() {
-        let (start, tau_secs) = (Time::from_secs(100), 1_000.0);
-        let arrivals = Arrivals::Flash { start, first_per_sec: 20.0, tau_secs };
-        let mut rng = rng();
-        let mut all = Vec::new();
-        let mut now = Time::ZERO;
-        while let Some(at) = arrivals.next_arrival(now, &mut rng) {
-            all.push(at.since(start).as_secs_f64());
-            now = at;
-        }
-        assert!(now > start);
-        near(all.len() as f64, 20_000.0, 600.0);
-        for t in [100.0, 700.0, 3_000.0] {
-            let come = all.iter().filter(|&&at| at < t).count() as f64 / all.len() as f64;
-            near(come, 1.0 - libm::exp(-t / tau_secs), 0.01);
-        }
-        assert_eq!(arrivals.per_sec(Time::from_secs(99)), 0.0);
-        near(arrivals.per_sec(Time::from_secs(1_100)), 7.358, 0.001);
-    }
-
-    #[test]
-    fn nobody_comes_where_nobody_can() {
-        let mut rng = rng();
-        let never = DayCurve::Hourly([0.0; 24]);
-        for (mean_per_sec, curve) in
-            [(0.0, DayCurve::Flat), (1e-300, DayCurve::Flat), (-1.0, DayCurve::Flat), (1.0, never)]
-        {
-            let arrivals = Arrivals::Daily { mean_per_sec, curve };
-            assert_eq!(arrivals.next_arrival(Time::ZERO, &mut rng), None);
-        }
-        for (first_per_sec, tau_secs) in [(0.0, 5.0), (1.0, 0.0), (f64::NAN, 1.0)] {
-            let arrivals = Arrivals::Flash { start: Time::ZERO, first_per_sec, tau_secs };
-            assert_eq!(arrivals.next_arrival(Time::ZERO, &mut rng), None);
-        }
+        // Nine hours at the mean rate, from midnight on: fewer come at first.
+        let after_s = day.after_s(0.0, 9.0 * 3_600.0);
+        near(day.sum(after_s), 9.0 * 3_600.0, 1e-3);
+        assert!(after_s > 9.5 * 3_600.0, "{after_s}");
+        near(day.after_s(5.0, 7.0 * DAY_SECS), 7.0 * DAY_SECS, 1e-3);
+        let (now, long) = (Time::from_secs(7), Duration::from_micros(3_333_333));
+        assert_eq!(Day::default().after(now, long), long);
+        assert_eq!(Day::default().moment_s(5.0, 0.5), 2.5);
     }
 }

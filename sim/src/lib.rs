@@ -42,7 +42,7 @@ mod world;
 
 pub use addresses::AddressPlan;
 pub use capture::Capture;
-pub use churn::{Arrivals, Churn, DayCurve, Weibull};
+pub use churn::{Churn, Day, Weibull};
 pub use content::{Content, ContentHasher, Run};
 pub use dht_host::{DhtCommand, DhtHost, GetOutcome, LookupOutcome};
 pub use disk::{Cut, Disk, DiskConfig};

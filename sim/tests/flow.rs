@@ -8,7 +8,7 @@ use sim::flow::{
 };
 use sim::scenario::AccessOptions;
 use sim::scenario::SwarmScenario;
-use sim::{Access, Summary};
+use sim::{Access, Day, Summary};
 
 /// Peers, pieces, bytes of a piece, links of a peer.
 type Size = (u32, u32, u32, u32);
@@ -64,6 +64,27 @@ fn gaps(size: Size, access: Access, seeds: std::ops::Range<u64>) -> (f64, f64) {
         gaps.1
     );
     gaps
+}
+
+#[test]
+fn leeches_come_when_the_hour_says() {
+    let access = Access {
+        up_bytes_per_second: 1 << 20,
+        down_bytes_per_second: 1 << 20,
+        ..Access::default()
+    };
+    let day = Duration::from_secs(86_400);
+    let evening = Day { peak_to_mean: 1.9, peak_hour: 20.0 };
+    let share_after_14 = |when: Day| {
+        let arrivals = Arrivals::Random(day, when);
+        let report = FlowScenario { arrivals, ..flow((400, 1, 65_536, 10), access, 1) }.run();
+        let late = report.done_s.iter().filter(|s| report.first_s + *s > 14.0 * 3_600.0).count();
+        late as f64 / 399.0
+    };
+    let [same, more] = [Day::default(), evening].map(share_after_14);
+    assert!((0.35..0.50).contains(&same), "{same}");
+    // 10 hours of 24, and 0.9 times the wave over them: 0.42 + 0.27.
+    assert!((0.62..0.76).contains(&more), "{more}");
 }
 
 #[test]

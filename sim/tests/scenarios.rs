@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sim::scenario::{
-    AccessOptions, ArrivalOptions, ChurnLaw, ChurnOptions, DhtReport, DhtScenario, LinkOptions,
-    Setup, SwarmReport, SwarmScenario,
+    AccessOptions, ArrivalOptions, ChurnLaw, ChurnOptions, DayOptions, DhtReport, DhtScenario,
+    LinkOptions, Setup, SwarmReport, SwarmScenario,
 };
 use sim::{DhtCommand, PeerCommand};
 
@@ -49,6 +49,26 @@ fn every_announced_info_hash_is_found() {
             assert!(report.counters.lost > 0);
         }
     }
+}
+
+#[test]
+fn more_nodes_are_there_in_the_evening_than_in_the_morning() {
+    let contacts_at = |hour: f64| {
+        let churn = ChurnOptions {
+            law: ChurnLaw::Measured,
+            on_scale_min: 30.0,
+            on_shape: 1.0,
+            off_scale_min: 60.0,
+            off_shape: 1.0,
+            day: DayOptions { peak_to_mean: 1.8, ..DayOptions::default() },
+            before_min: hour * 60.0,
+            ..ChurnOptions::default()
+        };
+        let scenario = DhtScenario { nodes: 40, lookups: 5, churn, ..DhtScenario::default() };
+        run_dht(&scenario, 1).contacts.mean
+    };
+    let [morning, evening] = [9.0, 20.5].map(contacts_at);
+    assert!(evening > 1.5 * morning, "{morning} contacts at 9, {evening} at half past 8");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use client::Config;
 use wire::peer::BLOCK_LEN;
 
 use super::maps::{PIECES_MAX, TIME_MAX};
-use crate::{Access, LinkConfig};
+use crate::{Access, Day, LinkConfig};
 
 /// Some of the leeches, and their line.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -18,14 +18,14 @@ pub struct Class {
 }
 
 /// When leeches come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Arrivals {
     /// Within this time, spread evenly; zero: all at once.
     Spread(Duration),
     /// As a Poisson process with this mean gap.
     Poisson(Duration),
-    /// Each at any moment within this time.
-    Random(Duration),
+    /// Each at any moment within this time, more of them at one hour than at another.
+    Random(Duration, Day),
     /// As a flash crowd, whose rate is down to 37 % after this time (Guo and others 2005).
     Flash(Duration),
 }

@@ -389,8 +389,8 @@ fn arrivals(config: &FlowScenario, rng: &mut Rng) -> Vec<u64> {
             };
             seeds.chain((0..leeches).map(|_| next())).collect()
         }
-        Arrivals::Random(span) => {
-            let at = |_| (rng.unit() * span.as_micros() as f64) as u64;
+        Arrivals::Random(span, day) => {
+            let at = |_| (day.moment_s(span.as_secs_f64(), rng.unit()) * 1e6) as u64;
             seeds.chain(sorted((0..leeches).map(at))).collect()
         }
         Arrivals::Flash(mean) => {

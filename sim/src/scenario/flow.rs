@@ -71,6 +71,7 @@ fn problem(what: impl Into<String>) -> Problem {
 
 impl FlowOptions {
     pub(super) fn check(&self) -> Result<(), Problem> {
+        self.arrival.check()?;
         self.access.check()?;
         let known = LinkOptions {
             latency: self.links.latency,
@@ -91,7 +92,9 @@ impl FlowOptions {
     pub(super) fn scenario(&self, seed: u64) -> FlowScenario {
         let arrivals = match self.arrival.law {
             ArrivalLaw::Even => Arrivals::Spread(seconds(self.arrival.within_s)),
-            ArrivalLaw::Random => Arrivals::Random(seconds(self.arrival.within_s)),
+            ArrivalLaw::Random => {
+                Arrivals::Random(seconds(self.arrival.within_s), self.arrival.day.day())
+            }
             ArrivalLaw::Flash => Arrivals::Flash(seconds(self.arrival.tau_s)),
         };
         let leaving = match self.leave.law {

@@ -27,8 +27,8 @@ pub use explain::explain;
 pub use flow::{FlowOptions, LeaveLaw, LeaveOptions};
 pub use kind::{Replay, Scenario};
 pub use parts::{
-    AccessClass, AccessOptions, ClockShift, DiskOptions, LatencyKind, LinkOptions, NatOptions,
-    NatRestart, Partition, Sleep,
+    AccessClass, AccessOptions, ClockShift, DayOptions, DiskOptions, LatencyKind, LinkOptions,
+    NatOptions, NatRestart, Partition, Sleep,
 };
 pub use plan::{Job, Plan};
 pub use setup::Setup;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use wire::time::Time;
 
 use super::{GROWTH_A_SECOND, JOIN_EVERY, JOIN_WITHIN};
-use crate::scenario::options::{Problem, choices, options};
+use crate::scenario::options::{Place, Problem, choices, options};
 use crate::scenario::parts::{
-    ClockShift, Disturbed, LinkOptions, NatOptions, NatRestart, Partition, Sleep, minutes,
+    ClockShift, DayOptions, Disturbed, LinkOptions, NatOptions, NatRestart, Partition, Sleep,
+    minutes,
 };
 use crate::{Churn, Weibull};
 
@@ -42,6 +43,8 @@ options! {
         off_shape: f64 = 0.425871, in 0.1..=10;
         /// Measured: who comes back knows the contacts that it had, as from a file; else it joins as new.
         saves_contacts: bool = true;
+        /// Measured: more come back at one hour than at another.
+        day: DayOptions = DayOptions::default();
         /// How long nodes come and go before the announces; 0: exponential as long as the median,
         /// measured an hour.
         before_min: f64 = 0.0, in 0..=1_000_000, "min";
@@ -145,6 +148,10 @@ impl ChurnOptions {
 
 impl DhtScenario {
     pub(in crate::scenario) fn check(&self) -> Result<(), Problem> {
+        if self.churn.law != ChurnLaw::Measured && self.churn.day != DayOptions::default() {
+            let what = "churn.day is for churn.law = \"measured\"";
+            return Err(Problem::new(&Place::Whole, what));
+        }
         self.nat.check()
     }
 

@@ -14,7 +14,7 @@ use super::{ChurnLaw, ChurnOptions, DhtScenario};
 use crate::scenario::Setup;
 use crate::scenario::parts::{Group, minutes};
 use crate::truth::Lives;
-use crate::{Churn, DhtCommand, DhtHost, HostId, LookupOutcome, Step, World};
+use crate::{Churn, Day, DhtCommand, DhtHost, HostId, LookupOutcome, Step, World};
 
 /// Of the nodes that leave within a median session, as a share of all: the logarithm of 2, for each is
 /// as likely to leave at any moment.
@@ -36,7 +36,7 @@ pub(super) struct Overlay<'a> {
     pub(super) earlier: Vec<(HostId, LookupOutcome)>,
     leave_every: Option<Duration>,
     leave_at: Time,
-    measured: Option<(Churn, bool)>,
+    measured: Option<Measured>,
     /// Who comes or goes when, by the measured laws.
     due: BinaryHeap<Reverse<(Time, u32)>>,
     restarts: u64,
@@ -47,6 +47,16 @@ pub(super) struct Overlay<'a> {
     commands: Vec<HostId>,
     /// Who was told what, if that is to be told.
     pub(super) steps: Vec<Step<DhtCommand>>,
+}
+
+/// Nodes that come and go by measured laws.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    law: Churn,
+    /// When they come back.
+    day: Day,
+    /// They save their contacts.
+    saves: bool,
 }
 
 /// Nodes that are watched, of which some misbehave.
@@ -219,9 +229,11 @@ impl<'a> Overlay<'a> {
             }
             ChurnLaw::Measured => {
                 let law = churn.measured();
-                self.measured = Some((law, churn.saves_contacts));
+                let day = churn.day.day();
+                self.measured = Some(Measured { law, day, saves: churn.saves_contacts });
                 for host in (0..self.world.len() as u32).map(HostId) {
                     let (is_on, stay) = law.start(&mut self.rng);
+                    let stay = if is_on { stay } else { day.after(now, stay) };
                     self.due.push(Reverse((now + stay, host.0)));
                     if !is_on && self.living.len() > 1 {
                         self.leave(host);
@@ -297,10 +309,11 @@ impl<'a> Overlay<'a> {
 
     /// A host that is on goes off, and one that is off comes back with what it saved.
     fn come_or_go(&mut self, host: HostId) {
-        let Some((law, saves)) = self.measured else { return };
+        let Some(Measured { law, day, saves }) = self.measured else { return };
         let is_on = self.living.contains(&host);
-        let stay = law.stay(!is_on, &mut self.rng);
-        self.due.push(Reverse((self.world.now() + stay, host.0)));
+        let (now, stay) = (self.world.now(), law.stay(!is_on, &mut self.rng));
+        let stay = if is_on { day.after(now, stay) } else { stay };
+        self.due.push(Reverse((now + stay, host.0)));
         if !is_on {
             let saved = saves.then(|| self.world.host(host).node().snapshot());
             let entry = self.entry();

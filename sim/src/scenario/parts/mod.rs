@@ -1,12 +1,14 @@
 //! Options that several scenarios share.
 
 mod access;
+mod day;
 mod disk;
 mod disturbances;
 mod links;
 mod nat;
 
 pub use access::{AccessClass, AccessOptions};
+pub use day::DayOptions;
 pub use disk::DiskOptions;
 pub use disturbances::{ClockShift, NatRestart, Partition, Sleep};
 pub(super) use disturbances::{Disturbed, disturb};

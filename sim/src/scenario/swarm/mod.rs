@@ -8,6 +8,7 @@ mod report;
 mod torrent;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,16 +166,9 @@ impl SwarmScenario {
         for (group, access) in groups.iter().zip(accesses) {
             let first = swarm.world.len() as u32;
             let host = |k: u32| {
-                let seed = child_seed(seed, "host", (first + k).into());
                 let config = (setup.peers)(HostId(first + k));
-                let host = match group.nat {
-                    Some(_) => PeerHost::inside(World::<PeerHost>::inside_addr(k), &seed, config),
-                    None => {
-                        let addr = swarm.world.addresses().addr(HostId(first));
-                        PeerHost::new(addr, &seed, config)
-                    }
-                };
-                self.equip(&swarm, host, &seed)
+                let inside = group.nat.map(|_| World::<PeerHost>::inside_addr(k));
+                self.peer(&swarm, seed, HostId(first + k), inside, config)
             };
             let mut hosts: Vec<PeerHost> = (0..group.hosts).map(host).collect();
             let ids = match (group.nat, hosts.pop()) {
@@ -217,8 +211,25 @@ impl SwarmScenario {
         }
     }
 
-    /// Gives a peer its disk; in a time of chaos it is looked at all the time.
-    fn equip(&self, swarm: &Swarm, host: PeerHost, seed: &Seed) -> PeerHost {
+    /// A peer with its disk, in the open or with an address inside; in a time of chaos it is looked at all
+    /// the time.
+    fn peer(
+        &self,
+        swarm: &Swarm,
+        seed: &Seed,
+        id: HostId,
+        inside: Option<SocketAddr>,
+        config: client::Config,
+    ) -> PeerHost {
+        let seed = &child_seed(seed, "host", id.0.into());
+        let config = match self.peers_max {
+            0 => config,
+            max => client::Config { peers_max: max as usize, ..config },
+        };
+        let host = match inside {
+            Some(addr) => PeerHost::inside(addr, seed, config),
+            None => PeerHost::new(swarm.world.addresses().addr(id), seed, config),
+        };
         let host = host.with_disk(self.disk.config(), seed).with_storage(self.disk.storage());
         match self.has_chaos() {
             true => host.with_truth(swarm.info.clone(), swarm.content.clone()),
@@ -231,10 +242,11 @@ impl SwarmScenario {
         let leeches = self.peers - 1;
         let mut rng = Rng::new(&child_seed(seed, "arrivals", 0));
         let within = seconds(self.arrival.within_s);
+        let day = self.arrival.day.day();
         let mut starts: Vec<Duration> = (0..leeches)
             .map(|n| match self.arrival.law {
                 ArrivalLaw::Even => within * n / leeches,
-                ArrivalLaw::Random => seconds(self.arrival.within_s * rng.unit()),
+                ArrivalLaw::Random => seconds(day.moment_s(self.arrival.within_s, rng.unit())),
                 // Of a known number each comes at an exponential time.
                 ArrivalLaw::Flash => seconds(exponential(self.arrival.tau_s, &mut rng)),
             })

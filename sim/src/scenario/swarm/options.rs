@@ -2,8 +2,8 @@
 
 use crate::scenario::options::{Place, Problem, choices, options};
 use crate::scenario::parts::{
-    AccessOptions, ClockShift, DiskOptions, Disturbed, LinkOptions, NatOptions, NatRestart,
-    Partition, Sleep,
+    AccessOptions, ClockShift, DayOptions, DiskOptions, Disturbed, LinkOptions, NatOptions,
+    NatRestart, Partition, Sleep,
 };
 
 choices! {
@@ -28,6 +28,18 @@ options! {
         within_s: f64 = 1.0, in 0..=1_000_000, "s";
         /// Flash: after this time the rate is down to 37 %.
         tau_s: f64 = 60.0, in 0.001..=1_000_000, "s";
+        /// Random: more at one hour than at another.
+        day: DayOptions = DayOptions::default();
+    }
+}
+
+impl ArrivalOptions {
+    pub(in crate::scenario) fn check(&self) -> Result<(), Problem> {
+        if self.law != ArrivalLaw::Random && self.day != DayOptions::default() {
+            let what = "arrival.day is for arrival.law = \"random\"";
+            return Err(Problem::new(&Place::Whole, what));
+        }
+        Ok(())
     }
 }
 
@@ -92,6 +104,8 @@ options! {
         files: u32 = 1, in 1..=10_000;
         /// The virtual time after which the run is given up.
         limit_s: f64 = 3_600.0, in 1..=10_000_000, "s";
+        /// Peers that one is connected to, at most; 0: as many as it ships with.
+        peers_max: u32 = 0, in 0..=10_000;
         /// Hosts without a line that are DHT nodes and nothing else. If there are any, peers join the DHT by
         /// one of them when they start; else all peers have joined before.
         nodes: u32 = 0, in 0..=100_000;
@@ -126,6 +140,7 @@ options! {
 
 impl SwarmScenario {
     pub(in crate::scenario) fn check(&self) -> Result<(), Problem> {
+        self.arrival.check()?;
         self.nat.check()?;
         self.access.check()?;
         if self.chaos.for_s == 0.0 && (self.crash.times > 0 || self.disk.fails()) {
